@@ -1,0 +1,4 @@
+//! turnstiled
+pub mod delivery;
+pub mod domain;
+pub mod sinks;
