@@ -1,3 +1,12 @@
-//! The rules, pure: no I/O, no clock, no randomness.
+//! The rules, pure: no I/O, no clock, no randomness. Facts are [`event`]s; state is a fold over them.
 
+pub mod building;
+pub mod card;
+pub mod directory;
+pub mod event;
+pub mod event_json;
+pub mod ids;
+pub mod reason;
 pub mod record;
+pub mod swipes;
+pub mod time;

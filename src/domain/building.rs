@@ -1,0 +1,249 @@
+//! One building: who is inside, and whether a card may enter.
+//!
+//! [`Building::decide`] reads and never changes; [`Building::apply`] changes and never decides. What is
+//! inside after a restart is `apply` over the log, nothing else.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use uuid::Uuid;
+
+use super::{
+    card::Card,
+    event::{Body, Decision, Entry, Event, Exit, PresenceExpired, Swiped},
+    ids::{BuildingId, CardId, EmployeeId, GateId},
+    reason::{Anomaly, Reason},
+    swipes::{Direction, Remembered, SwipeWindow},
+    time::Timestamp,
+};
+
+/// What happens to someone who enters without having left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AntiPassback {
+    /// Denied.
+    #[default]
+    Hard,
+    /// Granted and flagged as a violation.
+    Soft,
+    /// Granted.
+    Off,
+}
+
+/// The rules of one building, from its configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Its id.
+    pub building: BuildingId,
+    /// Its gates.
+    pub gates: HashSet<GateId>,
+    /// What happens to someone who enters without having left.
+    pub anti_passback: AntiPassback,
+    /// Someone inside for longer is taken to have left; `None`: never.
+    pub presence_timeout: Option<Duration>,
+    /// How many people may be inside; `None`: any number.
+    pub max_occupancy: Option<usize>,
+}
+
+/// A card held before a gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swipe {
+    /// Which way.
+    pub direction: Direction,
+    /// At which gate; one of the building's.
+    pub gate: GateId,
+    /// The card as the reader sent it.
+    pub card_id: CardId,
+    /// The device's name for this swipe.
+    pub swipe_id: Option<Uuid>,
+    /// The device's own clock.
+    pub occurred_at: Option<Timestamp>,
+}
+
+/// What becomes of a swipe.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decided {
+    /// New: these events, in order; the last one is the answer.
+    Record(Vec<Body>),
+    /// A retry: the first answer again.
+    Repeat(Remembered),
+    /// The `swipe_id` was used for something else.
+    SwipeReused,
+}
+
+/// Someone inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inside {
+    /// Since when.
+    pub since: Timestamp,
+    /// Through which gate.
+    pub gate: GateId,
+    /// With which card.
+    pub card_id: CardId,
+}
+
+/// One building's state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Building {
+    rules: Rules,
+    inside: HashMap<EmployeeId, Inside>,
+    swipes: SwipeWindow,
+}
+
+impl Building {
+    /// An empty building.
+    #[must_use]
+    pub fn new(rules: Rules) -> Self {
+        Self { rules, inside: HashMap::new(), swipes: SwipeWindow::default() }
+    }
+
+    /// Its rules.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Everyone inside, in no order.
+    pub fn inside(&self) -> impl ExactSizeIterator<Item = (&EmployeeId, &Inside)> {
+        self.inside.iter()
+    }
+
+    /// Whether and since when someone is inside.
+    #[must_use]
+    pub fn find(&self, employee: &EmployeeId) -> Option<&Inside> {
+        self.inside.get(employee)
+    }
+
+    /// What becomes of a swipe. `card` is the swiped card as it stands, `None` if it is unknown.
+    #[must_use]
+    pub fn decide(&self, swipe: &Swipe, card: Option<&Card>, now: Timestamp) -> Decided {
+        let first = swipe.swipe_id.and_then(|swipe_id| self.swipes.find(&swipe.gate, swipe_id, now));
+        match (first, swipe.direction) {
+            (Some(first), direction) if first.answers(direction, &swipe.card_id, swipe.occurred_at) => {
+                Decided::Repeat(first.clone())
+            }
+            (Some(_), _) => Decided::SwipeReused,
+            (None, Direction::Entry) => Decided::Record(self.decide_entry(swipe, card, now)),
+            (None, Direction::Exit) => Decided::Record(vec![self.record_exit(swipe, card)]),
+        }
+    }
+
+    /// Those who have been inside for longer than the rules take as possible, at most `max` of them.
+    #[must_use]
+    pub fn expire(&self, now: Timestamp, max: usize) -> Vec<Body> {
+        let over = self.inside.iter().filter(|(_, inside)| self.has_expired(inside, now));
+        over.take(max).map(|(employee, inside)| self.expired(employee, inside)).collect()
+    }
+
+    fn decide_entry(&self, swipe: &Swipe, card: Option<&Card>, now: Timestamp) -> Vec<Body> {
+        let swiped = self.swiped(swipe, card);
+        let mut events = Vec::with_capacity(1);
+        let decision = match card {
+            None => Decision::Denied(Reason::UnknownCard),
+            Some(card) => match card.refusal(now) {
+                Some(reason) => Decision::Denied(reason),
+                None if !card.opens(&self.rules.building, &swipe.gate) => {
+                    Decision::Denied(Reason::GateNotAllowed)
+                }
+                None => {
+                    let (expired, decision) = self.decide_presence(card, now);
+                    events.extend(expired);
+                    decision
+                }
+            },
+        };
+        events.push(Body::Entry(Entry { swipe: swiped, decision }));
+        events
+    }
+
+    /// Anti-passback and occupancy, for a card that is in order.
+    fn decide_presence(&self, card: &Card, now: Timestamp) -> (Option<Body>, Decision) {
+        let employee = &card.details.employee_id;
+        let (expired, inside) = match self.inside.get(employee) {
+            Some(inside) if self.has_expired(inside, now) => (Some(self.expired(employee, inside)), false),
+            found => (None, found.is_some()),
+        };
+        let others = self.inside.len() - usize::from(self.inside.contains_key(employee));
+        let decision = match self.rules.anti_passback {
+            AntiPassback::Hard if inside && !card.details.anti_passback_exempt => {
+                Decision::Denied(Reason::AntiPassback)
+            }
+            _ if !inside && self.rules.max_occupancy.is_some_and(|max| others >= max) => {
+                Decision::Denied(Reason::OccupancyFull)
+            }
+            AntiPassback::Soft => {
+                Decision::Granted { violation: inside && !card.details.anti_passback_exempt }
+            }
+            AntiPassback::Hard | AntiPassback::Off => Decision::Granted { violation: false },
+        };
+        (expired, decision)
+    }
+
+    fn record_exit(&self, swipe: &Swipe, card: Option<&Card>) -> Body {
+        let anomaly = match card {
+            None => Some(Anomaly::UnknownCard),
+            Some(card) if !self.inside.contains_key(&card.details.employee_id) => Some(Anomaly::NotInside),
+            Some(_) => None,
+        };
+        Body::Exit(Exit { swipe: self.swiped(swipe, card), anomaly })
+    }
+
+    fn swiped(&self, swipe: &Swipe, card: Option<&Card>) -> Swiped {
+        Swiped {
+            building: self.rules.building.clone(),
+            gate: swipe.gate.clone(),
+            card_id: swipe.card_id.clone(),
+            employee_id: card.map(|card| card.details.employee_id.clone()),
+            swipe_id: swipe.swipe_id,
+            occurred_at: swipe.occurred_at,
+        }
+    }
+
+    fn has_expired(&self, inside: &Inside, now: Timestamp) -> bool {
+        self.rules.presence_timeout.is_some_and(|timeout| now.since(inside.since) > timeout)
+    }
+
+    fn expired(&self, employee: &EmployeeId, inside: &Inside) -> Body {
+        Body::PresenceExpired(PresenceExpired {
+            building: self.rules.building.clone(),
+            gate: inside.gate.clone(),
+            card_id: inside.card_id.clone(),
+            employee_id: employee.clone(),
+            since: inside.since,
+        })
+    }
+
+    /// Takes an event into the state. Events of other buildings change nothing.
+    pub fn apply(&mut self, event: &Event) {
+        if event.body.building() != Some(&self.rules.building) {
+            return;
+        }
+        match &event.body {
+            Body::Entry(Entry { swipe, decision: Decision::Granted { .. } }) => {
+                if let Some(employee) = &swipe.employee_id {
+                    let inside = Inside {
+                        since: event.time,
+                        gate: swipe.gate.clone(),
+                        card_id: swipe.card_id.clone(),
+                    };
+                    self.inside.insert(employee.clone(), inside);
+                }
+            }
+            Body::Exit(Exit { swipe, .. }) => {
+                if let Some(employee) = &swipe.employee_id {
+                    self.inside.remove(employee);
+                }
+            }
+            Body::PresenceExpired(expired) => {
+                self.inside.remove(&expired.employee_id);
+            }
+            Body::Entry(_) | Body::Card(_) | Body::AuditRead(_) | Body::Other => {}
+        }
+        self.swipes.remember(event);
+    }
+}
+
+#[cfg(test)]
+#[path = "building_tests.rs"]
+mod tests;

@@ -1,0 +1,195 @@
+//! What happened: the facts the log keeps. State is a fold over these and nothing else.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    card::Card,
+    ids::{BuildingId, CardId, EmployeeId, GateId},
+    reason::{Anomaly, Reason},
+    time::Timestamp,
+};
+
+/// An event with its place in the log. Made once; retries, redrive and replay never change it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Consumers deduplicate by this: a UUIDv7.
+    pub id: Uuid,
+    /// Its gapless place in the log, from 1.
+    pub sequence: u64,
+    /// When the server decided; never before the event in front of it.
+    pub time: Timestamp,
+    /// Who acted: `device/<key id>`, `person/<subject>` or `server`.
+    pub by: String,
+    /// W3C trace context of the request that caused it.
+    pub traceparent: Option<String>,
+    /// What happened.
+    pub body: Body,
+}
+
+/// What happened. Types that this version does not know are kept in the log and sent on, and change no
+/// state here: [`Body::Other`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// `card.*`: the whole card after the change.
+    Card(CardChanged),
+    /// `access.entry.granted` or `access.entry.denied`.
+    Entry(Entry),
+    /// `access.exit.recorded`.
+    Exit(Exit),
+    /// `presence.expired`: inside for longer than the building's `presence_timeout`.
+    PresenceExpired(PresenceExpired),
+    /// `audit.read`: someone looked at who is or was where.
+    AuditRead(AuditRead),
+    /// A type of another version.
+    Other,
+}
+
+/// A change of a card.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CardChanged {
+    /// Which kind of change.
+    pub change: CardChange,
+    /// The whole card afterwards.
+    pub card: Card,
+    /// Why, in the words of whoever did it.
+    pub note: Option<String>,
+}
+
+/// The kinds of change of a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CardChange {
+    /// `card.registered`
+    Registered,
+    /// `card.updated`
+    Updated,
+    /// `card.suspended`
+    Suspended,
+    /// `card.reinstated`
+    Reinstated,
+    /// `card.revoked`
+    Revoked,
+    /// `card.lost`
+    Lost,
+}
+
+/// A card held before a gate from outside, and the answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Where, which card, whose.
+    pub swipe: Swiped,
+    /// The answer.
+    pub decision: Decision,
+}
+
+/// The answer to an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The gate opens.
+    Granted {
+        /// Whether the holder was inside already (soft anti-passback).
+        violation: bool,
+    },
+    /// The gate stays closed.
+    Denied(Reason),
+}
+
+/// Someone left.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exit {
+    /// Where, which card, whose.
+    pub swipe: Swiped,
+    /// What is odd about it, if anything.
+    pub anomaly: Option<Anomaly>,
+}
+
+/// What every passage carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swiped {
+    /// Where.
+    pub building: BuildingId,
+    /// Through which gate.
+    pub gate: GateId,
+    /// The card as the reader sent it.
+    pub card_id: CardId,
+    /// Whose card it is; `None` for an unknown card.
+    pub employee_id: Option<EmployeeId>,
+    /// The device's name for this swipe; a retried request has the same.
+    pub swipe_id: Option<Uuid>,
+    /// The device's own clock; kept beside the server's time and never used to decide.
+    pub occurred_at: Option<Timestamp>,
+}
+
+/// Someone is taken to have left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresenceExpired {
+    /// Where.
+    pub building: BuildingId,
+    /// The gate they had entered by.
+    pub gate: GateId,
+    /// The card they had entered with.
+    pub card_id: CardId,
+    /// Who.
+    pub employee_id: EmployeeId,
+    /// When they had entered.
+    pub since: Timestamp,
+}
+
+/// A look at personal data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRead {
+    /// The building asked about, if one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub building: Option<BuildingId>,
+    /// What was read, such as `presence`.
+    pub what: String,
+}
+
+impl CardChange {
+    /// The CloudEvents `type`.
+    #[must_use]
+    pub fn event_type(self) -> &'static str {
+        match self {
+            Self::Registered => "card.registered",
+            Self::Updated => "card.updated",
+            Self::Suspended => "card.suspended",
+            Self::Reinstated => "card.reinstated",
+            Self::Revoked => "card.revoked",
+            Self::Lost => "card.lost",
+        }
+    }
+
+    pub(super) fn of_type(event_type: &str) -> Option<Self> {
+        [Self::Registered, Self::Updated, Self::Suspended, Self::Reinstated, Self::Revoked, Self::Lost]
+            .into_iter()
+            .find(|change| change.event_type() == event_type)
+    }
+}
+
+impl Body {
+    /// The CloudEvents `type`; empty for [`Body::Other`], which this version never writes.
+    #[must_use]
+    pub fn event_type(&self) -> &'static str {
+        match self {
+            Self::Card(changed) => changed.change.event_type(),
+            Self::Entry(Entry { decision: Decision::Granted { .. }, .. }) => "access.entry.granted",
+            Self::Entry(Entry { decision: Decision::Denied(_), .. }) => "access.entry.denied",
+            Self::Exit(_) => "access.exit.recorded",
+            Self::PresenceExpired(_) => "presence.expired",
+            Self::AuditRead(_) => "audit.read",
+            Self::Other => "",
+        }
+    }
+
+    /// The building it belongs to; `None` for events of the whole server.
+    #[must_use]
+    pub fn building(&self) -> Option<&BuildingId> {
+        match self {
+            Self::Entry(entry) => Some(&entry.swipe.building),
+            Self::Exit(exit) => Some(&exit.swipe.building),
+            Self::PresenceExpired(expired) => Some(&expired.building),
+            Self::AuditRead(read) => read.building.as_ref(),
+            Self::Card(_) | Self::Other => None,
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! An event as CloudEvents 1.0 JSON, written once for the log and for every sink, and read back at start.
+//!
+//! Extensions: `sequence` and `partitionkey` as in CloudEvents' documents of those names, `traceparent` as
+//! in its distributed-tracing extension; `log` names the sequence (see [`LogName`]).
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::{
+    card::Card,
+    event::{
+        AuditRead, Body, CardChange, CardChanged, Decision, Entry, Event, Exit, PresenceExpired, Swiped,
+    },
+    ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
+    reason::{Anomaly, PASSBACK_VIOLATION_BACNET_CODE, Reason},
+    record::{EventRecord, RecordError},
+    time::Timestamp,
+};
+
+/// Why an event cannot be written to or read from the log.
+#[derive(Debug, Error)]
+pub enum EventJsonError {
+    /// The header around the JSON.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The JSON itself.
+    #[error("event is not the JSON it should be: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A field that JSON alone cannot check.
+    #[error("event {id}: field {field} has the value {value:?}")]
+    Field {
+        /// The event.
+        id: Uuid,
+        /// The field.
+        field: &'static str,
+        /// What stands there.
+        value: String,
+    },
+}
+
+#[derive(Serialize)]
+struct EnvelopeOut<'a, D> {
+    specversion: &'static str,
+    id: Uuid,
+    source: String,
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    log: String,
+    time: Timestamp,
+    datacontenttype: &'static str,
+    sequence: String,
+    partitionkey: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    data: D,
+}
+
+#[derive(Deserialize)]
+struct EnvelopeIn<'a> {
+    id: Uuid,
+    #[serde(rename = "type")]
+    event_type: String,
+    time: Timestamp,
+    sequence: String,
+    #[serde(default)]
+    traceparent: Option<String>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+/// `data` of `access.entry.*` and `access.exit.recorded`.
+#[derive(Serialize, Deserialize)]
+struct AccessData {
+    building: BuildingId,
+    gate: GateId,
+    card_id: CardId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    employee_id: Option<EmployeeId>,
+    #[serde(default)]
+    reason: Option<Reason>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bacnet_code: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    violation: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    anomaly: Option<Anomaly>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    swipe_id: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    occurred_at: Option<Timestamp>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CardData<C> {
+    #[serde(flatten)]
+    card: C,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+}
+
+/// Any `data` with the actor beside it.
+#[derive(Serialize)]
+struct By<'a, D> {
+    #[serde(flatten)]
+    data: D,
+    by: &'a str,
+}
+
+#[derive(Deserialize)]
+struct ByOnly {
+    #[serde(default)]
+    by: String,
+}
+
+/// The event as the log keeps it.
+///
+/// # Errors
+/// [`EventJsonError`] if a field is too long for the record's header; ids are limited so that none is.
+pub fn encode(event: &Event, log: &LogName) -> Result<EventRecord, EventJsonError> {
+    let building = event.body.building().map_or("", BuildingId::as_str);
+    let key = partition_key(&event.body);
+    let json = match &event.body {
+        Body::Card(changed) => {
+            envelope(event, log, key, CardData { card: &changed.card, note: changed.note.clone() })
+        }
+        Body::Entry(entry) => envelope(event, log, key, entry_data(entry)),
+        Body::Exit(exit) => envelope(event, log, key, exit_data(exit)),
+        Body::PresenceExpired(expired) => envelope(event, log, key, expired),
+        Body::AuditRead(read) => envelope(event, log, key, read),
+        Body::Other => envelope(event, log, key, serde_json::Map::new()),
+    }?;
+    Ok(EventRecord::encode(event.body.event_type(), building, key, &json)?)
+}
+
+fn envelope<D: Serialize>(
+    event: &Event,
+    log: &LogName,
+    key: &str,
+    data: D,
+) -> Result<Vec<u8>, EventJsonError> {
+    Ok(serde_json::to_vec(&EnvelopeOut {
+        specversion: "1.0",
+        id: event.id,
+        source: source(&event.body, log),
+        event_type: event.body.event_type(),
+        subject: subject(&event.body),
+        log: log.to_string(),
+        time: event.time,
+        datacontenttype: "application/json",
+        sequence: format!("{:020}", event.sequence),
+        partitionkey: if key.is_empty() { &log.server } else { key },
+        traceparent: event.traceparent.as_deref(),
+        data: By { data, by: &event.by },
+    })?)
+}
+
+fn entry_data(entry: &Entry) -> AccessData {
+    let (reason, bacnet_code, violation) = match entry.decision {
+        Decision::Granted { violation: false } => (None, None, None),
+        Decision::Granted { violation: true } => {
+            (None, Some(PASSBACK_VIOLATION_BACNET_CODE), Some(Reason::AntiPassback.as_str().to_owned()))
+        }
+        Decision::Denied(reason) => (Some(reason), Some(reason.bacnet_code()), None),
+    };
+    AccessData { reason, bacnet_code, violation, ..access_data(&entry.swipe) }
+}
+
+fn exit_data(exit: &Exit) -> AccessData {
+    AccessData { anomaly: exit.anomaly, ..access_data(&exit.swipe) }
+}
+
+fn access_data(swipe: &Swiped) -> AccessData {
+    let Swiped { building, gate, card_id, employee_id, swipe_id, occurred_at } = swipe.clone();
+    AccessData {
+        building,
+        gate,
+        card_id,
+        employee_id,
+        swipe_id,
+        occurred_at,
+        reason: None,
+        bacnet_code: None,
+        violation: None,
+        anomaly: None,
+    }
+}
+
+/// The employee, else the card, else the building; empty for the server itself.
+fn partition_key(body: &Body) -> &str {
+    match body {
+        Body::Card(changed) => changed.card.details.employee_id.as_str(),
+        Body::Entry(Entry { swipe, .. }) | Body::Exit(Exit { swipe, .. }) => {
+            swipe.employee_id.as_ref().map_or(swipe.card_id.as_str(), EmployeeId::as_str)
+        }
+        Body::PresenceExpired(expired) => expired.employee_id.as_str(),
+        Body::AuditRead(_) | Body::Other => body.building().map_or("", BuildingId::as_str),
+    }
+}
+
+fn source(body: &Body, log: &LogName) -> String {
+    match body {
+        Body::Entry(Entry { swipe, .. }) | Body::Exit(Exit { swipe, .. }) => {
+            format!("/buildings/{}/gates/{}", swipe.building, swipe.gate)
+        }
+        _ => match body.building() {
+            Some(building) => format!("/buildings/{building}"),
+            None => format!("/servers/{}", log.server),
+        },
+    }
+}
+
+fn subject(body: &Body) -> Option<String> {
+    let card_id = match body {
+        Body::Card(changed) => &changed.card.card_id,
+        Body::Entry(Entry { swipe, .. }) | Body::Exit(Exit { swipe, .. }) => &swipe.card_id,
+        Body::PresenceExpired(expired) => return Some(format!("employee/{}", expired.employee_id)),
+        Body::AuditRead(_) | Body::Other => return None,
+    };
+    Some(format!("card/{card_id}"))
+}
+
+/// Reads an event back. Fields that this version does not know are skipped here and stay in the record.
+///
+/// # Errors
+/// [`EventJsonError`] if the JSON is not an event, or an event of a known type lacks what that type has.
+pub fn decode(record: &EventRecord) -> Result<Event, EventJsonError> {
+    let json = record.json();
+    let envelope: EnvelopeIn<'_> = serde_json::from_slice(&json)?;
+    let data = envelope.data.get();
+    let sequence = envelope.sequence.parse().map_err(|_| EventJsonError::Field {
+        id: envelope.id,
+        field: "sequence",
+        value: envelope.sequence.clone(),
+    })?;
+    Ok(Event {
+        id: envelope.id,
+        sequence,
+        time: envelope.time,
+        by: serde_json::from_str::<ByOnly>(data)?.by,
+        traceparent: envelope.traceparent,
+        body: decode_body(&envelope.event_type, envelope.id, data)?,
+    })
+}
+
+fn decode_body(event_type: &str, id: Uuid, data: &str) -> Result<Body, EventJsonError> {
+    if let Some(change) = CardChange::of_type(event_type) {
+        let CardData { card, note } = serde_json::from_str::<CardData<Card>>(data)?;
+        return Ok(Body::Card(CardChanged { change, card, note }));
+    }
+    Ok(match event_type {
+        "access.entry.granted" => {
+            let data: AccessData = serde_json::from_str(data)?;
+            let decision = Decision::Granted { violation: data.violation.is_some() };
+            Body::Entry(Entry { swipe: data.into(), decision })
+        }
+        "access.entry.denied" => {
+            let data: AccessData = serde_json::from_str(data)?;
+            let reason = data.reason.ok_or(EventJsonError::Field {
+                id,
+                field: "data.reason",
+                value: "null".to_owned(),
+            })?;
+            Body::Entry(Entry { swipe: data.into(), decision: Decision::Denied(reason) })
+        }
+        "access.exit.recorded" => {
+            let data: AccessData = serde_json::from_str(data)?;
+            let anomaly = data.anomaly;
+            Body::Exit(Exit { swipe: data.into(), anomaly })
+        }
+        "presence.expired" => Body::PresenceExpired(serde_json::from_str::<PresenceExpired>(data)?),
+        "audit.read" => Body::AuditRead(serde_json::from_str::<AuditRead>(data)?),
+        _ => Body::Other,
+    })
+}
+
+impl From<AccessData> for Swiped {
+    fn from(data: AccessData) -> Self {
+        let AccessData { building, gate, card_id, employee_id, swipe_id, occurred_at, .. } = data;
+        Self { building, gate, card_id, employee_id, swipe_id, occurred_at }
+    }
+}

@@ -1,0 +1,139 @@
+//! Names of things: each is checked once, at the edge, and cannot be wrong afterwards.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The longest card, employee, building or gate id, in bytes.
+pub const MAX_ID_BYTES: usize = 64;
+
+/// Why a text is not an id.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum InvalidId {
+    /// Empty, or longer than [`MAX_ID_BYTES`].
+    #[error("must be 1 to {MAX_ID_BYTES} characters long, is {0}")]
+    Length(usize),
+    /// A character that the id may not hold.
+    #[error("must hold only {allowed}, has {found:?}")]
+    Character {
+        /// The first character that is not allowed.
+        found: char,
+        /// Which ones are.
+        allowed: &'static str,
+    },
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $extra:literal, $allowed:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// Checks `text` and keeps it exactly as it is.
+            ///
+            /// # Errors
+            /// [`InvalidId`] if the length or a character is not allowed.
+            pub fn parse(text: &str) -> Result<Self, InvalidId> {
+                check(text, $extra, $allowed).map(|()| Self(text.into()))
+            }
+
+            /// The id as it was sent.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                check(&text, $extra, $allowed).map(|()| Self(text.into()))
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0.into()
+            }
+        }
+
+        /// Lets maps keyed by the id be asked with plain text from a request.
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+id!(
+    /// A card number, kept as the reader sent it: no guessing of byte order or facility codes.
+    CardId, ":_-", "A-Z a-z 0-9 : _ -"
+);
+id!(
+    /// A person, as the card office names them. Anti-passback is keyed on this, not on the card.
+    EmployeeId, ":_-.@", "A-Z a-z 0-9 : _ - . @"
+);
+id!(
+    /// A building; belongs to exactly one server.
+    BuildingId, "_-", "A-Z a-z 0-9 _ -"
+);
+id!(
+    /// A gate, unique within its building.
+    GateId, "_-", "A-Z a-z 0-9 _ -"
+);
+
+fn check(text: &str, extra: &str, allowed: &'static str) -> Result<(), InvalidId> {
+    if text.is_empty() || text.len() > MAX_ID_BYTES {
+        return Err(InvalidId::Length(text.chars().count()));
+    }
+    match text.chars().find(|&c| !c.is_ascii_alphanumeric() && !extra.contains(c)) {
+        Some(found) => Err(InvalidId::Character { found, allowed }),
+        None => Ok(()),
+    }
+}
+
+/// The name of a sequence of events: the server's id and an epoch, written `hq-1.1`. A new, restored or
+/// repaired data directory has the next epoch, so `(log, sequence)` never names two events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogName {
+    /// `[server] id`.
+    pub server: String,
+    /// Counts data directories of this server, from 1.
+    pub epoch: u64,
+}
+
+impl fmt::Display for LogName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.server, self.epoch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_keep_what_was_sent_and_refuse_the_rest() {
+        assert_eq!(CardId::parse("04A2:b9_C-1").unwrap().as_str(), "04A2:b9_C-1");
+        assert_eq!(CardId::parse(""), Err(InvalidId::Length(0)));
+        assert_eq!(CardId::parse(&"x".repeat(65)), Err(InvalidId::Length(65)));
+        assert!(matches!(CardId::parse("a b"), Err(InvalidId::Character { found: ' ', .. })));
+        assert!(matches!(GateId::parse("../x"), Err(InvalidId::Character { found: '.', .. })));
+        assert!(EmployeeId::parse("jane.doe@hq").is_ok());
+    }
+
+    #[test]
+    fn a_log_is_named_by_server_and_epoch() {
+        assert_eq!(LogName { server: "hq-1".into(), epoch: 3 }.to_string(), "hq-1.3");
+    }
+}

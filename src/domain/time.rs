@@ -1,0 +1,101 @@
+//! Time as values: the server's clock is read elsewhere and passed in.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A moment in milliseconds since 1970-01-01T00:00:00Z, written as RFC 3339 in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Timestamp(i64);
+
+/// Why a text is not a moment.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{0:?} is not a time as in RFC 3339, such as 2026-11-20T08:01:02.345Z")]
+pub struct InvalidTimestamp(String);
+
+/// The last moment that RFC 3339's four-digit year can write: 9999-12-30T22:00:00Z.
+const MAX_MILLIS: i64 = 253_402_207_200_000;
+
+impl Timestamp {
+    /// From milliseconds since 1970; moments outside the years 1970 to 9999 become the nearest inside.
+    #[must_use]
+    pub fn from_millis(millis: i64) -> Self {
+        Self(millis.clamp(0, MAX_MILLIS))
+    }
+
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// How long after `earlier` this is; zero if it is not after it.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(moment) => write!(f, "{moment:.3}"),
+            Err(_) => write!(f, "{}", self.0),
+        }
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
+        let moment: jiff::Timestamp = text.parse().map_err(|_| InvalidTimestamp(text.to_owned()))?;
+        let millis = moment.as_millisecond();
+        if (0..=MAX_MILLIS).contains(&millis) {
+            Ok(Self(millis))
+        } else {
+            Err(InvalidTimestamp(text.to_owned()))
+        }
+    }
+}
+
+impl TryFrom<String> for Timestamp {
+    type Error = InvalidTimestamp;
+    fn try_from(text: String) -> Result<Self, InvalidTimestamp> {
+        text.parse()
+    }
+}
+
+impl From<Timestamp> for String {
+    fn from(moment: Timestamp) -> Self {
+        moment.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_written_as_rfc_3339_with_milliseconds() {
+        let text = "2026-11-20T08:01:02.340Z";
+        assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), text);
+        assert_eq!("2026-11-20T09:01:02.34+01:00".parse::<Timestamp>().unwrap().to_string(), text);
+        assert_eq!(Timestamp::from_millis(i64::MAX).to_string(), "9999-12-30T22:00:00.000Z");
+    }
+
+    #[test]
+    fn refuses_what_is_no_moment() {
+        for text in ["", "yesterday", "2026-11-20", "1969-12-31T23:59:59Z", "2026-13-01T00:00:00Z"] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn elapsed_time_never_runs_backwards() {
+        let (early, late) = (Timestamp::from_millis(1_000), Timestamp::from_millis(3_500));
+        assert_eq!(late.since(early), Duration::from_millis(2_500));
+        assert_eq!(early.since(late), Duration::ZERO);
+    }
+}
