@@ -64,8 +64,13 @@ pub struct Swipe {
 /// What becomes of a swipe.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decided {
-    /// New: these events, in order; the last one is the answer.
-    Record(Vec<Body>),
+    /// New: record this.
+    Record {
+        /// What has to be recorded before the answer: an earlier presence that timed out.
+        before: Option<Box<Body>>,
+        /// The answer.
+        answer: Body,
+    },
     /// A retry: the first answer again.
     Repeat(Remembered),
     /// The `swipe_id` was used for something else.
@@ -124,8 +129,10 @@ impl Building {
                 Decided::Repeat(first.clone())
             }
             (Some(_), _) => Decided::SwipeReused,
-            (None, Direction::Entry) => Decided::Record(self.decide_entry(swipe, card, now)),
-            (None, Direction::Exit) => Decided::Record(vec![self.record_exit(swipe, card)]),
+            (None, Direction::Entry) => self.decide_entry(swipe, card, now),
+            (None, Direction::Exit) => {
+                Decided::Record { before: None, answer: self.record_exit(swipe, card) }
+            }
         }
     }
 
@@ -136,32 +143,25 @@ impl Building {
         over.take(max).map(|(employee, inside)| self.expired(employee, inside)).collect()
     }
 
-    fn decide_entry(&self, swipe: &Swipe, card: Option<&Card>, now: Timestamp) -> Vec<Body> {
-        let swiped = self.swiped(swipe, card);
-        let mut events = Vec::with_capacity(1);
-        let decision = match card {
-            None => Decision::Denied(Reason::UnknownCard),
-            Some(card) => match card.refusal(now) {
-                Some(reason) => Decision::Denied(reason),
-                None if !card.opens(&self.rules.building, &swipe.gate) => {
-                    Decision::Denied(Reason::GateNotAllowed)
-                }
-                None => {
-                    let (expired, decision) = self.decide_presence(card, now);
-                    events.extend(expired);
-                    decision
-                }
-            },
+    fn decide_entry(&self, swipe: &Swipe, card: Option<&Card>, now: Timestamp) -> Decided {
+        let refusal = match card {
+            None => Some(Reason::UnknownCard),
+            Some(card) => (card.refusal(now)).or_else(|| {
+                (!card.opens(&self.rules.building, &swipe.gate)).then_some(Reason::GateNotAllowed)
+            }),
         };
-        events.push(Body::Entry(Entry { swipe: swiped, decision }));
-        events
+        let (before, decision) = match (refusal, card) {
+            (None, Some(card)) => self.decide_presence(card, now),
+            (refusal, _) => (None, Decision::Denied(refusal.unwrap_or(Reason::UnknownCard))),
+        };
+        Decided::Record { before, answer: Body::Entry(Entry { swipe: self.swiped(swipe, card), decision }) }
     }
 
     /// Anti-passback and occupancy, for a card that is in order.
-    fn decide_presence(&self, card: &Card, now: Timestamp) -> (Option<Body>, Decision) {
+    fn decide_presence(&self, card: &Card, now: Timestamp) -> (Option<Box<Body>>, Decision) {
         let employee = &card.details.employee_id;
         let (expired, inside) = match self.inside.get(employee) {
-            Some(inside) if self.has_expired(inside, now) => (Some(self.expired(employee, inside)), false),
+            Some(inside) if self.has_expired(inside, now) => (Some(Box::new(self.expired(employee, inside))), false),
             found => (None, found.is_some()),
         };
         let others = self.inside.len() - usize::from(self.inside.contains_key(employee));

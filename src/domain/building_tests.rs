@@ -83,29 +83,23 @@ impl Site {
     fn swipe(&mut self, swipe: &Swipe) -> Decided {
         let card = self.directory.find(&swipe.card_id);
         let decided = self.building.decide(swipe, card, Timestamp::from_millis(self.now));
-        if let Decided::Record(bodies) = &decided {
-            bodies.iter().cloned().for_each(|body| self.record(body));
+        if let Decided::Record { before, answer } = &decided {
+            before.as_deref().into_iter().chain([answer]).cloned().for_each(|body| self.record(body));
         }
         decided
     }
 
     fn enter(&mut self, card: &str) -> Decision {
         match self.swipe(&swipe(Direction::Entry, card, None)) {
-            Decided::Record(bodies) => match bodies.last() {
-                Some(Body::Entry(entry)) => entry.decision,
-                other => panic!("an entry is answered by an entry, not {other:?}"),
-            },
-            other => panic!("without a swipe id nothing repeats: {other:?}"),
+            Decided::Record { answer: Body::Entry(entry), .. } => entry.decision,
+            other => panic!("an entry is answered by an entry, not {other:?}"),
         }
     }
 
     fn leave(&mut self, card: &str) -> Option<Anomaly> {
         match self.swipe(&swipe(Direction::Exit, card, None)) {
-            Decided::Record(bodies) => match bodies.as_slice() {
-                [Body::Exit(exit)] => exit.anomaly,
-                other => panic!("an exit is one exit, not {other:?}"),
-            },
-            other => panic!("without a swipe id nothing repeats: {other:?}"),
+            Decided::Record { before: None, answer: Body::Exit(exit) } => exit.anomaly,
+            other => panic!("an exit is one exit, not {other:?}"),
         }
     }
 
@@ -216,14 +210,14 @@ fn a_reused_swipe_id_is_refused_unless_it_asks_the_same() {
     site.register("C1", "E1");
     site.register("C2", "E2");
     let first = swipe(Direction::Entry, "C1", Some(5));
-    assert!(matches!(site.swipe(&first), Decided::Record(_)));
+    assert!(matches!(site.swipe(&first), Decided::Record { .. }));
     assert!(matches!(site.swipe(&first), Decided::Repeat(again) if again.sequence == 3));
     assert_eq!(site.swipe(&swipe(Direction::Entry, "C2", Some(5))), Decided::SwipeReused);
     assert_eq!(site.swipe(&swipe(Direction::Exit, "C1", Some(5))), Decided::SwipeReused);
     let elsewhere = Swipe { gate: gate("south"), ..first.clone() };
-    assert!(matches!(site.swipe(&elsewhere), Decided::Record(_)), "remembered per gate");
+    assert!(matches!(site.swipe(&elsewhere), Decided::Record { .. }), "remembered per gate");
     site.now += 24 * 3_600_000;
-    assert!(matches!(site.swipe(&first), Decided::Record(_)), "forgotten after a day");
+    assert!(matches!(site.swipe(&first), Decided::Record { .. }), "forgotten after a day");
 }
 
 #[derive(Clone, Debug)]
@@ -281,8 +275,8 @@ proptest! {
         let mut site = Site::new(rules(AntiPassback::Hard));
         for step in &steps {
             let before = site.clone();
-            let Some((swipe, Decided::Record(bodies))) = run(&mut site, step) else { continue };
-            let Some(Body::Entry(Entry { decision: Decision::Granted { .. }, swipe: swiped })) = bodies.last() else { continue };
+            let Some((swipe, Decided::Record { answer, .. })) = run(&mut site, step) else { continue };
+            let Body::Entry(Entry { decision: Decision::Granted { .. }, swipe: swiped }) = answer else { continue };
             let employee = swiped.employee_id.clone().unwrap();
             let stays = before.building.find(&employee).is_some_and(|inside| !before.building.has_expired(inside, Timestamp::from_millis(site.now)));
             prop_assert!(!stays, "{employee} was inside already");

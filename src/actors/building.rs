@@ -1,0 +1,295 @@
+//! One building's shell: takes a place in the log, asks the rules, applies what they say, sends it to the
+//! log with the answer. Decides nothing itself.
+
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler, Message};
+use thiserror::Error;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{
+    directory::DirectoryView,
+    recorder::{Group, NoPlace, Origin, Recorder},
+};
+use crate::{
+    domain::{
+        building::{Building, Decided, Inside, Swipe},
+        event::{AuditRead, Body, Decision, Event},
+        ids::EmployeeId,
+        swipes::Remembered,
+        time::Timestamp,
+    },
+    metrics::Metrics,
+};
+
+/// Requests that may wait for a building; at the limit they are answered 503.
+pub const MAILBOX_MESSAGES: usize = 4_096;
+
+/// How many exits of a batch go into one commit. The next piece waits for that commit, so entries get in
+/// between: an evacuation's flood keeps no entry waiting for longer than one commit.
+pub const MAX_EXITS_A_PIECE: usize = 128;
+
+/// How often to look for people who have been inside for longer than possible.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+
+/// How many of them to record at once; the rest follow at the next look.
+const MAX_EXPIRED_AT_ONCE: usize = 256;
+
+/// One building.
+pub struct BuildingActor {
+    building: Building,
+    cards: DirectoryView,
+    recorder: Recorder,
+    metrics: Metrics,
+}
+
+/// The answer to a swipe; durable when it leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The event that records it.
+    pub event_id: Uuid,
+    /// Its place in the log.
+    pub sequence: u64,
+    /// When it was decided.
+    pub decided_at: Timestamp,
+    /// The decision; `None` for an exit.
+    pub decision: Option<Decision>,
+}
+
+/// Why a swipe got no answer. Nothing was recorded.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum SwipeError {
+    /// The `swipe_id` was used for something else.
+    #[error("this swipe_id was used for another swipe at this gate; make a new one for each swipe")]
+    SwipeReused,
+    /// The log takes nothing; safe to try again.
+    #[error(transparent)]
+    NoPlace(#[from] NoPlace),
+}
+
+/// Decide or record one swipe.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct DecideSwipe {
+    /// The swipe; its gate is one of the building's.
+    pub swipe: Swipe,
+    /// Who asks.
+    pub origin: Origin,
+    /// The answer, once durable.
+    pub reply: oneshot::Sender<Result<Answer, SwipeError>>,
+}
+
+/// Record a batch of exits, each by itself, in order, [`MAX_EXITS_A_PIECE`] to a commit.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct RecordExits {
+    /// What is left of the batch.
+    pub swipes: std::vec::IntoIter<Swipe>,
+    /// Who asks.
+    pub origin: Origin,
+    /// The answers so far.
+    pub answers: Vec<Result<Answer, SwipeError>>,
+    /// All answers, once durable.
+    pub reply: oneshot::Sender<Vec<Result<Answer, SwipeError>>>,
+}
+
+/// Read who is inside. The read itself is recorded.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ReadPresence {
+    /// Who asks.
+    pub origin: Origin,
+    /// Everyone inside, once all of it is durable, and the moment it is true of.
+    pub reply: oneshot::Sender<Result<Presence, NoPlace>>,
+}
+
+/// Who is inside at one moment.
+#[derive(Clone, Debug)]
+pub struct Presence {
+    /// The moment.
+    pub as_of: Timestamp,
+    /// Everyone inside with the holder's name as the card has it, in the order of employee ids.
+    pub people: Vec<(EmployeeId, Inside, Option<String>)>,
+}
+
+/// Ask whether one person is inside.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct FindPerson {
+    /// Who.
+    pub employee: EmployeeId,
+    /// Where they are, once durable.
+    pub reply: oneshot::Sender<Result<Option<Inside>, NoPlace>>,
+}
+
+impl BuildingActor {
+    /// The owner of `building`.
+    #[must_use]
+    pub fn new(building: Building, cards: DirectoryView, recorder: Recorder, metrics: Metrics) -> Self {
+        Self { building, cards, recorder, metrics }
+    }
+
+    /// Decides one swipe and takes its events into the state and the group.
+    fn decide(
+        &mut self,
+        swipe: &Swipe,
+        origin: &Origin,
+        group: &mut Group<'_>,
+    ) -> Result<Answer, SwipeError> {
+        let now = self.recorder.now();
+        let decided = self.cards.with_card(&swipe.card_id, |card| self.building.decide(swipe, card, now));
+        match decided {
+            Decided::Record { before, answer } => {
+                if let Some(before) = before {
+                    self.record(*before, origin, group);
+                }
+                Ok(self.record(answer, origin, group))
+            }
+            Decided::Repeat(first) => Ok(first.into()),
+            Decided::SwipeReused => Err(SwipeError::SwipeReused),
+        }
+    }
+
+    fn record(&mut self, body: Body, origin: &Origin, group: &mut Group<'_>) -> Answer {
+        let event = group.add(body, origin, self.recorder.now());
+        self.building.apply(&event);
+        self.metrics.count_event(&event);
+        self.metrics.set_inside(self.building.rules().building.as_str(), self.building.inside().len());
+        Answer::of(&event)
+    }
+
+    fn expire(&mut self) {
+        let over = self.building.expire(self.recorder.now(), MAX_EXPIRED_AT_ONCE);
+        if over.is_empty() {
+            return;
+        }
+        let recorder = self.recorder.clone();
+        // No place: the next look finds them again.
+        let Ok(mut group) = recorder.place() else { return };
+        tracing::info!(
+            building = %self.building.rules().building,
+            people = over.len(),
+            "taken to have left: inside for longer than presence_timeout"
+        );
+        for body in over {
+            self.record(body, &Origin::server(), &mut group);
+        }
+        group.send(|| {});
+    }
+}
+
+impl Actor for BuildingActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX_MESSAGES);
+        self.metrics.set_inside(self.building.rules().building.as_str(), self.building.inside().len());
+        ctx.run_interval(EXPIRE_EVERY, |actor, _| actor.expire());
+    }
+}
+
+impl Handler<DecideSwipe> for BuildingActor {
+    type Result = ();
+
+    fn handle(&mut self, message: DecideSwipe, _: &mut Self::Context) {
+        let DecideSwipe { swipe, origin, reply } = message;
+        let recorder = self.recorder.clone();
+        let mut group = match recorder.place() {
+            Ok(group) => group,
+            Err(error) => return drop(reply.send(Err(error.into()))),
+        };
+        match self.decide(&swipe, &origin, &mut group) {
+            Ok(answer) => group.send(move || drop(reply.send(Ok(answer)))),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+}
+
+impl Handler<RecordExits> for BuildingActor {
+    type Result = ();
+
+    fn handle(&mut self, mut batch: RecordExits, ctx: &mut Self::Context) {
+        let recorder = self.recorder.clone();
+        let mut group = match recorder.place() {
+            Ok(group) => group,
+            Err(error) => return batch.refuse_rest(error),
+        };
+        for swipe in batch.swipes.by_ref().take(MAX_EXITS_A_PIECE) {
+            batch.answers.push(self.decide(&swipe, &batch.origin, &mut group));
+        }
+        let address = ctx.address();
+        group.send(move || {
+            if batch.swipes.len() == 0 {
+                let _ = batch.reply.send(batch.answers);
+            } else if let Err(refused) = address.try_send(batch) {
+                refused.into_inner().refuse_rest(NoPlace::Overloaded);
+            }
+        });
+    }
+}
+
+impl RecordExits {
+    /// What is durable stays so and is answered; the rest is for the device to send again.
+    fn refuse_rest(mut self, error: NoPlace) {
+        self.answers.extend(self.swipes.map(|_| Err(error.into())));
+        let _ = self.reply.send(self.answers);
+    }
+}
+
+impl Handler<ReadPresence> for BuildingActor {
+    type Result = ();
+
+    fn handle(&mut self, read: ReadPresence, _: &mut Self::Context) {
+        let recorder = self.recorder.clone();
+        let mut group = match recorder.place() {
+            Ok(group) => group,
+            Err(error) => return drop(read.reply.send(Err(error))),
+        };
+        let now = self.recorder.now();
+        let name_of = |inside: &Inside| {
+            self.cards
+                .with_card(&inside.card_id, |card| card.and_then(|card| card.details.holder_name.clone()))
+        };
+        let mut people: Vec<_> = (self.building.inside())
+            .map(|(employee, inside)| (employee.clone(), inside.clone(), name_of(inside)))
+            .collect();
+        people.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let audit = Body::AuditRead(AuditRead {
+            building: Some(self.building.rules().building.clone()),
+            what: "presence".to_owned(),
+        });
+        self.record(audit, &read.origin, &mut group);
+        group.send(move || drop(read.reply.send(Ok(Presence { as_of: now, people }))));
+    }
+}
+
+impl Handler<FindPerson> for BuildingActor {
+    type Result = ();
+
+    fn handle(&mut self, find: FindPerson, _: &mut Self::Context) {
+        let group = match self.recorder.place() {
+            Ok(group) => group,
+            Err(error) => return drop(find.reply.send(Err(error))),
+        };
+        let found = self.building.find(&find.employee).cloned();
+        group.send(move || drop(find.reply.send(Ok(found))));
+    }
+}
+
+impl Answer {
+    fn of(event: &Event) -> Self {
+        let decision = match &event.body {
+            Body::Entry(entry) => Some(entry.decision),
+            _ => None,
+        };
+        Self { event_id: event.id, sequence: event.sequence, decided_at: event.time, decision }
+    }
+}
+
+impl From<Remembered> for Answer {
+    fn from(first: Remembered) -> Self {
+        let Remembered { event_id, sequence, decided_at, decision, .. } = first;
+        Self { event_id, sequence, decided_at, decision }
+    }
+}

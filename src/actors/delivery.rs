@@ -1,0 +1,264 @@
+//! One sink's shell: reads the log for the delivery machine, sends what it says, keeps what it settles.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture};
+use thiserror::Error;
+use tokio::sync::oneshot;
+use turnstiled_wal::{LogReader, ReadError};
+
+use super::{log::LogGrew, sink_board::SinkBoard, sink_state::SinkStates};
+use crate::{
+    delivery::{
+        Outgoing,
+        machine::{Config, Effect, Input, Machine, Now},
+        progress::{Progress, Settlement},
+    },
+    domain::{
+        outbound::{EditError, edit},
+        record::{EventRecord, RecordError},
+        routes::RouteTable,
+        time::Timestamp,
+    },
+    sinks::Sink,
+};
+
+/// Messages that may wait for a delivery: a wake-up that finds it full is not needed.
+pub const MAILBOX_MESSAGES: usize = 16;
+
+/// Log records that one pull looks at, matching or not, before others on this thread have their turn.
+const MAX_SCANNED_RECORDS: usize = 1_000;
+
+/// Log bytes that one pull looks at.
+const MAX_SCANNED_BYTES: usize = 4 << 20;
+
+/// When to try again after the log could not be read.
+const STALLED_RETRY: Duration = Duration::from_secs(30);
+
+/// How long a clean stop waits for what was sent already.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Delivers to one sink.
+pub struct DeliveryActor {
+    name: Arc<str>,
+    sink: Arc<dyn Sink>,
+    machine: Machine,
+    log: LogReader,
+    routes: Arc<RouteTable>,
+    states: SinkStates,
+    board: SinkBoard,
+    started: Instant,
+    timer: Option<SpawnHandle>,
+    stopping: Option<oneshot::Sender<()>>,
+}
+
+/// What a delivery works with.
+#[derive(Debug)]
+pub struct DeliveryParts {
+    /// The sink's name.
+    pub name: String,
+    /// The sink.
+    pub sink: Arc<dyn Sink>,
+    /// Where it goes on.
+    pub progress: Progress,
+    /// Records per second at most.
+    pub rate_limit: Option<std::num::NonZeroU32>,
+    /// Where events come from.
+    pub log: LogReader,
+    /// Which of them are for this sink.
+    pub routes: Arc<RouteTable>,
+    /// Where progress and dead letters go.
+    pub states: SinkStates,
+    /// Who wants to know.
+    pub board: SinkBoard,
+}
+
+/// Send nothing more; the reply comes when what was sent is answered and everything is written down.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct StopDelivery {
+    /// The reply.
+    pub reply: oneshot::Sender<()>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Feed(Input);
+
+#[derive(Debug, Error)]
+enum PullError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("sequence {sequence}: {source}")]
+    Record { sequence: u64, source: RecordError },
+    #[error("sequence {sequence}: {source}")]
+    Edit { sequence: u64, source: EditError },
+}
+
+impl DeliveryActor {
+    /// Goes on where `parts.progress` ends.
+    #[must_use]
+    pub fn new(parts: DeliveryParts) -> Self {
+        let DeliveryParts { name, sink, progress, rate_limit, log, routes, states, board } = parts;
+        let limits = sink.limits();
+        let config = Config { rate_per_second: rate_limit, ..Config::for_batches(&limits) };
+        let machine = Machine::new(limits, &progress, config);
+        Self {
+            name: name.into(),
+            sink,
+            machine,
+            log,
+            routes,
+            states,
+            board,
+            started: Instant::now(),
+            timer: None,
+            stopping: None,
+        }
+    }
+
+    fn feed(&mut self, input: Input, ctx: &mut Context<Self>) {
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = Now {
+            elapsed: self.started.elapsed(),
+            unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+        };
+        for effect in self.machine.handle(input, now, &mut random) {
+            match effect {
+                Effect::Pull { after, max_records, max_bytes } => self.pull(after, max_records, max_bytes, ctx),
+                Effect::Send { batch, records } => {
+                    let sent = self.sink.send(records).into_actor(self);
+                    ctx.spawn(sent.map(move |outcomes, actor, ctx| {
+                        actor.feed(Input::Finished { batch, outcomes }, ctx);
+                    }));
+                }
+                Effect::WakeAt(at) => self.wake_at(at, ctx),
+                Effect::Settle(settlement) => self.settle(&settlement),
+            }
+        }
+        self.board.set(&self.name, self.machine.status());
+        self.stop_if_idle();
+    }
+
+    fn wake_at(&mut self, at: Duration, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let wait = at.saturating_sub(self.started.elapsed());
+        self.timer = Some(ctx.run_later(wait, |actor, ctx| {
+            actor.timer = None;
+            actor.feed(Input::Tick, ctx);
+        }));
+    }
+
+    /// An event that cannot be read is not passed over: the sink stalls, is shown as open, and tries again.
+    fn pull(&mut self, after: u64, max_records: usize, max_bytes: usize, ctx: &mut Context<Self>) {
+        match self.read(after, max_records, max_bytes) {
+            Ok(pulled) => {
+                self.board.set_stalled(&self.name, None);
+                ctx.notify(Feed(pulled));
+            }
+            Err(error) => {
+                tracing::error!(sink = %self.name, %error, "the log cannot be read for this sink; run `turnstiled wal verify`");
+                self.board.set_stalled(&self.name, Some((now(), error.to_string())));
+                ctx.run_later(STALLED_RETRY, move |actor, ctx| actor.pull(after, max_records, max_bytes, ctx));
+            }
+        }
+    }
+
+    fn read(&self, after: u64, max_records: usize, max_bytes: usize) -> Result<Input, PullError> {
+        let (mut records, mut scanned_to, mut bytes) = (Vec::new(), after, 0_usize);
+        for found in self.log.read(after, MAX_SCANNED_RECORDS, MAX_SCANNED_BYTES)? {
+            let sequence = found.sequence;
+            let record =
+                EventRecord::parse(found.payload).map_err(|source| PullError::Record { sequence, source })?;
+            if let Some(form) = self.routes.form_for(record.event_type(), &self.name) {
+                let body = edit(&record.json(), &form, &found.previous_hash)
+                    .map_err(|source| PullError::Edit { sequence, source })?;
+                let is_full = records.len() >= max_records || bytes.saturating_add(body.len()) > max_bytes;
+                if is_full && !records.is_empty() {
+                    break;
+                }
+                bytes += body.len();
+                records.push(Outgoing { sequence, record, body });
+            }
+            scanned_to = sequence;
+        }
+        Ok(Input::Pulled { records, scanned_to })
+    }
+
+    fn settle(&self, settlement: &Settlement) {
+        for dead in &settlement.dead {
+            let (sequence, code) = (dead.outgoing.sequence, &dead.trouble.code);
+            tracing::error!(sink = %self.name, sequence, code, "the service calls this event invalid; it is a dead letter now");
+        }
+        if let Err(error) = self.states.settle(&self.name, settlement) {
+            tracing::error!(sink = %self.name, %error, "progress cannot be written; the server stops and goes on from disk at its next start");
+            std::process::exit(1);
+        }
+    }
+
+    fn stop_if_idle(&mut self) {
+        if self.stopping.is_some() && self.machine.status().in_flight == 0 {
+            self.stop();
+        }
+    }
+
+    fn stop(&mut self) {
+        if let Some(reply) = self.stopping.take() {
+            let rest = self.machine.flush();
+            self.settle(&rest);
+            let _ = reply.send(());
+        }
+    }
+}
+
+fn now() -> Timestamp {
+    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(unix.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Uniform in `0.0..1.0`. Without randomness retries are not spread, which costs nothing but politeness.
+fn random() -> f64 {
+    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+    f64::from(random) / (f64::from(u32::MAX) + 1.0)
+}
+
+impl Actor for DeliveryActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX_MESSAGES);
+        self.feed(Input::Tick, ctx);
+    }
+}
+
+impl Handler<Feed> for DeliveryActor {
+    type Result = ();
+
+    fn handle(&mut self, feed: Feed, ctx: &mut Self::Context) {
+        self.feed(feed.0, ctx);
+    }
+}
+
+impl Handler<LogGrew> for DeliveryActor {
+    type Result = ();
+
+    fn handle(&mut self, _: LogGrew, ctx: &mut Self::Context) {
+        self.feed(Input::LogGrew, ctx);
+    }
+}
+
+impl Handler<StopDelivery> for DeliveryActor {
+    type Result = ();
+
+    fn handle(&mut self, stop: StopDelivery, ctx: &mut Self::Context) {
+        self.machine.drain();
+        self.stopping = Some(stop.reply);
+        ctx.run_later(STOP_TIMEOUT, |actor, _| actor.stop());
+        self.stop_if_idle();
+    }
+}

@@ -1,0 +1,145 @@
+//! Group commit: what the mailbox gathered during the last sync becomes one batch, one write, one sync;
+//! then the answers leave, in order.
+
+use std::{rc::Rc, time::Instant};
+
+use actix::{Actor, AsyncContext, Context, Handler, Message, Recipient};
+use turnstiled_wal::Log;
+
+use super::recorder::{MAX_IN_FLIGHT_APPENDS, OnCommit, Places};
+use crate::{domain::record::EventRecord, metrics::Metrics};
+
+/// The most records of one commit: what is over waits for the next one, so that a flood of exits never
+/// keeps an entry waiting for much longer than one sync.
+pub const MAX_COMMIT_RECORDS: usize = 512;
+
+/// The most bytes of one commit; reached only by events near their own limit.
+pub const MAX_COMMIT_BYTES: usize = 1 << 20;
+
+/// Some events of one command, and what leaves when they are durable. Without events it waits for
+/// everything before it: so reads show committed state only.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Append {
+    /// The events, as one group: all or none of them are in the log after a crash.
+    pub records: Vec<EventRecord>,
+    /// Runs after the commit.
+    pub on_commit: OnCommit,
+}
+
+/// Tells the router that there is more to read.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct LogGrew {
+    /// The last durable sequence.
+    pub committed: u64,
+}
+
+/// Owns the log.
+pub struct LogActor {
+    log: Log,
+    batch: Batch,
+    places: Rc<Places>,
+    router: Recipient<LogGrew>,
+    metrics: Metrics,
+}
+
+#[derive(Default)]
+struct Batch {
+    appends: Vec<turnstiled_wal::Append>,
+    on_commit: Vec<OnCommit>,
+    bytes: usize,
+    commit_is_due: bool,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Commit;
+
+impl LogActor {
+    /// The one writer of `log`; `router` hears of every commit.
+    #[must_use]
+    pub fn new(log: Log, places: Rc<Places>, router: Recipient<LogGrew>, metrics: Metrics) -> Self {
+        Self { log, batch: Batch::default(), places, router, metrics }
+    }
+
+    fn commit(&mut self) {
+        let Batch { appends, on_commit, bytes, .. } = std::mem::take(&mut self.batch);
+        if !appends.is_empty() {
+            let started = Instant::now();
+            if let Err(error) = self.log.commit(&appends) {
+                self.stop(&error.to_string());
+                return;
+            }
+            self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+            self.metrics.commit_records.observe(appends.len() as f64);
+            self.metrics.log_bytes.add(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+        self.places.release(on_commit.len());
+        for leave in on_commit {
+            leave();
+        }
+        if !appends.is_empty() {
+            let committed = self.log.next_sequence().saturating_sub(1);
+            self.metrics.log_sequence.set(i64::try_from(committed).unwrap_or(i64::MAX));
+            // A full mailbox already holds such a message, and one is enough: the router reads up to the end.
+            let _ = self.router.try_send(LogGrew { committed });
+        }
+    }
+
+    /// Memory is ahead of the disk: nothing is granted any more. Dropping the batch answers its requests
+    /// with 503; the process ends once those are out, and recovers from what the disk has.
+    fn stop(&mut self, error: &str) {
+        tracing::error!(
+            error,
+            "the log could not commit; the server stops and recovers from disk at its next start"
+        );
+        self.places.stop();
+        std::thread::spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            std::process::exit(1);
+        });
+    }
+}
+
+impl Actor for LogActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // One for every place, so that a sender that holds a place is never refused.
+        ctx.set_mailbox_capacity(MAX_IN_FLIGHT_APPENDS + 1);
+    }
+}
+
+impl Handler<Append> for LogActor {
+    type Result = ();
+
+    fn handle(&mut self, append: Append, ctx: &mut Self::Context) {
+        let more_bytes: usize = append.records.iter().map(|record| record.payload().len()).sum();
+        let batch = &self.batch;
+        let is_full = batch.appends.len() + append.records.len() > MAX_COMMIT_RECORDS
+            || batch.bytes + more_bytes > MAX_COMMIT_BYTES;
+        if is_full {
+            self.commit();
+        }
+        let last = append.records.len().saturating_sub(1);
+        self.batch.appends.extend(append.records.into_iter().enumerate().map(|(index, record)| {
+            turnstiled_wal::Append { payload: record.payload().clone(), ends_group: index == last }
+        }));
+        self.batch.bytes += more_bytes;
+        self.batch.on_commit.push(append.on_commit);
+        if !self.batch.commit_is_due {
+            // Runs once the mailbox is empty: by then everything that waited has been gathered.
+            self.batch.commit_is_due = true;
+            ctx.notify(Commit);
+        }
+    }
+}
+
+impl Handler<Commit> for LogActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Commit, _: &mut Self::Context) {
+        self.commit();
+    }
+}

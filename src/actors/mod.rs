@@ -1,0 +1,16 @@
+//! Shells: they carry values between the pure core, the log and the sinks, and decide nothing themselves.
+//!
+//! The log arbiter's one thread runs [`log::LogActor`], every [`building::BuildingActor`] and the
+//! [`directory::DirectoryActor`]; it may block in `fdatasync`, and nothing else runs on it. Because they
+//! share a thread, a building's decision, its change of state and its place in the log are one step.
+//! The [`router::RouterActor`] and a [`delivery::DeliveryActor`] for each sink have an arbiter apart.
+//! Messages carry their reply sender; `try_send` alone is used, so a full mailbox is an answer, not a loss.
+
+pub mod building;
+pub mod delivery;
+pub mod directory;
+pub mod log;
+pub mod recorder;
+pub mod router;
+pub mod sink_board;
+pub mod sink_state;

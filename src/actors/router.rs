@@ -1,0 +1,150 @@
+//! Hears of every commit, counts what the routes lead to each sink, and wakes the sinks it is for.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
+use turnstiled_wal::LogReader;
+
+use super::{delivery::DeliveryActor, log::LogGrew, sink_board::SinkBoard};
+use crate::{
+    delivery::progress::Progress,
+    domain::{record::EventRecord, routes::RouteTable},
+};
+
+/// Messages that may wait for the router: a commit that finds it full is seen with the next one.
+pub const MAILBOX_MESSAGES: usize = 16;
+
+/// Log records looked at before others on this thread have their turn.
+const MAX_SCANNED_RECORDS: usize = 2_000;
+
+/// Log bytes looked at at once.
+const MAX_SCANNED_BYTES: usize = 4 << 20;
+
+/// How often sinks that nothing was led to hear of the log's growth, so that their cursors follow.
+const WAKE_ALL_EVERY: Duration = Duration::from_secs(1);
+
+/// Matches routes, wakes sinks.
+pub struct RouterActor {
+    log: LogReader,
+    routes: Arc<RouteTable>,
+    board: SinkBoard,
+    sinks: HashMap<Arc<str>, RoutedSink>,
+    scanned_to: u64,
+    scanning: bool,
+}
+
+struct RoutedSink {
+    delivery: Addr<DeliveryActor>,
+    /// What was settled at the start: not to be counted again.
+    at_start: Progress,
+}
+
+/// Start to route.
+#[derive(Debug)]
+pub struct RouterParts {
+    /// Where events come from.
+    pub log: LogReader,
+    /// Where they go.
+    pub routes: Arc<RouteTable>,
+    /// Where they are counted.
+    pub board: SinkBoard,
+    /// The sinks, with the progress that they start from.
+    pub sinks: Vec<(String, Addr<DeliveryActor>, Progress)>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Scan;
+
+impl RouterActor {
+    /// Counts from the sink that is furthest behind.
+    #[must_use]
+    pub fn new(parts: RouterParts) -> Self {
+        let RouterParts { log, routes, board, sinks } = parts;
+        let oldest = sinks.iter().map(|(_, _, progress)| progress.cursor).min();
+        for (name, _, progress) in &sinks {
+            let totals = progress.totals;
+            board.accept(name, totals.delivered + totals.dead + totals.discarded);
+        }
+        let scanned_to = oldest.unwrap_or_else(|| log.committed());
+        let sinks = (sinks.into_iter())
+            .map(|(name, delivery, at_start)| (name.into(), RoutedSink { delivery, at_start }))
+            .collect();
+        Self { log, routes, board, sinks, scanned_to, scanning: false }
+    }
+
+    fn scan(&mut self, ctx: &mut Context<Self>) {
+        self.scanning = false;
+        let records = match self.log.read(self.scanned_to, MAX_SCANNED_RECORDS, MAX_SCANNED_BYTES) {
+            Ok(records) => records,
+            // The deliveries stall at the same place and say so; counting goes on when the log can be read.
+            Err(error) => return tracing::error!(%error, "the router cannot read the log"),
+        };
+        let mut counts: HashMap<Arc<str>, u64> = HashMap::new();
+        for found in records {
+            self.scanned_to = found.sequence;
+            let Ok(record) = EventRecord::parse(found.payload) else { continue };
+            for destination in self.routes.sinks_for(record.event_type()).iter() {
+                if let Some(sink) = self.sinks.get(&destination.sink)
+                    && !sink.at_start.is_settled(found.sequence)
+                {
+                    *counts.entry(Arc::clone(&destination.sink)).or_default() += 1;
+                }
+            }
+        }
+        let committed = self.log.committed();
+        for (name, events) in counts {
+            self.board.accept(&name, events);
+            if let Some(sink) = self.sinks.get(&name) {
+                wake(&sink.delivery, committed);
+            }
+        }
+        if self.scanned_to < committed {
+            self.scan_soon(ctx);
+        }
+    }
+
+    fn scan_soon(&mut self, ctx: &mut Context<Self>) {
+        if !self.scanning {
+            self.scanning = true;
+            ctx.notify(Scan);
+        }
+    }
+}
+
+/// A full mailbox already holds such a message, and one is enough.
+fn wake(delivery: &Addr<DeliveryActor>, committed: u64) {
+    let _ = delivery.try_send(LogGrew { committed });
+}
+
+impl Actor for RouterActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX_MESSAGES);
+        self.scan_soon(ctx);
+        ctx.run_interval(WAKE_ALL_EVERY, |actor, ctx| {
+            let committed = actor.log.committed();
+            actor.sinks.values().for_each(|sink| wake(&sink.delivery, committed));
+            if actor.scanned_to < committed {
+                actor.scan_soon(ctx);
+            }
+        });
+    }
+}
+
+impl Handler<LogGrew> for RouterActor {
+    type Result = ();
+
+    fn handle(&mut self, _: LogGrew, ctx: &mut Self::Context) {
+        self.scan_soon(ctx);
+    }
+}
+
+impl Handler<Scan> for RouterActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Scan, ctx: &mut Self::Context) {
+        self.scan(ctx);
+    }
+}

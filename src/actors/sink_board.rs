@@ -1,0 +1,186 @@
+//! How every sink is doing, for `/v1/sinks` and `/metrics`: written by router and deliveries, read by HTTP.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use serde::Serialize;
+use turnstiled_wal::LogReader;
+
+use crate::{
+    delivery::status::{SinkState, Status},
+    domain::{event_json, record::EventRecord, time::Timestamp},
+    metrics::Metrics,
+};
+
+/// Every sink by name. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SinkBoard {
+    sinks: Arc<BTreeMap<String, SinkEntry>>,
+    log: LogReader,
+}
+
+#[derive(Debug, Default)]
+struct SinkEntry {
+    accepted: AtomicU64,
+    status: Mutex<Option<Status>>,
+    stalled: Mutex<Option<(Timestamp, String)>>,
+}
+
+/// One sink, as people see it. `accepted = delivered + pending + dead + discarded`, always.
+#[derive(Clone, Debug, Serialize)]
+pub struct SinkReport {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `healthy`, `retrying` or `open`.
+    pub state: &'static str,
+    /// Pending events.
+    pub lag_events: u64,
+    /// Age of the oldest of them, in seconds.
+    pub lag_seconds: u64,
+    /// Events that its routes have led to it.
+    pub accepted: u64,
+    /// Events its service has.
+    pub delivered: u64,
+    /// Events it has still to take.
+    pub pending: u64,
+    /// Dead letters that are there still.
+    pub dead: u64,
+    /// Dead letters that were thrown away.
+    pub discarded: u64,
+    /// Sends that had to be done again.
+    pub retried: u64,
+    /// The last failure, if any since the start.
+    pub last_error: Option<LastError>,
+}
+
+/// A failure.
+#[derive(Clone, Debug, Serialize)]
+pub struct LastError {
+    /// When.
+    pub at: Timestamp,
+    /// The service's code.
+    pub code: String,
+    /// The service's text.
+    pub text: String,
+}
+
+impl SinkBoard {
+    /// A board for these sinks; `log` is asked for the age of what is pending.
+    #[must_use]
+    pub fn new(names: impl IntoIterator<Item = String>, log: LogReader) -> Self {
+        let sinks = names.into_iter().map(|name| (name, SinkEntry::default())).collect();
+        Self { sinks: Arc::new(sinks), log }
+    }
+
+    /// Whether there is such a sink.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.sinks.contains_key(name)
+    }
+
+    /// Counts events that were led to a sink.
+    pub(super) fn accept(&self, name: &str, events: u64) {
+        if let Some(sink) = self.sinks.get(name) {
+            sink.accepted.fetch_add(events, Relaxed);
+        }
+    }
+
+    /// Takes the state of a sink's delivery.
+    pub(super) fn set(&self, name: &str, status: Status) {
+        if let Some(sink) = self.sinks.get(name) {
+            *sink.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+        }
+    }
+
+    /// Notes that a sink cannot be served from the log, or that it can again.
+    pub(super) fn set_stalled(&self, name: &str, stalled: Option<(Timestamp, String)>) {
+        if let Some(sink) = self.sinks.get(name) {
+            *sink.stalled.lock().unwrap_or_else(PoisonError::into_inner) = stalled;
+        }
+    }
+
+    /// Every sink, by name.
+    #[must_use]
+    pub fn reports(&self, now: Timestamp) -> Vec<SinkReport> {
+        self.sinks.iter().map(|(name, sink)| self.report(name, sink, now)).collect()
+    }
+
+    fn report(&self, name: &str, sink: &SinkEntry, now: Timestamp) -> SinkReport {
+        let status = sink.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let stalled = sink.stalled.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let totals = status.as_ref().map(|status| status.totals).unwrap_or_default();
+        let settled = totals.delivered + totals.dead + totals.discarded;
+        // The router may be a moment behind a delivery; it never stays behind.
+        let accepted = sink.accepted.load(Relaxed).max(settled);
+        let pending = accepted - settled;
+        let cursor = status.as_ref().map_or(0, |status| status.cursor);
+        let oldest = (pending > 0).then(|| self.time_after(cursor)).flatten();
+        let trouble = status.as_ref().and_then(|status| status.last_trouble.clone());
+        let last_error = match (&stalled, trouble) {
+            (Some((at, text)), _) => {
+                Some(LastError { at: *at, code: "log_unreadable".to_owned(), text: text.clone() })
+            }
+            (None, Some((unix_ms, trouble))) => Some(LastError {
+                at: Timestamp::from_millis(i64::try_from(unix_ms).unwrap_or(i64::MAX)),
+                code: trouble.code,
+                text: trouble.text,
+            }),
+            (None, None) => None,
+        };
+        let state = match (stalled, status.map(|status| status.state)) {
+            (Some(_), _) | (_, Some(SinkState::Open)) => "open",
+            (_, Some(SinkState::Retrying)) => "retrying",
+            (_, Some(SinkState::Healthy) | None) => "healthy",
+        };
+        SinkReport {
+            name: name.to_owned(),
+            state,
+            lag_events: pending,
+            lag_seconds: oldest.map_or(0, |oldest| now.since(oldest).as_secs()),
+            accepted,
+            delivered: totals.delivered,
+            pending,
+            dead: totals.dead,
+            discarded: totals.discarded,
+            retried: totals.retried,
+            last_error,
+        }
+    }
+
+    /// When the first event past a cursor was decided.
+    fn time_after(&self, cursor: u64) -> Option<Timestamp> {
+        let record = self.log.read(cursor, 1, 1).ok()?.pop()?;
+        let record = EventRecord::parse(record.payload).ok()?;
+        event_json::decode(&record).ok().map(|event| event.time)
+    }
+
+    /// Writes the board into the metrics.
+    pub fn publish(&self, metrics: &Metrics, now: Timestamp) {
+        for report in self.reports(now) {
+            let label = &[report.name.as_str()];
+            let counters = [
+                (&metrics.sink_accepted, report.accepted),
+                (&metrics.sink_delivered, report.delivered),
+                (&metrics.sink_retried, report.retried),
+                (&metrics.sink_dead, report.dead),
+                (&metrics.sink_discarded, report.discarded),
+            ];
+            for (family, value) in counters {
+                let counter = family.with_label_values(label);
+                counter.inc_by(value.saturating_sub(counter.get()));
+            }
+            let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+            metrics.sink_pending.with_label_values(label).set(gauge(report.pending));
+            metrics.sink_oldest_seconds.with_label_values(label).set(gauge(report.lag_seconds));
+            for state in ["healthy", "retrying", "open"] {
+                let is = i64::from(report.state == state);
+                metrics.sink_state.with_label_values(&[report.name.as_str(), state]).set(is);
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What is kept of each sink beside the log: its progress, and its dead letters. Both change in one write.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use thiserror::Error;
+use turnstiled_wal::{Change, StateError, StateStore};
+
+use crate::{
+    delivery::progress::{DeadRecord, Progress, Settlement},
+    domain::time::Timestamp,
+};
+
+/// An event that a service called invalid, and why. Kept until it is redriven or discarded.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// `<sink>:<sequence>`.
+    pub id: String,
+    /// The sink.
+    pub sink: String,
+    /// The event's place in the log, 20 digits.
+    pub sequence: String,
+    /// The service's error code.
+    pub code: String,
+    /// The service's text.
+    pub text: String,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// When it first failed.
+    pub first_at: Timestamp,
+    /// When it was refused for good.
+    pub last_at: Timestamp,
+    /// The event as it was sent.
+    pub event: Box<RawValue>,
+}
+
+/// Why a sink's state could not be read or written.
+#[derive(Debug, Error)]
+pub enum SinkStateError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StateError),
+    /// Something else stands there.
+    #[error("what is kept of {what} cannot be read: {source}")]
+    Content {
+        /// The sink or dead letter.
+        what: String,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+}
+
+/// Progress and dead letters of every sink. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SinkStates(StateStore);
+
+impl SinkStates {
+    /// Keeps them in `store`.
+    #[must_use]
+    pub fn new(store: StateStore) -> Self {
+        Self(store)
+    }
+
+    /// How far a sink is; `None` for one that was never seen.
+    ///
+    /// # Errors
+    /// [`SinkStateError`].
+    pub fn progress(&self, sink: &str) -> Result<Option<Progress>, SinkStateError> {
+        let content = |source| SinkStateError::Content { what: format!("sink {sink}"), source };
+        let found = self.0.get(&progress_key(sink))?;
+        found.map(|bytes| serde_json::from_slice(&bytes).map_err(content)).transpose()
+    }
+
+    /// Writes a settlement, atomically and durably.
+    ///
+    /// # Errors
+    /// [`SinkStateError`]; the store takes nothing more then, and the process has to end.
+    pub fn settle(&self, sink: &str, settlement: &Settlement) -> Result<(), SinkStateError> {
+        let content = |source| SinkStateError::Content { what: format!("sink {sink}"), source };
+        let progress = serde_json::to_vec(&settlement.progress).map_err(content)?;
+        let mut changes = vec![Change::Put { key: progress_key(sink), value: progress.into() }];
+        for dead in &settlement.dead {
+            let letter = DeadLetter::new(sink, dead).map_err(content)?;
+            let value = serde_json::to_vec(&letter).map_err(content)?;
+            changes.push(Change::Put { key: letter_key(sink, &letter.sequence), value: value.into() });
+        }
+        Ok(self.0.write(&changes)?)
+    }
+
+    /// Dead letters of one sink or of all, by sink and sequence, after the letter with the id `after`.
+    ///
+    /// # Errors
+    /// [`SinkStateError`].
+    pub fn dead_letters(
+        &self,
+        sink: Option<&str>,
+        after: Option<&str>,
+        max: usize,
+    ) -> Result<Vec<DeadLetter>, SinkStateError> {
+        let prefix = sink.map_or_else(|| "dead/".to_owned(), |sink| format!("dead/{sink}/"));
+        let after = after.and_then(|id| id.rsplit_once(':')).map(|(sink, sequence)| letter_key(sink, sequence));
+        let found = self.0.scan_prefix(prefix.as_bytes(), after.as_deref(), max)?;
+        found
+            .into_iter()
+            .map(|(key, value)| {
+                let what = format!("dead letter {}", String::from_utf8_lossy(&key));
+                serde_json::from_slice(&value).map_err(|source| SinkStateError::Content { what, source })
+            })
+            .collect()
+    }
+}
+
+impl DeadLetter {
+    fn new(sink: &str, dead: &DeadRecord) -> Result<Self, serde_json::Error> {
+        let sequence = format!("{:020}", dead.outgoing.sequence);
+        let moment = |unix_ms: u64| Timestamp::from_millis(i64::try_from(unix_ms).unwrap_or(i64::MAX));
+        Ok(Self {
+            id: format!("{sink}:{sequence}"),
+            sink: sink.to_owned(),
+            sequence,
+            code: dead.trouble.code.clone(),
+            text: dead.trouble.text.clone(),
+            attempts: dead.attempts,
+            first_at: moment(dead.first_failed_ms),
+            last_at: moment(dead.last_failed_ms),
+            event: serde_json::from_slice(&dead.outgoing.body)?,
+        })
+    }
+}
+
+fn progress_key(sink: &str) -> Bytes {
+    format!("sink/{sink}").into()
+}
+
+fn letter_key(sink: &str, sequence: &str) -> Bytes {
+    format!("dead/{sink}/{sequence}").into()
+}

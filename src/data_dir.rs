@@ -1,0 +1,238 @@
+//! The data directory: private, used by one process, and sure of whose it is.
+//!
+//! `identity.toml` what it is · `lock` held by the daemon · `log/` the events · `state/` cursors and dead
+//! letters · `local-issuer.key`
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::domain::ids::LogName;
+
+/// The layout that this program writes and reads.
+const FORMAT: u32 = 1;
+
+const IDENTITY_FILE: &str = "identity.toml";
+
+/// A data directory in use by this process.
+#[derive(Debug)]
+pub struct DataDir {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The name of its sequence of events.
+    pub log_name: LogName,
+    _lock: File,
+}
+
+/// Why a data directory cannot be used.
+#[derive(Debug, Error)]
+pub enum DataDirError {
+    /// The system says no.
+    #[error("data directory {}: {action}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error("data directory {} is in use by another process; stop that one first, or give this server a data_dir of its own", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It is another server's.
+    #[error("data directory {} belongs to server {found:?}, the configuration says [server] id = {wanted:?}; a log keeps the name of its server", path.display())]
+    OtherServer {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Whose it should be.
+        wanted: String,
+    },
+    /// Its identity cannot be read.
+    #[error("{} cannot be read: {detail}; it says whose log this is, restore it from a backup", path.display())]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A newer program wrote it.
+    #[error("data directory {} has format {found}, this program reads format {FORMAT}; upgrade it", path.display())]
+    Format {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+}
+
+/// What a data directory says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Identity {
+    format: u32,
+    server: String,
+    epoch: u64,
+    store: String,
+}
+
+impl DataDir {
+    /// Takes the directory for this process, making it if it is not there.
+    ///
+    /// # Errors
+    /// [`DataDirError`], among them that another process has it or that it is another server's.
+    pub fn take(path: &Path, server: &str) -> Result<Self, DataDirError> {
+        let failed = |path: PathBuf, action| move |source| DataDirError::Io { path, action, source };
+        create_private_dir(path).map_err(failed(path.to_owned(), "making it"))?;
+        warn_if_open_to_others(path);
+        let lock_path = path.join("lock");
+        let lock = File::create(&lock_path).map_err(failed(lock_path.clone(), "making the lock"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(DataDirError::InUse { path: path.to_owned() }),
+            Err(fs::TryLockError::Error(source)) => return Err(failed(lock_path, "taking the lock")(source)),
+        }
+        let identity_path = path.join(IDENTITY_FILE);
+        if !identity_path.exists() {
+            let new = Identity { format: FORMAT, server: server.to_owned(), epoch: 1, store: "sled".to_owned() };
+            let text = toml::to_string(&new)
+                .map_err(|error| DataDirError::Identity { path: identity_path.clone(), detail: error.to_string() })?;
+            replace_private(&identity_path, text.as_bytes())
+                .map_err(failed(identity_path, "writing the identity"))?;
+        }
+        let log_name = log_name(path)?;
+        if log_name.server != server {
+            let (path, wanted) = (path.to_owned(), server.to_owned());
+            return Err(DataDirError::OtherServer { path, found: log_name.server, wanted });
+        }
+        Ok(Self { path: path.to_owned(), log_name, _lock: lock })
+    }
+}
+
+/// The name of the log in a data directory, without taking it.
+///
+/// # Errors
+/// [`DataDirError`] if it is none, or one of a newer program.
+pub fn log_name(path: &Path) -> Result<LogName, DataDirError> {
+    let identity_path = path.join(IDENTITY_FILE);
+    let text = fs::read_to_string(&identity_path).map_err(|source| DataDirError::Io {
+        path: identity_path.clone(),
+        action: "reading the identity",
+        source,
+    })?;
+    let identity: Identity = toml::from_str(&text)
+        .map_err(|error| DataDirError::Identity { path: identity_path, detail: error.to_string() })?;
+    if identity.format != FORMAT {
+        return Err(DataDirError::Format { path: path.to_owned(), found: identity.format });
+    }
+    Ok(LogName { server: identity.server, epoch: identity.epoch })
+}
+
+/// Where the events are.
+#[must_use]
+pub fn log_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("log")
+}
+
+/// Where cursors and dead letters are.
+#[must_use]
+pub fn state_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("state")
+}
+
+fn warn_if_open_to_others(path: &Path) {
+    if let Ok(found) = fs::metadata(path) {
+        let mode = found.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            tracing::warn!(path = %path.display(), mode = format!("{mode:o}"), "others may look into the data directory; chmod 700 it");
+        }
+    }
+}
+
+/// Makes a directory that only the owner may enter, with its parents; one that is there stays as it is.
+///
+/// # Errors
+/// What the system says.
+pub fn create_private_dir(path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Writes a new file that only the owner may read, durably.
+///
+/// # Errors
+/// `AlreadyExists` if there is one; else what the system says.
+pub fn create_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = write_beside(path, content)?;
+    // A link, unlike a rename, fails if another process was first.
+    let linked = fs::hard_link(&temporary, path);
+    fs::remove_file(&temporary)?;
+    linked?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Replaces a file by one that only the owner may read: after a crash it is the old one or the new one.
+///
+/// # Errors
+/// What the system says.
+pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = write_beside(path, content)?;
+    fs::rename(&temporary, path)?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+fn write_beside(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    Ok(temporary)
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_belongs_to_one_process_and_one_server() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("data");
+        let taken = DataDir::take(&path, "hq-1").unwrap();
+        assert_eq!(taken.log_name.to_string(), "hq-1.1");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(matches!(DataDir::take(&path, "hq-1"), Err(DataDirError::InUse { .. })));
+        drop(taken);
+        assert!(matches!(DataDir::take(&path, "hq-2"), Err(DataDirError::OtherServer { .. })));
+        fs::write(path.join(IDENTITY_FILE), "format = 9\nserver = \"hq-1\"\nepoch = 1\nstore = \"sled\"").unwrap();
+        assert!(matches!(DataDir::take(&path, "hq-1"), Err(DataDirError::Format { found: 9, .. })));
+    }
+
+    #[test]
+    fn a_private_file_is_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        create_private(&path, b"first").unwrap();
+        assert_eq!(create_private(&path, b"second").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+}

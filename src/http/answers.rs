@@ -1,0 +1,52 @@
+//! Around every request: its trace, its count in the metrics, and its error as a problem document.
+
+use actix_web::{
+    Error, HttpMessage,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    http::StatusCode,
+    middleware::Next,
+    web::Data,
+};
+
+use super::{Services, error::ApiError, trace_context::TraceContext};
+
+/// The middleware.
+///
+/// # Errors
+/// None of its own: what fails inside becomes an answer.
+pub async fn answer(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let trace = TraceContext::of(&request);
+    request.extensions_mut().insert(trace.clone());
+    let services = request.app_data::<Data<Services>>().cloned();
+    let response = next.call(request).await?;
+    let status = response.status();
+    if let Some(services) = services {
+        let route = response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
+        services.metrics.http_requests.with_label_values(&[route.as_str(), status.as_str()]).inc();
+        if status == StatusCode::UNAUTHORIZED {
+            tracing::warn!(route, peer = ?response.request().peer_addr(), "refused: missing or bad credentials");
+        }
+    }
+    let Some(problem) = problem_of(&response) else { return Ok(response.map_into_left_body()) };
+    let (request, _) = response.into_parts();
+    let rendered = problem.render(trace.trace_id());
+    Ok(ServiceResponse::new(request, rendered).map_into_right_body())
+}
+
+/// Our own errors as they are; the server's own (an overlong body, a broken request) by their status.
+fn problem_of(response: &ServiceResponse<impl MessageBody>) -> Option<ApiError> {
+    let error = response.response().error()?;
+    if let Some(own) = error.as_error::<ApiError>() {
+        return Some(own.clone());
+    }
+    Some(match response.status() {
+        StatusCode::NOT_FOUND => ApiError::NotFound("there is nothing here".to_owned()),
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge("the body is larger than this resource takes".to_owned()),
+        status if status.is_client_error() => ApiError::Malformed(format!("the request cannot be read: {error}")),
+        _ => ApiError::Unavailable("the request could not be served; try again".to_owned()),
+    })
+}

@@ -1,0 +1,260 @@
+//! Cards: what the card office does with them.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header,
+    web::{Bytes, Data, Path},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::{
+    Services,
+    auth::person::{Person, Role},
+    error::{ApiError, FieldError},
+    fields::{Fields, boolean, short_text, text, texts},
+    trace_context::TraceContext,
+};
+use crate::{
+    actors::{
+        building::FindPerson,
+        directory::{CardQuery, ChangeCard, Changed, ReadCards},
+        recorder::Origin,
+    },
+    domain::{
+        card::{Card, CardDetails, Status},
+        directory::CardCommand,
+        ids::{CardId, EmployeeId},
+        time::Timestamp,
+    },
+};
+
+/// The longest `holder_name`, in characters.
+const MAX_NAME_CHARS: usize = 200;
+/// The longest `note`, in characters.
+const MAX_NOTE_CHARS: usize = 1_000;
+/// The most buildings or gates that one card names.
+const MAX_RIGHTS: usize = 256;
+/// Cards in one page unless `limit` says so.
+const DEFAULT_PAGE: usize = 100;
+/// The most cards in one page.
+const MAX_PAGE: usize = 1_000;
+
+/// `PUT /v1/cards/{card_id}`
+///
+/// # Errors
+/// As the contract has them.
+pub async fn put(
+    services: Data<Services>,
+    request: HttpRequest,
+    card_id: Path<String>,
+    person: Person,
+    body: Bytes,
+) -> Result<HttpResponse, ApiError> {
+    person.must_be(&[Role::Hr], None)?;
+    let card_id = parse_card_id(&card_id)?;
+    let if_version = if_match(&request)?;
+    let details = read_details(Fields::of_body(&body, false)?).map_err(ApiError::Invalid)?;
+    check_buildings(&services, &details)?;
+    let command = CardCommand::Put { details, if_version };
+    let changed = change(&services, &request, &person, card_id, command, None).await?;
+    Ok(card_response(&changed, services_json(&services, &changed.card).await?))
+}
+
+/// `POST /v1/cards/{card_id}/{action}`
+///
+/// # Errors
+/// As the contract has them.
+pub async fn act(
+    services: Data<Services>,
+    request: HttpRequest,
+    path: Path<(String, String)>,
+    person: Person,
+    body: Bytes,
+) -> Result<HttpResponse, ApiError> {
+    person.must_be(&[Role::Hr, Role::Security], None)?;
+    let (card_id, action) = path.into_inner();
+    let command = match action.as_str() {
+        "suspend" => CardCommand::Suspend,
+        "reinstate" => CardCommand::Reinstate,
+        "revoke" => CardCommand::Revoke,
+        "report-lost" => CardCommand::ReportLost,
+        _ => {
+            return Err(ApiError::NotFound("a card can be suspended, reinstated, revoked or reported lost".to_owned()));
+        }
+    };
+    let card_id = parse_card_id(&card_id)?;
+    let mut fields = Fields::of_body(&body, true)?;
+    let note = fields.optional("note", short_text(MAX_NOTE_CHARS));
+    let note = fields.finish(Some(note)).map_err(ApiError::Invalid)?;
+    let changed = change(&services, &request, &person, card_id, command, note).await?;
+    Ok(card_response(&changed, services_json(&services, &changed.card).await?))
+}
+
+/// `GET /v1/cards/{card_id}`
+///
+/// # Errors
+/// As the contract has them.
+pub async fn get(services: Data<Services>, card_id: Path<String>, person: Person) -> Result<HttpResponse, ApiError> {
+    person.must_be(&[Role::Hr, Role::Auditor], None)?;
+    let card_id = parse_card_id(&card_id)?;
+    let query = CardQuery { card_id: Some(card_id.clone()), limit: 1, ..CardQuery::default() };
+    let Some(card) = read(&services, query).await?.pop() else {
+        return Err(ApiError::NotFound(format!("no card {card_id} is registered")));
+    };
+    let body = services_json(&services, &card).await?;
+    Ok(card_response(&Changed { card, is_new: false }, body))
+}
+
+/// `GET /v1/cards`
+///
+/// # Errors
+/// As the contract has them.
+pub async fn list(services: Data<Services>, request: HttpRequest, person: Person) -> Result<HttpResponse, ApiError> {
+    person.must_be(&[Role::Hr, Role::Auditor], None)?;
+    let mut query = read_query(request.query_string())?;
+    let page = query.limit;
+    query.limit = page + 1;
+    let mut cards = read(&services, query).await?;
+    let next_cursor = (cards.len() > page)
+        .then(|| {
+            cards.truncate(page);
+            cards.last().map(|card| URL_SAFE_NO_PAD.encode(card.card_id.as_str()))
+        })
+        .flatten();
+    Ok(HttpResponse::Ok().json(json!({ "items": cards, "next_cursor": next_cursor })))
+}
+
+async fn change(
+    services: &Services,
+    request: &HttpRequest,
+    person: &Person,
+    card_id: CardId,
+    command: CardCommand,
+    note: Option<String>,
+) -> Result<Changed, ApiError> {
+    let trace = TraceContext::of_request(request);
+    let origin = Origin { by: person.as_actor(), traceparent: Some(trace.traceparent().to_owned()) };
+    let (reply, changed) = oneshot::channel();
+    services.directory.try_send(ChangeCard { card_id, command, note, origin, reply })?;
+    Ok(changed.await.map_err(|_| ApiError::not_committed())??)
+}
+
+async fn read(services: &Services, query: CardQuery) -> Result<Vec<Card>, ApiError> {
+    let (reply, cards) = oneshot::channel();
+    services.directory.try_send(ReadCards { query, reply })?;
+    Ok(cards.await.map_err(|_| ApiError::not_committed())??)
+}
+
+/// The card with where its holder is.
+async fn services_json(services: &Services, card: &Card) -> Result<Value, ApiError> {
+    let mut presence = Vec::new();
+    for building in services.buildings.values() {
+        let (reply, found) = oneshot::channel();
+        building.actor.try_send(FindPerson { employee: card.details.employee_id.clone(), reply })?;
+        if let Some(inside) = found.await.map_err(|_| ApiError::not_committed())?? {
+            presence.push(json!({ "building": building.id, "since": inside.since, "gate": inside.gate }));
+        }
+    }
+    let mut body = serde_json::to_value(card).unwrap_or_default();
+    if let Value::Object(fields) = &mut body {
+        fields.insert("presence".to_owned(), Value::Array(presence));
+    }
+    Ok(body)
+}
+
+fn card_response(changed: &Changed, body: Value) -> HttpResponse {
+    let mut response = if changed.is_new { HttpResponse::Created() } else { HttpResponse::Ok() };
+    response.insert_header((header::ETAG, format!("\"{}\"", changed.card.version))).json(body)
+}
+
+fn parse_card_id(text: &str) -> Result<CardId, ApiError> {
+    CardId::parse(text).map_err(|error| ApiError::field("card_id", error.to_string()))
+}
+
+/// `If-Match: "3"`, with or without quotes; `*` is any version.
+fn if_match(request: &HttpRequest) -> Result<Option<u64>, ApiError> {
+    let Some(value) = request.headers().get(header::IF_MATCH) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(None);
+    }
+    let version = text.trim_matches('"').parse();
+    version.map(Some).map_err(|_| ApiError::Malformed("If-Match must be a card's version, such as \"3\"".to_owned()))
+}
+
+fn read_details(mut fields: Fields) -> Result<CardDetails, Vec<FieldError>> {
+    let employee_id = fields.required("employee_id", text::<EmployeeId>);
+    let holder_name = fields.optional("holder_name", short_text(MAX_NAME_CHARS));
+    let buildings = fields.optional("buildings", texts(MAX_RIGHTS));
+    let gates = fields.optional("gates", texts(MAX_RIGHTS));
+    let valid_from = fields.optional("valid_from", text::<Timestamp>);
+    let valid_until = fields.optional("valid_until", text::<Timestamp>);
+    let anti_passback_exempt = fields.optional("anti_passback_exempt", boolean).unwrap_or_default();
+    let responder = fields.optional("responder", boolean).unwrap_or_default();
+    if fields.optional("groups", texts::<String>(MAX_RIGHTS)).is_some() {
+        fields.error("groups", "access groups are not in this version; name buildings and gates".to_owned());
+    }
+    if valid_from.zip(valid_until).is_some_and(|(from, until)| from >= until) {
+        fields.error("valid_until", "must be after valid_from".to_owned());
+    }
+    fields.finish(employee_id.map(|employee_id| CardDetails {
+        employee_id,
+        holder_name,
+        buildings,
+        gates,
+        valid_from,
+        valid_until,
+        anti_passback_exempt,
+        responder,
+    }))
+}
+
+/// A right to a building or gate that this server does not have is a slip of the pen.
+fn check_buildings(services: &Services, details: &CardDetails) -> Result<(), ApiError> {
+    let mut errors = Vec::new();
+    let mut note = |field: &str, detail: String| errors.push(FieldError { field: field.to_owned(), detail });
+    for id in details.buildings.iter().flatten() {
+        if !services.buildings.contains_key(id) {
+            note("buildings", format!("this server has no building {id}"));
+        }
+    }
+    for right in details.gates.iter().flatten() {
+        let in_building = |building: &super::BuildingServices| {
+            right.building.as_ref().is_none_or(|only| *only == building.id) && building.gates.contains(&right.gate)
+        };
+        if !services.buildings.values().any(in_building) {
+            note("gates", format!("this server has no gate {}", String::from(right.clone())));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::Invalid(errors)) }
+}
+
+fn read_query(query: &str) -> Result<CardQuery, ApiError> {
+    let pairs = actix_web::web::Query::<Vec<(String, String)>>::from_query(query)
+        .map_err(|error| ApiError::Malformed(format!("the query cannot be read: {error}")))?;
+    let pairs = pairs.into_inner().into_iter().map(|(name, value)| (name, Value::String(value)));
+    let mut fields = Fields::of_value(Value::Object(pairs.collect()), String::new())
+        .map_err(|error| ApiError::Invalid(vec![error]))?;
+    let status = fields.optional("status", |value| {
+        serde_json::from_value::<Status>(value).map_err(|_| "must be active, suspended, lost or revoked".to_owned())
+    });
+    let limit = fields.optional("limit", |value| {
+        let limit = value.as_str().and_then(|text| text.parse().ok());
+        limit.filter(|limit| (1..=MAX_PAGE).contains(limit)).ok_or_else(|| format!("must be 1 to {MAX_PAGE}"))
+    });
+    let after = fields.optional("cursor", |value| {
+        let decoded = value.as_str().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+        let text = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+        text.and_then(|text| CardId::parse(&text).ok()).ok_or_else(|| "is not a cursor of this list".to_owned())
+    });
+    let query = CardQuery {
+        card_id: None,
+        employee_id: fields.optional("employee_id", text::<EmployeeId>),
+        status,
+        after,
+        limit: limit.unwrap_or(DEFAULT_PAGE),
+    };
+    fields.finish(Some(query)).map_err(ApiError::Invalid)
+}

@@ -1,0 +1,177 @@
+//! The one mapping from what went wrong to what HTTP says: RFC 9457 problem details.
+
+use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header};
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::{
+    actors::{building::SwipeError, directory::ChangeError, recorder::NoPlace},
+    domain::directory::CardRefusal,
+};
+
+/// When to come again after a 503, in seconds.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+/// A field of a body or query that breaks the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// Which field, such as `exits[3].card_id`.
+    pub field: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+/// Why a request got no 2xx.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ApiError {
+    /// 400: not JSON, or a header that cannot be read.
+    #[error("{0}")]
+    Malformed(String),
+    /// 401: no or wrong credentials. Does not say which.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// 403: known, but not allowed here.
+    #[error("{0}")]
+    Forbidden(String),
+    /// 404: no such thing.
+    #[error("{0}")]
+    NotFound(String),
+    /// 405: not with this method.
+    #[error("this resource answers {0}")]
+    MethodNotAllowed(String),
+    /// 409: it contradicts what was said before.
+    #[error("{0}")]
+    Conflict(String),
+    /// 412: changed meanwhile.
+    #[error("{0}")]
+    Changed(String),
+    /// 413: too large.
+    #[error("{0}")]
+    TooLarge(String),
+    /// 422: JSON, but not what the model says; every field is named.
+    #[error("{} of the request cannot be accepted", plural(.0.len()))]
+    Invalid(Vec<FieldError>),
+    /// 503: nothing was recorded; safe to try again.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+fn plural(fields: usize) -> String {
+    if fields == 1 { "1 field".to_owned() } else { format!("{fields} fields") }
+}
+
+impl ApiError {
+    /// 422 for one field.
+    #[must_use]
+    pub fn field(field: &str, detail: impl Into<String>) -> Self {
+        Self::Invalid(vec![FieldError { field: field.to_owned(), detail: detail.into() }])
+    }
+
+    /// What a dropped reply means: the commit failed and the process is about to stop.
+    #[must_use]
+    pub fn not_committed() -> Self {
+        NoPlace::Stopping.into()
+    }
+
+    /// The problem document.
+    #[must_use]
+    pub fn render(&self, trace_id: &str) -> HttpResponse {
+        let status = self.status_code();
+        let mut response = HttpResponse::build(status);
+        match self {
+            Self::Unavailable(_) => {
+                response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
+            }
+            Self::MethodNotAllowed(allow) => {
+                response.insert_header((header::ALLOW, allow.as_str()));
+            }
+            Self::Unauthenticated(_) => {
+                response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+            }
+            _ => {}
+        }
+        let errors = match self {
+            Self::Invalid(errors) => errors.as_slice(),
+            _ => &[],
+        };
+        let problem = Problem {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("error"),
+            status: status.as_u16(),
+            detail: &self.to_string(),
+            errors,
+            trace_id,
+        };
+        response
+            .content_type("application/problem+json")
+            .body(serde_json::to_vec(&problem).unwrap_or_default())
+    }
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+    trace_id: &'a str,
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Changed(_) => StatusCode::PRECONDITION_FAILED,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl From<NoPlace> for ApiError {
+    fn from(error: NoPlace) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<SwipeError> for ApiError {
+    fn from(error: SwipeError) -> Self {
+        match error {
+            SwipeError::SwipeReused => Self::Conflict(error.to_string()),
+            SwipeError::NoPlace(error) => error.into(),
+        }
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::NoPlace(error) => error.into(),
+            ChangeError::Refused(refusal) => match &refusal {
+                CardRefusal::Unknown(_) => Self::NotFound(refusal.to_string()),
+                CardRefusal::Changed { .. } => Self::Changed(refusal.to_string()),
+                CardRefusal::OtherEmployee { .. } => Self::field("employee_id", refusal.to_string()),
+                CardRefusal::Conflict { .. } => Self::Conflict(refusal.to_string()),
+            },
+        }
+    }
+}
+
+/// A mailbox that takes nothing more: 503, and nothing was recorded.
+impl<T> From<actix::prelude::SendError<T>> for ApiError {
+    fn from(error: actix::prelude::SendError<T>) -> Self {
+        match error {
+            actix::prelude::SendError::Full(_) => NoPlace::Overloaded.into(),
+            actix::prelude::SendError::Closed(_) => NoPlace::Stopping.into(),
+        }
+    }
+}

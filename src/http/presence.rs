@@ -1,0 +1,94 @@
+//! Who is inside: the security desk's list. Each look is recorded.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header,
+    web::{Data, Path},
+};
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::{
+    Services,
+    auth::person::{Person, Role},
+    error::ApiError,
+    trace_context::TraceContext,
+};
+use crate::actors::{
+    building::{Presence, ReadPresence},
+    recorder::Origin,
+};
+
+/// How sure a line is: a granted entry is taken for a passage. Gates that confirm come with a later version.
+const CERTAINTY: &str = "assumed";
+
+/// `GET /v1/buildings/{building}/presence`, JSON or, with `Accept: text/csv`, CSV.
+///
+/// # Errors
+/// As the contract has them.
+pub async fn get(
+    services: Data<Services>,
+    request: HttpRequest,
+    building: Path<String>,
+    person: Person,
+) -> Result<HttpResponse, ApiError> {
+    let building = services.building(&building)?;
+    person.must_be(&[Role::Security, Role::Auditor], Some(&building.id))?;
+    let trace = TraceContext::of_request(&request);
+    let origin = Origin { by: person.as_actor(), traceparent: Some(trace.traceparent().to_owned()) };
+    let (reply, presence) = oneshot::channel();
+    building.actor.try_send(ReadPresence { origin, reply })?;
+    let presence = presence.await.map_err(|_| ApiError::not_committed())??;
+    if wants_csv(&request) {
+        return Ok(HttpResponse::Ok().content_type("text/csv; charset=utf-8").body(csv(&presence)));
+    }
+    let people: Vec<_> = (presence.people.iter())
+        .map(|(employee, inside, name)| {
+            json!({ "employee_id": employee, "card_id": inside.card_id, "holder_name": name,
+                    "since": inside.since, "gate": inside.gate, "certainty": CERTAINTY })
+        })
+        .collect();
+    Ok(HttpResponse::Ok().json(json!({ "building": building.id, "as_of": presence.as_of, "people": people })))
+}
+
+fn wants_csv(request: &HttpRequest) -> bool {
+    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.split(',').any(|kind| kind.trim().starts_with("text/csv")))
+}
+
+fn csv(presence: &Presence) -> String {
+    let mut text = String::from("employee_id,card_id,holder_name,since,gate,certainty\r\n");
+    for (employee, inside, name) in &presence.people {
+        let since = inside.since.to_string();
+        let cells = [
+            employee.as_str(),
+            inside.card_id.as_str(),
+            name.as_deref().unwrap_or_default(),
+            &since,
+            inside.gate.as_str(),
+            CERTAINTY,
+        ];
+        text.push_str(&cells.map(csv_cell).join(","));
+        text.push_str("\r\n");
+    }
+    text
+}
+
+/// RFC 4180 quoting; a text that a spreadsheet would run as a formula is kept from it by an apostrophe.
+fn csv_cell(text: &str) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let text = if formula { format!("'{text}") } else { text.to_owned() };
+    if text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_quoted_and_never_formulas() {
+        assert_eq!(csv_cell("E1"), "E1");
+        assert_eq!(csv_cell("Doe, \"Jo\""), "\"Doe, \"\"Jo\"\"\"");
+        assert_eq!(csv_cell("=1+1"), "'=1+1");
+    }
+}

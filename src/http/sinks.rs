@@ -1,0 +1,58 @@
+//! How delivery is doing: sinks and dead letters.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Query},
+};
+use serde_json::json;
+
+use super::{
+    Services,
+    auth::person::{Person, Role},
+    error::ApiError,
+    health::now,
+};
+
+/// Dead letters in one page.
+const PAGE_LETTERS: usize = 100;
+
+/// `GET /v1/sinks`
+///
+/// # Errors
+/// 401.
+pub async fn list(services: Data<Services>, _: Person) -> Result<HttpResponse, ApiError> {
+    let items = services.sinks.reports(now());
+    Ok(HttpResponse::Ok().json(json!({ "items": items, "next_cursor": null })))
+}
+
+/// `GET /v1/dead-letters?sink=&cursor=`
+///
+/// # Errors
+/// As the contract has them.
+pub async fn dead_letters(
+    services: Data<Services>,
+    request: HttpRequest,
+    person: Person,
+) -> Result<HttpResponse, ApiError> {
+    person.must_be(&[Role::Admin], None)?;
+    let pairs = Query::<Vec<(String, String)>>::from_query(request.query_string())
+        .map_err(|error| ApiError::Malformed(format!("the query cannot be read: {error}")))?;
+    let (mut sink, mut cursor) = (None, None);
+    for (name, value) in pairs.into_inner() {
+        match name.as_str() {
+            "sink" if services.sinks.has(&value) => sink = Some(value),
+            "sink" => return Err(ApiError::NotFound(format!("there is no sink {:?}", super::cut(&value)))),
+            "cursor" => cursor = Some(value),
+            _ => return Err(ApiError::field(&super::cut(&name), "is not a parameter of this request")),
+        }
+    }
+    let found = services.dead_letters.dead_letters(sink.as_deref(), cursor.as_deref(), PAGE_LETTERS + 1);
+    let mut letters = found.map_err(|error| {
+        tracing::error!(%error, "dead letters cannot be read");
+        ApiError::Unavailable("dead letters cannot be read; the server's log says why".to_owned())
+    })?;
+    let is_more = letters.len() > PAGE_LETTERS;
+    letters.truncate(PAGE_LETTERS);
+    let next_cursor = letters.last().filter(|_| is_more).map(|letter| letter.id.clone());
+    Ok(HttpResponse::Ok().json(json!({ "items": letters, "next_cursor": next_cursor })))
+}

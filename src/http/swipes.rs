@@ -1,0 +1,228 @@
+//! `entries`, `exits` and `exits/batch`: what the turnstiles say.
+
+use std::time::Instant;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Bytes, Data, Path},
+};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{
+    BuildingServices, Services,
+    auth::device_keys::Device,
+    error::{ApiError, FieldError},
+    fields::{Fields, text, uuid},
+    trace_context::TraceContext,
+};
+use crate::{
+    actors::{
+        building::{Answer, DecideSwipe, RecordExits, SwipeError},
+        recorder::Origin,
+    },
+    domain::{
+        building::Swipe,
+        event::Decision,
+        ids::{CardId, GateId},
+        reason::Reason,
+        swipes::Direction,
+        time::Timestamp,
+    },
+};
+
+/// The most exits in one batch (contract, section 3).
+pub const MAX_BATCH_EXITS: usize = 1_000;
+
+/// The answer to an entry.
+#[derive(Serialize)]
+struct EntryAnswer {
+    decision: &'static str,
+    reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bacnet_code: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    violation: Option<Reason>,
+    event_id: Uuid,
+    sequence: String,
+    decided_at: Timestamp,
+}
+
+/// The answer to an exit.
+#[derive(Serialize)]
+struct ExitAnswer {
+    event_id: Uuid,
+    sequence: String,
+}
+
+/// `POST /v1/buildings/{building}/entries`
+///
+/// # Errors
+/// As the contract has them; a denied card is a 200.
+pub async fn enter(
+    services: Data<Services>,
+    request: HttpRequest,
+    building: Path<String>,
+    device: Device,
+    body: Bytes,
+) -> Result<HttpResponse, ApiError> {
+    let answer = swipe(&services, &request, &building, &device, &body, Direction::Entry).await?;
+    let (decision, reason, violation) = match answer.decision {
+        Some(Decision::Granted { violation }) => ("granted", None, violation.then_some(Reason::AntiPassback)),
+        Some(Decision::Denied(reason)) => ("denied", Some(reason), None),
+        None => return Err(ApiError::not_committed()),
+    };
+    Ok(HttpResponse::Ok().json(EntryAnswer {
+        decision,
+        reason,
+        bacnet_code: reason.map(Reason::bacnet_code),
+        violation,
+        event_id: answer.event_id,
+        sequence: sequence(answer.sequence),
+        decided_at: answer.decided_at,
+    }))
+}
+
+/// `POST /v1/buildings/{building}/exits`
+///
+/// # Errors
+/// As the contract has them; no card is ever denied.
+pub async fn exit(
+    services: Data<Services>,
+    request: HttpRequest,
+    building: Path<String>,
+    device: Device,
+    body: Bytes,
+) -> Result<HttpResponse, ApiError> {
+    let answer = swipe(&services, &request, &building, &device, &body, Direction::Exit).await?;
+    Ok(HttpResponse::Accepted().json(exit_answer(&answer)))
+}
+
+async fn swipe(
+    services: &Services,
+    request: &HttpRequest,
+    building: &str,
+    device: &Device,
+    body: &[u8],
+    direction: Direction,
+) -> Result<Answer, ApiError> {
+    let arrived = Instant::now();
+    let building = services.building(building)?;
+    device.must_be_gate_of(&building.id)?;
+    let swipe = read_swipe(Fields::of_body(body, false)?, direction).map_err(ApiError::Invalid)?;
+    check_gate(building, device, &swipe.gate)?;
+    let (reply, answer) = oneshot::channel();
+    building.actor.try_send(DecideSwipe { swipe, origin: origin(device, request), reply })?;
+    let answer = answer.await.map_err(|_| ApiError::not_committed())??;
+    services.metrics.decision_seconds.observe(arrived.elapsed().as_secs_f64());
+    Ok(answer)
+}
+
+/// `POST /v1/buildings/{building}/exits/batch`
+///
+/// # Errors
+/// As the contract has them. Either the whole batch is well formed or none of it is recorded.
+pub async fn exit_batch(
+    services: Data<Services>,
+    request: HttpRequest,
+    building: Path<String>,
+    device: Device,
+    body: Bytes,
+) -> Result<HttpResponse, ApiError> {
+    let building = services.building(&building)?;
+    device.must_be_gate_of(&building.id)?;
+    let swipes = read_batch(&body)?;
+    for swipe in &swipes {
+        check_gate(building, &device, &swipe.gate)?;
+    }
+    let (reply, answers) = oneshot::channel();
+    let origin = origin(&device, &request);
+    let answers_so_far = Vec::with_capacity(swipes.len());
+    building.actor.try_send(RecordExits { swipes: swipes.into_iter(), origin, answers: answers_so_far, reply })?;
+    let answers = answers.await.map_err(|_| ApiError::not_committed())?;
+    if let Some(Err(SwipeError::NoPlace(error))) = answers.first() {
+        return Err((*error).into());
+    }
+    let results: Vec<Value> = answers.iter().map(batch_result).collect();
+    Ok(HttpResponse::Accepted().json(serde_json::json!({ "results": results })))
+}
+
+/// One exit of a batch: its event, or the problem it would have had alone.
+fn batch_result(answer: &Result<Answer, SwipeError>) -> Value {
+    let rendered = match answer {
+        Ok(answer) => serde_json::to_value(exit_answer(answer)),
+        Err(error) => {
+            let problem = ApiError::from(*error);
+            let status = actix_web::ResponseError::status_code(&problem).as_u16();
+            Ok(serde_json::json!({ "status": status, "detail": problem.to_string() }))
+        }
+    };
+    rendered.unwrap_or_default()
+}
+
+fn exit_answer(answer: &Answer) -> ExitAnswer {
+    ExitAnswer { event_id: answer.event_id, sequence: sequence(answer.sequence) }
+}
+
+/// As in events: 20 digits, so that text sorts like numbers.
+pub(super) fn sequence(sequence: u64) -> String {
+    format!("{sequence:020}")
+}
+
+fn origin(device: &Device, request: &HttpRequest) -> Origin {
+    let trace = TraceContext::of_request(request);
+    Origin { by: device.as_actor(), traceparent: Some(trace.traceparent().to_owned()) }
+}
+
+fn check_gate(building: &BuildingServices, device: &Device, gate: &GateId) -> Result<(), ApiError> {
+    if !building.gates.contains(gate) {
+        return Err(ApiError::NotFound(format!("building {} has no gate {gate}", building.id)));
+    }
+    device.must_serve(gate)
+}
+
+fn read_swipe(mut fields: Fields, direction: Direction) -> Result<Swipe, Vec<FieldError>> {
+    let card_id = fields.required("card_id", text::<CardId>);
+    let gate = fields.required("gate_id", text::<GateId>);
+    let swipe_id = fields.optional("swipe_id", uuid);
+    let occurred_at = fields.optional("occurred_at", text::<Timestamp>);
+    let swipe = card_id.zip(gate).map(|(card_id, gate)| Swipe { direction, gate, card_id, swipe_id, occurred_at });
+    fields.finish(swipe)
+}
+
+fn read_batch(body: &[u8]) -> Result<Vec<Swipe>, ApiError> {
+    let mut fields = Fields::of_body(body, false)?;
+    let items = fields.required("exits", |value| match value {
+        Value::Array(items) if (1..=MAX_BATCH_EXITS).contains(&items.len()) => Ok(items),
+        Value::Array(items) => Err(format!("must have 1 to {MAX_BATCH_EXITS} elements, has {}", items.len())),
+        _ => Err("must be a list".to_owned()),
+    });
+    let items = fields.finish(items).map_err(ApiError::Invalid)?;
+    let (mut swipes, mut errors) = (Vec::with_capacity(items.len()), Vec::new());
+    for (index, item) in items.into_iter().enumerate() {
+        let swipe = Fields::of_value(item, format!("exits[{index}]"))
+            .map_err(|error| vec![error])
+            .and_then(|fields| read_swipe(fields, Direction::Exit));
+        match swipe {
+            Ok(swipe) => swipes.push(swipe),
+            Err(more) => errors.extend(more),
+        }
+    }
+    if errors.is_empty() { Ok(swipes) } else { Err(ApiError::Invalid(errors)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bad_exit_of_a_batch_is_named() {
+        let body = br#"{"exits": [{"card_id": "C1", "gate_id": "n"}, {"gate_id": "n"}, 7]}"#;
+        let Err(ApiError::Invalid(errors)) = read_batch(body) else { panic!("must be refused") };
+        let names: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
+        assert_eq!(names, ["exits[1].card_id", "exits[2]"]);
+        assert!(matches!(read_batch(br#"{"exits": []}"#), Err(ApiError::Invalid(_))));
+    }
+}

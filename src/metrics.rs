@@ -1,0 +1,232 @@
+//! What `/metrics` shows. Names are the contract's (section 6); units are in the names.
+
+use std::sync::Arc;
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::Collector,
+};
+
+use crate::domain::event::{Body, Decision, Event};
+
+/// Buckets in seconds, fit for a decision that takes 100 µs on a good disk and 100 ms on a bad day.
+const SECONDS_BUCKETS: [f64; 15] = [
+    0.000_05, 0.000_1, 0.000_2, 0.000_3, 0.000_5, 0.000_75, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.1,
+    0.5, 2.5,
+];
+
+/// Buckets of the size of a commit, in records.
+const RECORDS_BUCKETS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// Every metric of the daemon. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Families>);
+
+/// The metrics by name.
+#[derive(Debug)]
+pub struct Families {
+    registry: Registry,
+    decisions: IntCounterVec,
+    exits: IntCounterVec,
+    inside: IntGaugeVec,
+    /// From the request's arrival to its durable answer, in seconds.
+    pub decision_seconds: Histogram,
+    /// One write and one sync of the log, in seconds.
+    pub commit_seconds: Histogram,
+    /// Records in one commit.
+    pub commit_records: Histogram,
+    /// Event bytes in the log (what the store needs around them is not in it).
+    pub log_bytes: IntGauge,
+    /// The last durable sequence.
+    pub log_sequence: IntGauge,
+    /// Events that a sink's routes have led to it.
+    pub sink_accepted: IntCounterVec,
+    /// Events the sink's service has.
+    pub sink_delivered: IntCounterVec,
+    /// Sends that have to be done again.
+    pub sink_retried: IntCounterVec,
+    /// Events that became dead letters.
+    pub sink_dead: IntCounterVec,
+    /// Events given up on purpose.
+    pub sink_discarded: IntCounterVec,
+    /// Events the sink has still to take.
+    pub sink_pending: IntGaugeVec,
+    /// Age of the oldest of them, in seconds.
+    pub sink_oldest_seconds: IntGaugeVec,
+    /// 1 for the state the sink is in, 0 for the others.
+    pub sink_state: IntGaugeVec,
+    /// Requests with missing or bad credentials, by kind.
+    pub auth_failures: IntCounterVec,
+    /// Answered requests, by route and status.
+    pub http_requests: IntCounterVec,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::ops::Deref for Metrics {
+    type Target = Families;
+    fn deref(&self) -> &Families {
+        &self.0
+    }
+}
+
+impl Metrics {
+    /// Registers every metric, all at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let families = Families {
+            decisions: counters(
+                &registry,
+                "decisions_total",
+                "Entries decided.",
+                &["building", "decision", "reason"],
+            ),
+            exits: counters(&registry, "exits_total", "Exits recorded.", &["building", "anomaly"]),
+            inside: gauges(&registry, "inside", "People known inside.", &["building"]),
+            decision_seconds: histogram(
+                &registry,
+                "decision_seconds",
+                "From a request's arrival to its durable answer.",
+                &SECONDS_BUCKETS,
+            ),
+            commit_seconds: histogram(
+                &registry,
+                "commit_seconds",
+                "One write and one sync of the log.",
+                &SECONDS_BUCKETS,
+            ),
+            commit_records: histogram(
+                &registry,
+                "commit_records",
+                "Records in one commit.",
+                &RECORDS_BUCKETS,
+            ),
+            log_bytes: gauge(&registry, "log_bytes", "Event bytes in the log."),
+            log_sequence: gauge(&registry, "log_sequence", "The last durable sequence."),
+            sink_accepted: counters(&registry, "sink_accepted_total", "Events led to the sink.", &["sink"]),
+            sink_delivered: counters(&registry, "sink_delivered_total", "Events the service has.", &["sink"]),
+            sink_retried: counters(&registry, "sink_retried_total", "Sends to be done again.", &["sink"]),
+            sink_dead: counters(&registry, "sink_dead_total", "Events that became dead letters.", &["sink"]),
+            sink_discarded: counters(
+                &registry,
+                "sink_discarded_total",
+                "Events given up on purpose.",
+                &["sink"],
+            ),
+            sink_pending: gauges(&registry, "sink_pending", "Events still to be delivered.", &["sink"]),
+            sink_oldest_seconds: gauges(
+                &registry,
+                "sink_oldest_seconds",
+                "Age of the oldest pending event.",
+                &["sink"],
+            ),
+            sink_state: gauges(
+                &registry,
+                "sink_state",
+                "1 for the state the sink is in.",
+                &["sink", "state"],
+            ),
+            auth_failures: counters(
+                &registry,
+                "auth_failures_total",
+                "Missing or bad credentials.",
+                &["kind"],
+            ),
+            http_requests: counters(
+                &registry,
+                "http_requests_total",
+                "Answered requests.",
+                &["route", "status"],
+            ),
+            registry,
+        };
+        let build_info =
+            gauges(&families.registry, "build_info", "Always 1; the version is a label.", &["version"]);
+        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Self(Arc::new(families))
+    }
+
+    /// Counts a decided event.
+    pub fn count_event(&self, event: &Event) {
+        match &event.body {
+            Body::Entry(entry) => {
+                let (decision, reason) = match entry.decision {
+                    Decision::Granted { .. } => ("granted", ""),
+                    Decision::Denied(reason) => ("denied", reason.as_str()),
+                };
+                self.decisions.with_label_values(&[entry.swipe.building.as_str(), decision, reason]).inc();
+            }
+            Body::Exit(exit) => {
+                let anomaly = exit.anomaly.map_or("", |anomaly| anomaly.as_str());
+                self.exits.with_label_values(&[exit.swipe.building.as_str(), anomaly]).inc();
+            }
+            Body::Card(_) | Body::PresenceExpired(_) | Body::AuditRead(_) | Body::Other => {}
+        }
+    }
+
+    /// Sets how many people are known inside.
+    pub fn set_inside(&self, building: &str, people: usize) {
+        self.inside.with_label_values(&[building]).set(i64::try_from(people).unwrap_or(i64::MAX));
+    }
+
+    /// The Prometheus text format, version 0.0.4.
+    #[must_use]
+    pub fn render(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics cannot be written");
+        }
+        text
+    }
+}
+
+fn full_name(name: &str) -> String {
+    format!("turnstiled_{name}")
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
+    #[expect(clippy::expect_used, reason = "names and buckets are constants; a test makes every metric once")]
+    let collector = made.expect("metric names and labels are valid");
+    #[expect(clippy::expect_used, reason = "each name is registered once, in one place")]
+    registry.register(Box::new(collector.clone())).expect("metric names are unique");
+    collector
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    register(registry, IntCounterVec::new(Opts::new(full_name(name), help), labels))
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    register(registry, IntGaugeVec::new(Opts::new(full_name(name), help), labels))
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    register(registry, IntGauge::new(full_name(name), help))
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+    let options = HistogramOpts::new(full_name(name), help).buckets(buckets.to_vec());
+    register(registry, Histogram::with_opts(options))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_has_the_prefix_and_its_unit() {
+        let metrics = Metrics::new();
+        metrics.set_inside("hq", 3);
+        let text = String::from_utf8(metrics.render()).unwrap();
+        assert!(text.contains("turnstiled_inside{building=\"hq\"} 3"), "{text}");
+        assert!(text.contains("turnstiled_build_info{version="), "{text}");
+        assert!(
+            text.lines().filter(|line| !line.starts_with('#')).all(|line| line.starts_with("turnstiled_"))
+        );
+    }
+}
