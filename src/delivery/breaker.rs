@@ -247,6 +247,8 @@ mod tests {
         assert_eq!(breaker.throttled_in_a_row, 50, "the second of a pair does not count");
         breaker.finished(BatchId(99), Answer::Served, now, 1.0);
         assert_eq!(breaker.admits_from(), Some(Duration::ZERO));
+        breaker.finished(BatchId(100), THROTTLED, now, 1.0);
+        assert_eq!(breaker.admits_from(), Some(now + BreakerLimits::default().pause.base));
     }
 
     #[test]

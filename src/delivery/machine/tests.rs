@@ -229,6 +229,21 @@ fn a_refused_batch_is_halved_until_the_bad_record_is_alone() {
 }
 
 #[test]
+fn suspects_that_meet_an_outage_stay_among_themselves() {
+    let mut bench = Bench::new(limits(Order::None, 1));
+    bench.log(&[(1, "a"), (2, "a"), (3, "a"), (4, "a")], 4);
+    bench.answer(&vec![refused(); 4]);
+    assert_eq!(bench.sent(), [vec![1, 2]]);
+    bench.answer(&[retry(), retry()]);
+    bench.answer(&[Delivered, Delivered]);
+    bench.now += Duration::from_millis(100);
+    bench.log(&[(5, "a"), (6, "a")], 6);
+    assert_eq!(bench.sent(), [vec![1, 2]]);
+    bench.answer(&[Delivered, Delivered]);
+    assert_eq!(bench.sent(), [vec![5, 6]]);
+}
+
+#[test]
 fn a_batch_of_one_that_is_refused_has_named_its_record() {
     let mut bench = Bench::new(limits(Order::None, 1));
     bench.log(&[(1, "a")], 1);
