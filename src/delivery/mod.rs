@@ -1,15 +1,46 @@
 //! The delivery machine, pure: records, outcomes, timers and `now` go in, effects come out.
+//!
+//! One machine serves one sink. Its shell, an actor, feeds it [`machine::Input`]s and carries out the
+//! [`machine::Effect`]s it answers with. No clock, no randomness and no I/O in here: time and random draws
+//! are arguments, so that a simulation can drive the whole of it.
+//!
+//! - [`machine`]: inputs and `now` → effects; the only part the shell talks to
+//! - [`outcome`]: what a sink says of a record, and what it can take at once
+//! - [`status`]: how a sink is doing
+//! - [`progress`]: what is kept durably between two starts, and dead letters on their way there
+//! - [`ledger`]: what became of the records, and when it is to be written
+//! - [`acks`]: which sequences past the cursor are settled
+//! - [`batch`]: forming a batch within the sink's limits
+//! - [`queue`]: what waits, and what the sink's order lets go
+//! - [`window`]: the bound on what is outstanding
+//! - [`retry`], [`breaker`], [`rate`]: when to come again, whether to come at all, how fast
 
+mod acks;
+mod batch;
+mod breaker;
+mod ledger;
+pub mod machine;
 pub mod outcome;
+pub mod progress;
+mod queue;
+pub mod rate;
+pub mod retry;
+#[cfg(test)]
+mod simulation;
+pub mod status;
+pub mod window;
 
 use bytes::Bytes;
+
+pub use breaker::BreakerLimits;
+pub use ledger::FLUSH_EVERY_MS;
 
 use crate::domain::record::EventRecord;
 
 /// One event on its way to one sink.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    /// Its place in the log.
+    /// Its place in the log. The first is 1; 0 stands for "before the first".
     pub sequence: u64,
     /// The event as the log holds it: type, building and key for the sink's own use.
     pub record: EventRecord,

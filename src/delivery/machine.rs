@@ -1,0 +1,382 @@
+//! The delivery machine of one sink: inputs and `now` → effects.
+//!
+//! Start it with a [`Input::Tick`]; it answers with its first pull. From then on every call answers with at
+//! most one pull, one settlement, one timer and as many batches as may be in flight, and a machine that
+//! gets no input wants nothing but its timer.
+
+use std::{collections::HashMap, num::NonZeroU32, time::Duration};
+
+use super::{
+    Outgoing,
+    batch::{Pending, bisect, sane},
+    breaker::{Answer, Breaker, BreakerLimits},
+    ledger::Ledger,
+    outcome::{BatchLimits, Outcome, Trouble, TroubleKind},
+    progress::{DeadRecord, Progress, Settlement},
+    queue::Queue,
+    rate::RateCap,
+    retry::Backoff,
+    status::{SinkState, Status},
+    window::{Window, WindowLimits},
+};
+
+/// Names one batch in flight; unique within one machine, not beyond it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BatchId(pub u64);
+
+/// The time of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Time since an arbitrary start, the same for all calls to one machine. It never runs backwards.
+    pub elapsed: Duration,
+    /// Wall time for the operator's eyes, milliseconds of Unix time. Nothing is decided by it.
+    pub unix_ms: u64,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// The answer to [`Effect::Pull`]. Nothing scanned says that the log has no more; records, or a higher
+    /// `scanned_to` alone, that it may have.
+    Pulled {
+        /// The matching records in `after + 1 ..= scanned_to`, ascending.
+        records: Vec<Outgoing>,
+        /// The last sequence looked at, matching or not.
+        scanned_to: u64,
+    },
+    /// The log has grown, or the answer to a pull may be another now.
+    LogGrew,
+    /// The answer to [`Effect::Send`]: one outcome a record, in the batch's order.
+    Finished {
+        /// Which batch.
+        batch: BatchId,
+        /// What became of its records. Missing ones count as failed and are sent again.
+        outcomes: Vec<Outcome>,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What the shell is to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Read on in the log and answer with [`Input::Pulled`]. There is never more than one pull outstanding.
+    Pull {
+        /// The last sequence that was looked at.
+        after: u64,
+        /// Matching records at most.
+        max_records: usize,
+        /// Bytes of their bodies at most; the first record counts as fitting, whatever its size.
+        max_bytes: usize,
+    },
+    /// Send it and answer with [`Input::Finished`].
+    Send {
+        /// To be named in the answer.
+        batch: BatchId,
+        /// Within the sink's limits, ascending.
+        records: Vec<Outgoing>,
+    },
+    /// Answer with [`Input::Tick`] at this time, in terms of [`Now::elapsed`]. It replaces the one before.
+    WakeAt(Duration),
+    /// Write it durably and atomically; if that fails, the process must end.
+    Settle(Settlement),
+}
+
+/// How a machine behaves beside the sink's own limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The bound on what is outstanding.
+    pub window: WindowLimits,
+    /// What a record waits before it is sent again.
+    pub backoff: Backoff,
+    /// When sending stops, and how it starts again.
+    pub breaker: BreakerLimits,
+    /// Records per second at most; `None` for no cap.
+    pub rate_per_second: Option<NonZeroU32>,
+}
+
+impl Config {
+    /// The defaults for a sink with these limits.
+    #[must_use]
+    pub fn for_batches(limits: &BatchLimits) -> Self {
+        Self {
+            window: WindowLimits::for_batches(limits),
+            backoff: Backoff::RECORD,
+            breaker: BreakerLimits::default(),
+            rate_per_second: None,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Flight {
+    records: Vec<Pending>,
+    exact: bool,
+}
+
+/// Delivers the log's events to one sink, at least once, in the sink's order.
+#[derive(Debug)]
+pub struct Machine {
+    limits: BatchLimits,
+    backoff: Backoff,
+    window: Window,
+    queue: Queue,
+    in_flight: HashMap<BatchId, Flight>,
+    last_batch: u64,
+    breaker: Breaker,
+    rate: RateCap,
+    ledger: Ledger,
+    scanned_to: u64,
+    pulling: bool,
+    may_have_more: bool,
+    draining: bool,
+    wake: Option<Duration>,
+    /// Unsettled records that have failed before.
+    troubled: usize,
+    last_trouble: Option<(u64, Trouble)>,
+}
+
+impl Machine {
+    /// A machine that goes on where `progress` ends. What it settled out of order is not sent again.
+    #[must_use]
+    pub fn new(limits: BatchLimits, progress: &Progress, config: Config) -> Self {
+        let limits = sane(limits);
+        let ledger = Ledger::restore(progress);
+        Self {
+            backoff: config.backoff,
+            window: Window::new(config.window),
+            queue: Queue::new(limits.clone()),
+            limits,
+            in_flight: HashMap::new(),
+            last_batch: 0,
+            breaker: Breaker::new(config.breaker),
+            rate: RateCap::new(config.rate_per_second),
+            scanned_to: ledger.cursor(),
+            ledger,
+            pulling: false,
+            may_have_more: true,
+            draining: false,
+            wake: None,
+            troubled: 0,
+            last_trouble: None,
+        }
+    }
+
+    /// Takes one input at `now`; `random` draws from `0.0..1.0`.
+    pub fn handle(&mut self, input: Input, now: Now, random: &mut dyn FnMut() -> f64) -> Vec<Effect> {
+        match input {
+            Input::Pulled { records, scanned_to } => self.pulled(records, scanned_to, now),
+            Input::LogGrew => self.may_have_more = true,
+            Input::Finished { batch, outcomes } => self.finished(batch, outcomes, now, random),
+            Input::Tick => {}
+        }
+        self.queue.advance(now.elapsed);
+        let mut effects = Vec::new();
+        self.send(now.elapsed, &mut effects);
+        self.pull(&mut effects);
+        if self.ledger.due().is_some_and(|due| due <= now.elapsed) {
+            effects.push(Effect::Settle(self.ledger.settlement()));
+        }
+        self.wake(now.elapsed, &mut effects);
+        effects
+    }
+
+    /// Neither pulls nor sends any more; batches under way may still finish. For a clean stop, or before a
+    /// machine with other routes or limits takes over from the last settlement.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// What is not written yet, at once and not in [`FLUSH_EVERY_MS`](super::FLUSH_EVERY_MS).
+    pub fn flush(&mut self) -> Settlement {
+        self.ledger.settlement()
+    }
+
+    /// An operator discarded some dead letters and others were delivered after all: moves the totals. The
+    /// answer is to be written in one atomic write with the removal of the letters.
+    pub fn dead_letters_resolved(&mut self, discarded: u64, delivered: u64) -> Settlement {
+        self.ledger.dead_letters_resolved(discarded, delivered);
+        self.ledger.settlement()
+    }
+
+    /// How the sink is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let state = match (self.breaker.is_open(), self.troubled) {
+            (true, _) => SinkState::Open,
+            (false, 0) => SinkState::Healthy,
+            (false, _) => SinkState::Retrying,
+        };
+        Status {
+            state,
+            cursor: self.ledger.cursor(),
+            scanned_to: self.scanned_to,
+            pending: self.window.records(),
+            in_flight: self.in_flight.len(),
+            totals: self.ledger.totals(),
+            last_trouble: self.last_trouble.clone(),
+        }
+    }
+
+    fn pulled(&mut self, mut records: Vec<Outgoing>, scanned_to: u64, now: Now) {
+        self.pulling = false;
+        let before = self.scanned_to;
+        // Free for what is sorted already; a shell that mixes records up must not cost an event.
+        records.sort_by_key(|record| record.sequence);
+        for outgoing in records {
+            self.take_in(outgoing, now.elapsed);
+        }
+        if scanned_to > self.scanned_to {
+            self.ledger.passed(self.scanned_to.saturating_add(1), scanned_to, now.elapsed);
+            self.scanned_to = scanned_to;
+        }
+        self.may_have_more |= self.scanned_to > before;
+    }
+
+    fn take_in(&mut self, outgoing: Outgoing, now: Duration) {
+        let (first, last) = (self.scanned_to.saturating_add(1), outgoing.sequence);
+        if last <= self.scanned_to {
+            return; // looked at before
+        }
+        self.scanned_to = last;
+        if self.ledger.is_settled(last) {
+            self.ledger.passed(first, last, now);
+            return;
+        }
+        self.window.enter(outgoing.body.len());
+        let fresh = Pending { outgoing, first, arrived: now, attempts: 0, outages: 0, first_failed_ms: None };
+        self.queue.push(fresh);
+    }
+
+    /// A batch this machine does not know is not its own: it was sent before a restart, and counts for nothing.
+    fn finished(
+        &mut self,
+        batch: BatchId,
+        mut outcomes: Vec<Outcome>,
+        now: Now,
+        random: &mut dyn FnMut() -> f64,
+    ) {
+        let Some(Flight { records, exact }) = self.in_flight.remove(&batch) else { return };
+        outcomes.resize_with(records.len(), missing_outcome);
+        // One draw a batch: records that failed together come back together, as one request again.
+        let draw = random();
+        self.breaker.finished(batch, Answer::of(&outcomes), now.elapsed, draw);
+        let (mut retried, mut refused, size) = (Vec::new(), Vec::new(), records.len());
+        for (mut record, outcome) in records.into_iter().zip(outcomes) {
+            record.attempts = record.attempts.saturating_add(1);
+            match outcome {
+                Outcome::Delivered => self.delivered(&record, now),
+                Outcome::Retry(trouble) => {
+                    let retry_after = trouble.retry_after;
+                    self.failed(&mut record, trouble, now);
+                    record.outages = record.outages.saturating_add(1);
+                    let delay = self.backoff.delay_after(record.outages, draw, retry_after);
+                    retried.push((now.elapsed.saturating_add(delay), record));
+                }
+                Outcome::BatchRefused(trouble) if size > 1 => {
+                    self.failed(&mut record, trouble, now);
+                    refused.push(record);
+                }
+                // A batch of one that is refused as invalid has named its record.
+                Outcome::BatchRefused(trouble) | Outcome::Rejected(trouble) => {
+                    self.rejected(record, trouble, now);
+                }
+            }
+        }
+        self.queue.retry(retried, exact);
+        self.queue.send_exactly(bisect(refused, size));
+    }
+
+    fn failed(&mut self, record: &mut Pending, trouble: Trouble, now: Now) {
+        if record.first_failed_ms.is_none() {
+            record.first_failed_ms = Some(now.unix_ms);
+            self.troubled += 1;
+        }
+        self.ledger.retried();
+        self.last_trouble = Some((now.unix_ms, trouble));
+    }
+
+    fn delivered(&mut self, record: &Pending, now: Now) {
+        self.ledger.delivered(record.first, record.sequence(), now.elapsed);
+        self.leave(record);
+    }
+
+    fn rejected(&mut self, record: Pending, trouble: Trouble, now: Now) {
+        self.last_trouble = Some((now.unix_ms, trouble.clone()));
+        self.leave(&record);
+        let dead = DeadRecord {
+            trouble,
+            attempts: record.attempts,
+            first_failed_ms: record.first_failed_ms.unwrap_or(now.unix_ms),
+            last_failed_ms: now.unix_ms,
+            outgoing: record.outgoing,
+        };
+        self.ledger.dead(record.first, dead, now.elapsed);
+    }
+
+    fn leave(&mut self, record: &Pending) {
+        self.window.leave(record.body_bytes());
+        if record.first_failed_ms.is_some() {
+            self.troubled = self.troubled.saturating_sub(1);
+        }
+        self.queue.settled(record);
+    }
+
+    fn send(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        while self.next_send().is_some_and(|at| at <= now) {
+            let formed = self.queue.take();
+            self.last_batch = self.last_batch.saturating_add(1);
+            let batch = BatchId(self.last_batch);
+            self.breaker.sent(batch);
+            self.rate.take(now, formed.records.len());
+            let records = formed.records.iter().map(|record| record.outgoing.clone()).collect();
+            effects.push(Effect::Send { batch, records });
+            self.in_flight.insert(batch, Flight { records: formed.records, exact: formed.exact });
+        }
+    }
+
+    /// When the next batch may go; `None` while something other than time is missing.
+    fn next_send(&self) -> Option<Duration> {
+        if self.draining || self.in_flight.len() >= self.limits.max_in_flight {
+            return None;
+        }
+        // A full window brings no more company, so lingering would be in vain.
+        let due = self.queue.due(self.window.room().is_none())?;
+        Some(due.max(self.breaker.admits_from()?).max(self.rate.admits_from()))
+    }
+
+    fn pull(&mut self, effects: &mut Vec<Effect>) {
+        if self.pulling || !self.may_have_more || self.draining {
+            return;
+        }
+        if let Some((max_records, max_bytes)) = self.window.room() {
+            self.pulling = true;
+            self.may_have_more = false;
+            effects.push(Effect::Pull { after: self.scanned_to, max_records, max_bytes });
+        }
+    }
+
+    /// Asks for a tick when the earliest of all waits ends. A timer that is set already and goes off before
+    /// that is left alone: the tick then sets the next one.
+    fn wake(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        self.wake = self.wake.filter(|wake| *wake > now);
+        let waits = [self.ledger.due(), self.queue.next_backoff(), self.next_send()];
+        let Some(next) = waits.into_iter().flatten().min() else { return };
+        if self.wake.is_none_or(|wake| next < wake) {
+            self.wake = Some(next);
+            effects.push(Effect::WakeAt(next));
+        }
+    }
+}
+
+fn missing_outcome() -> Outcome {
+    Outcome::Retry(Trouble {
+        kind: TroubleKind::Transient,
+        code: "missing_outcome".to_owned(),
+        text: "the sink answered for fewer records than it was given: this is a bug of the sink".to_owned(),
+        retry_after: None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

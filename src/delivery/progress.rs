@@ -1,0 +1,90 @@
+//! What one sink has done, as it is kept durably, and what must be written together.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Outgoing, outcome::Trouble};
+
+/// How far one sink is. It evolves by addition: a field an older version did not write reads as its default,
+/// and one that only a newer version knows is passed over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    /// Every event up to this sequence is delivered, a durable dead letter, or not for this sink.
+    pub cursor: u64,
+    /// Ranges above the cursor, both ends included, of which the same is true. Ascending.
+    pub settled: Vec<(u64, u64)>,
+    /// What became of the records of this sink since it was first seen.
+    #[serde(flatten)]
+    pub totals: Totals,
+}
+
+/// Counts since the sink was first seen. A record is in at most one of delivered, dead and discarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Totals {
+    /// Records the service has.
+    pub delivered: u64,
+    /// Dead letters that are there still.
+    pub dead: u64,
+    /// Dead letters an operator threw away.
+    pub discarded: u64,
+    /// Times a record had to be sent again.
+    pub retried: u64,
+}
+
+impl Progress {
+    /// The progress of a sink that starts after `sequence`; 0 starts at the log's first event.
+    #[must_use]
+    pub fn starting_after(sequence: u64) -> Self {
+        Self { cursor: sequence, ..Self::default() }
+    }
+}
+
+/// What the shell writes durably in one atomic write.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// Replaces the progress written before.
+    pub progress: Progress,
+    /// To be added to the dead letters.
+    pub dead: Vec<DeadRecord>,
+}
+
+/// A record the service calls invalid.
+#[derive(Clone, Debug)]
+pub struct DeadRecord {
+    /// The record as it was sent.
+    pub outgoing: Outgoing,
+    /// Why the service refused it, in its words.
+    pub trouble: Trouble,
+    /// How often it was sent since the daemon's last start.
+    pub attempts: u32,
+    /// When it first failed since then, milliseconds of Unix time.
+    pub first_failed_ms: u64,
+    /// When it was refused for good, milliseconds of Unix time.
+    pub last_failed_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_survives_its_text_form() {
+        let totals = Totals { delivered: 5, dead: 1, discarded: 2, retried: 9 };
+        let progress = Progress { cursor: 7, settled: vec![(9, 9), (11, 20)], totals };
+        let text = serde_json::to_string(&progress).unwrap();
+        assert_eq!(
+            text,
+            r#"{"cursor":7,"settled":[[9,9],[11,20]],"delivered":5,"dead":1,"discarded":2,"retried":9}"#
+        );
+        assert_eq!(serde_json::from_str::<Progress>(&text).unwrap(), progress);
+    }
+
+    #[test]
+    fn older_and_newer_versions_are_read() {
+        let older: Progress = serde_json::from_str(r#"{"cursor":3}"#).unwrap();
+        assert_eq!(older, Progress::starting_after(3));
+        let newer: Progress = serde_json::from_str(r#"{"cursor":3,"delivered":2,"colour":"red"}"#).unwrap();
+        assert_eq!((newer.cursor, newer.totals.delivered), (3, 2));
+    }
+}

@@ -1,0 +1,33 @@
+//! How a sink is doing, for operators and metrics.
+
+use super::{outcome::Trouble, progress::Totals};
+
+/// How a sink is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SinkState {
+    /// Nothing waits because of a failure.
+    Healthy,
+    /// Some records failed and are to be sent again; others go on.
+    Retrying,
+    /// The breaker is open: only probes are sent.
+    Open,
+}
+
+/// A look at the machine for operators and metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// How the sink is doing.
+    pub state: SinkState,
+    /// Everything up to here is settled.
+    pub cursor: u64,
+    /// Everything up to here was pulled; what lies behind it in the log is pending too.
+    pub scanned_to: u64,
+    /// Records pulled and neither delivered nor dead.
+    pub pending: usize,
+    /// Batches under way.
+    pub in_flight: usize,
+    /// Counts since the sink was first seen.
+    pub totals: Totals,
+    /// The last failure since the start, and its wall time in milliseconds of Unix time.
+    pub last_trouble: Option<(u64, Trouble)>,
+}
