@@ -1,4 +1,6 @@
 //! turnstiled
+pub mod cli;
+pub mod config;
 pub mod delivery;
 pub mod domain;
 pub mod sinks;

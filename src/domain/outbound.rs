@@ -261,7 +261,7 @@ mod tests {
             let out = edit(event.to_string().as_bytes(), &form, &HASH).unwrap();
             let read: Value = serde_json::from_slice(&out).unwrap();
             prop_assert_eq!(&read, &model(&event, &form));
-            prop_assert_eq!(read.as_object().unwrap().keys().last().unwrap(), "chainhash");
+            prop_assert_eq!(read.as_object().unwrap().keys().next_back().unwrap(), "chainhash");
         }
 
         #[test]
