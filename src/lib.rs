@@ -1,6 +1,10 @@
 //! turnstiled: an event server for buildings.
 pub mod actors;
+pub mod cli;
+pub mod config;
+pub mod data_dir;
 pub mod delivery;
 pub mod domain;
+pub mod http;
 pub mod metrics;
 pub mod sinks;

@@ -1,1 +1,87 @@
+//! A durable log of opaque frames, one group commit at a time.
+//!
+//! A plain synchronous library: bytes and sequences. It knows nothing of turnstiles, has no actors, and starts no
+//! thread on the way of a commit.
+//!
+//! ```
+//! use turnstiled_wal::{Append, Log, LogOptions};
+//! # let dir = tempfile::tempdir()?;
+//! let mut log = Log::open(dir.path(), LogOptions::default())?;
+//! let entry = Append { payload: "granted".into(), ends_group: true };
+//! assert_eq!(log.commit(&[entry])?, 1..=1); // durable from here on
+//! let records = log.reader().read(0, 100, 1 << 20)?;
+//! assert_eq!(records[0].payload, "granted");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The map
+//! From the outside in:
+//!
+//! - `log.rs`: [`Log`], the one writer; [`Log::commit`] is the whole point
+//! - `reader.rs`: [`LogReader`], which sees committed records only
+//! - `recovery.rs`: what an open checks before it believes a segment, and what it refuses
+//! - `frame.rs`: [`frame`], the self-describing record; `high_water.rs`: how a lost tail is noticed
+//! - `store.rs`: [`SegmentStore`], the contract of one segment; `conformance.rs`: its tests, for every implementation
+//! - `sled_store.rs`: a segment in sled; `memory_store.rs`: [`MemoryStore`], the same in memory, with faults
+//! - `segments.rs`: what segments are called
+//! - `state_store.rs`: [`StateStore`], small keyed state beside the log; `state_sled.rs`: how sled holds it
+//! - `verify.rs`: [`verify`], a check of everything on a copy; `stat.rs`: [`stat`], counts
+//! - `sled_db.rs`: **how sled is opened and synced so that `Ok` means durable**, and what was measured. sled's own
+//!   README sends those for whom reliability comes first to SQLite; that file says what is done about it
+//! - `durable_fs.rs`: fsync of files and directories; `opening.rs`: what to say when opening panics
+//!
+//! # On disk
+//! `<dir>/<first sequence, 20 digits>.sled/` is a segment (today there is one), `<dir>/high-water` the last sequence
+//! known to be durable, `<dir>/set-aside/` files that were in the way of opening.
+//!
+//! # Invariants
+//! - When [`Log::commit`] returns `Ok`, its records survive power loss. Readers see nothing before that.
+//! - After a failed write or sync the log is poisoned until it is opened again from disk: never retried, never
+//!   carried on.
+//! - Sequences are gapless from 1. A group (the records of one command) is there whole or not at all.
+//! - Nothing damaged is returned: every read checks checksum and sequence; an open refuses a log that lost its
+//!   tail, its head or something between. Refusing changes nothing on disk that a repair needs.
 
+mod durable_fs;
+pub mod frame;
+mod high_water;
+mod log;
+mod memory_store;
+mod opening;
+mod reader;
+mod recovery;
+mod segments;
+mod sled_db;
+mod sled_store;
+mod stat;
+mod state_sled;
+mod state_store;
+mod store;
+mod verify;
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod state_tests;
+
+pub use frame::{Hash, MAX_PAYLOAD_BYTES, Record};
+pub use log::{
+    Append, CommitError, DEFAULT_CACHE_BYTES, Log, LogOptions, MAX_BATCH_BYTES, MAX_BATCH_RECORDS,
+};
+pub use memory_store::MemoryStore;
+pub use opening::explain_panics_while_opening;
+pub use reader::{LogReader, ReadError};
+pub use recovery::{Damage, OpenError};
+pub use segments::segment_paths;
+pub use sled_db::SledOpenError;
+pub use stat::{LogStat, SegmentStat, StatError, stat};
+pub use state_store::{
+    Change, MAX_STATE_KEY_BYTES, MAX_STATE_VALUE_BYTES, MAX_STATE_WRITE_BYTES, StateError, StateStore,
+};
+pub use store::{SegmentStore, StoreError};
+pub use verify::{Finding, MAX_FINDINGS, VerifyError, VerifyReport, verify};
+
+/// How every message about damage ends: the next command.
+const VERIFY_HINT: &str = "run `turnstiled wal verify` to see what is damaged";

@@ -1,0 +1,159 @@
+//! `turnstiled check`: every error of a configuration, or what its routes come to.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+use super::Verdict;
+use crate::{
+    config::{Config, ConfigErrors},
+    domain::{event_types::EVENT_TYPES, outbound::Form},
+};
+
+const LEGEND: &str =
+    "x: sent   p: sent with holder_name   e: sent with fields dropped or added   .: not sent";
+
+/// Checks the file (or what [`Config::load_or_embedded`] takes without one). Errors and warnings go to
+/// `err`, the route table to `out`.
+///
+/// # Errors
+/// If `out` or `err` cannot be written.
+pub fn run(file: Option<&Path>, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Verdict> {
+    match Config::load_or_embedded(file) {
+        Ok(config) => report(&config, out, err),
+        Err(errors) => refuse(&errors, err),
+    }
+}
+
+/// Prints all errors, and how many they are.
+pub(super) fn refuse(errors: &ConfigErrors, err: &mut dyn Write) -> io::Result<Verdict> {
+    let count = errors.0.len();
+    writeln!(err, "{errors}")?;
+    writeln!(err, "{count} {}", if count == 1 { "error" } else { "errors" })?;
+    Ok(Verdict::Failed)
+}
+
+fn report(config: &Config, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Verdict> {
+    for warning in &config.warnings {
+        writeln!(err, "warning: {warning}")?;
+    }
+    let gates: usize = config.buildings.iter().map(|building| building.gates.len()).sum();
+    writeln!(
+        out,
+        "server {}: buildings {}, gates {gates}, sinks {}, routes {}, tests {}\n",
+        config.server.id,
+        config.buildings.len(),
+        config.sinks.len(),
+        config.routes.routes().len(),
+        config.tests.len()
+    )?;
+    write_table(config, out)?;
+    writeln!(out, "\n{LEGEND}")?;
+    Ok(Verdict::Passed)
+}
+
+/// Types down, sinks across.
+fn write_table(config: &Config, out: &mut dyn Write) -> io::Result<()> {
+    const TYPE_HEADING: &str = "type";
+    let type_width = EVENT_TYPES.iter().map(|name| name.len()).max().unwrap_or_default();
+    let headings = config.sinks.iter().map(|sink| sink.name.as_str());
+    write_row(out, type_width, TYPE_HEADING, headings.clone().map(|name| (name, name.len())))?;
+    for event_type in EVENT_TYPES {
+        let marks = headings.clone().map(|sink| {
+            let form = config.routes.form_for(event_type, sink);
+            (form.as_deref().map_or(".", mark), sink.len())
+        });
+        write_row(out, type_width, event_type, marks)?;
+    }
+    Ok(())
+}
+
+fn write_row<'c>(
+    out: &mut dyn Write,
+    type_width: usize,
+    event_type: &str,
+    cells: impl Iterator<Item = (&'c str, usize)>,
+) -> io::Result<()> {
+    let mut row = format!("{event_type:type_width$}");
+    for (cell, width) in cells {
+        row.push_str(&format!("  {cell:width$}"));
+    }
+    writeln!(out, "{}", row.trim_end())
+}
+
+fn mark(form: &Form) -> &'static str {
+    let edited = !form.drop.is_empty() || !form.add.is_empty();
+    match (form.personal, edited) {
+        (false, false) => "x",
+        (true, false) => "p",
+        (false, true) => "e",
+        (true, true) => "pe",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::EMBEDDED;
+
+    fn check(text: &str) -> (Verdict, String, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("routes.toml");
+        std::fs::write(&file, text).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let verdict = run(Some(&file), &mut out, &mut err).unwrap();
+        let text =
+            |bytes| String::from_utf8(bytes).unwrap().replace(&file.display().to_string(), "routes.toml");
+        (verdict, text(out), text(err))
+    }
+
+    #[test]
+    fn the_embedded_default_passes_without_a_warning() {
+        let (verdict, out, err) = check(EMBEDDED);
+        assert_eq!((verdict, err.as_str()), (Verdict::Passed, ""));
+        let lines: Vec<&str> = out.lines().collect();
+        assert_eq!(lines[0], "server hq-1: buildings 2, gates 4, sinks 3, routes 3, tests 4");
+        assert_eq!(lines[2], "type                      internal  exits  archive");
+        assert_eq!(lines[3], "access.entry.denied       x         .      x");
+        assert_eq!(lines[6], "access.exit.recorded      .         x      x");
+        assert_eq!(lines.last(), Some(&LEGEND));
+    }
+
+    #[test]
+    fn forms_are_marked_and_warnings_shown() {
+        let changed = EMBEDDED
+            .replace("to = [\"internal\"]", "to = [\"internal\"]\npersonal = true\ndrop = [\"by\"]")
+            .replace("[wal]", "")
+            .replace("# retention", "[wal]\nretention");
+        let (verdict, out, err) = check(&changed);
+        assert_eq!(verdict, Verdict::Passed);
+        assert!(out.contains("card.lost                 pe        .      x\n"), "{out}");
+        assert!(
+            err.starts_with("warning: routes.toml:") && err.contains("trimming is not in this version"),
+            "{err}"
+        );
+    }
+
+    #[test]
+    fn every_error_is_shown_and_counted() {
+        let (verdict, out, err) = check("[server]\nid = \"a b\"\nlisten = 5\n[auth]\n");
+        assert_eq!((verdict, out.as_str()), (Verdict::Failed, ""));
+        let expected = [
+            "routes.toml:1: buildings: is required",
+            "routes.toml:1: routes: is required",
+            "routes.toml:2: server.id: \"a b\" is no id: an id is 1 to 64 of A-Z a-z 0-9 _ -",
+            "routes.toml:3: server.listen: must be a string, this is a whole number",
+            "4 errors",
+        ];
+        assert_eq!(err.lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let verdict = run(Some(Path::new("/no/such.toml")), &mut out, &mut err).unwrap();
+        assert_eq!(verdict, Verdict::Failed);
+        assert!(String::from_utf8(err).unwrap().starts_with("/no/such.toml: cannot be read: "));
+    }
+}

@@ -1,0 +1,120 @@
+//! From a file or a text to a [`Config`].
+
+use std::{fs::File, io::Read as _, path::Path};
+
+use toml::de::DeTable;
+
+use super::{
+    Config, ConfigErrors, EMBEDDED, Finding, auth, buildings, coverage,
+    document::{Document, Place},
+    env::Environment,
+    limits::MAX_FILE_BYTES,
+    reader::TableReader,
+    route_tests, routes, server,
+    sinks::{self, Sinks},
+    wal::{self, WalConfig},
+};
+use crate::domain::routes::{Route, RouteTable};
+
+/// The file that is taken from the working directory unless another is named.
+const DEFAULT_FILE: &str = "routes.toml";
+
+impl Config {
+    /// Reads the file if one is named, else `routes.toml` in the working directory if it is there, else the
+    /// embedded default.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_or_embedded(file: Option<&Path>) -> Result<Self, ConfigErrors> {
+        let default = Path::new(DEFAULT_FILE);
+        match file {
+            Some(file) => Self::load(file),
+            None if default.exists() => Self::load(default),
+            None => Self::parse(EMBEDDED, default, &process_env),
+        }
+    }
+
+    /// Reads a file, with the process's environment.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, or why it cannot be read.
+    pub fn load(file: &Path) -> Result<Self, ConfigErrors> {
+        let text = read_file(file).map_err(|problem| {
+            let (file, hint) = (file.to_owned(), Some("name another with --config".to_owned()));
+            ConfigErrors(vec![Finding { file, line: None, key: String::new(), problem, hint }])
+        })?;
+        Self::parse(&text, file, &process_env)
+    }
+
+    /// Reads a text. `file` names it in errors, and its directory is where relative paths start.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in order of line.
+    pub fn parse(text: &str, file: &Path, env: Environment<'_>) -> Result<Self, ConfigErrors> {
+        let document = Document::new(file, text, env);
+        let (root, syntax_errors) = DeTable::parse_recoverable(text);
+        for error in &syntax_errors {
+            let at = Place { offset: error.span().map_or(0, |span| span.start), key: String::new() };
+            document.error(&at, error.message().replace('\n', ", "), None);
+        }
+        // After a syntax error keys may be anywhere: what the sections say would mislead.
+        let config = syntax_errors.is_empty().then(|| {
+            let at = Place { offset: 0, key: String::new() };
+            read(TableReader::new(&document, root.get_ref(), "", at))
+        });
+        let (mut config, warnings) = document.conclude(config.flatten())?;
+        config.warnings = warnings;
+        Ok(config)
+    }
+}
+
+fn process_env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn read_file(file: &Path) -> Result<String, String> {
+    let failed = |error: std::io::Error| format!("cannot be read: {error}");
+    let mut text = String::new();
+    let opened = File::open(file).map_err(failed)?;
+    opened.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+    if u64::try_from(text.len()).is_ok_and(|bytes| bytes <= MAX_FILE_BYTES) {
+        Ok(text)
+    } else {
+        Err(format!("is larger than {MAX_FILE_BYTES} bytes"))
+    }
+}
+
+fn read(mut root: TableReader<'_>) -> Option<Config> {
+    let server = root.required("server").and_then(|value| server::read(value.table("server")?));
+    let data_dir = server.as_ref().map(|server| server.data_dir.clone()).unwrap_or_default();
+    let auth = root.required("auth").and_then(|value| auth::read(value.table("auth")?, &data_dir));
+    let wal = match root.optional("wal") {
+        Some(value) => value.table("wal").map(wal::read),
+        None => Some(WalConfig::default()),
+    };
+    let buildings = root.required("buildings").and_then(|value| buildings::read(&value));
+    let sinks = root.optional("sinks").map(|value| sinks::read(&value)).unwrap_or_default();
+    let routes = read_routes(&mut root, &sinks);
+    let tests = root.optional("tests").map(|value| route_tests::read(&value, &sinks.names));
+    if let Some(table) = root.optional("dead_letters").and_then(|value| value.table("dead_letters")) {
+        table.finish();
+    }
+    root.finish();
+    Some(Config {
+        server: server?,
+        auth: auth?,
+        wal: wal?,
+        buildings: buildings?,
+        sinks: sinks.valid.into_iter().map(|(sink, _)| sink).collect(),
+        routes: RouteTable::new(routes?),
+        tests: tests.unwrap_or_default(),
+        warnings: Vec::new(),
+    })
+}
+
+fn read_routes(root: &mut TableReader<'_>, sinks: &Sinks) -> Option<Vec<Route>> {
+    let value = root.required("routes")?;
+    let routes = routes::read(&value, &sinks.names)?;
+    coverage::check(&value, &routes, sinks);
+    Some(routes.routes.into_iter().map(|(route, _)| route).collect())
+}

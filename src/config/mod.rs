@@ -1,0 +1,60 @@
+//! The configuration: raw TOML in, a [`Config`] that cannot be wrong out, or every error at once.
+//!
+//! One file is one section (`server`, `auth`, `wal`, `buildings`, `sinks` with `sink_kinds`, `routes` with
+//! `coverage`, `route_tests`). They share `reader` (a table) and `value` (one value), which report to the
+//! `document`; `not_yet` lists what the contract has and this version refuses.
+
+pub mod auth;
+mod aws_names;
+pub mod buildings;
+mod coverage;
+mod document;
+pub mod duration;
+pub mod env;
+pub mod finding;
+mod hint;
+mod json;
+pub mod limits;
+mod load;
+mod not_yet;
+mod reader;
+pub mod route_tests;
+mod routes;
+pub mod server;
+mod sink_kinds;
+pub mod sinks;
+pub mod size;
+mod unique;
+mod value;
+pub mod wal;
+
+#[cfg(test)]
+mod tests;
+
+use crate::domain::routes::RouteTable;
+
+pub use finding::{ConfigErrors, Finding};
+
+/// The configuration that is compiled in: it runs on a bare machine.
+pub const EMBEDDED: &str = include_str!("../../routes.toml");
+
+/// A whole, validated configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Who this server is.
+    pub server: server::ServerConfig,
+    /// Devices and people.
+    pub auth: auth::AuthConfig,
+    /// The log.
+    pub wal: wal::WalConfig,
+    /// At least one, ids unique.
+    pub buildings: Vec<buildings::BuildingConfig>,
+    /// In the order of the file, names unique.
+    pub sinks: Vec<sinks::SinkConfig>,
+    /// Names no sink that is not in `sinks`, and leaves no event type out.
+    pub routes: RouteTable,
+    /// For `turnstiled test-routes`.
+    pub tests: Vec<route_tests::RouteTest>,
+    /// What is allowed but perhaps not meant.
+    pub warnings: Vec<Finding>,
+}

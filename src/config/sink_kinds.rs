@@ -1,0 +1,87 @@
+//! The keys that each type of sink has of its own.
+
+use super::{
+    aws_names,
+    limits::{
+        BATCH_AGE, DEFAULT_FILE_AGE, DEFAULT_FILE_BYTES, DEFAULT_S3_AGE, DEFAULT_S3_BYTES, FILE_BYTES,
+        S3_OBJECT_BYTES,
+    },
+    reader::TableReader,
+    sinks::{Compression, SinkKind},
+};
+
+const ARN_HINT: &str = "write arn:aws:sns:REGION:ACCOUNT:NAME";
+const QUEUE_HINT: &str = "write https://sqs.REGION.amazonaws.com/ACCOUNT/NAME";
+
+/// Reads a sink's own keys; `None` after an error.
+pub(super) type ReadKind = fn(&mut TableReader<'_>) -> Option<SinkKind>;
+
+/// Every `type` of this version.
+pub(super) const TYPES: &[(&str, ReadKind)] = &[
+    ("file", file),
+    ("stdout", |_| Some(SinkKind::Stdout)),
+    ("sns", sns),
+    ("sqs", sqs),
+    ("kinesis", kinesis),
+    ("s3", s3),
+    ("dynamodb", dynamodb),
+];
+
+fn file(table: &mut TableReader<'_>) -> Option<SinkKind> {
+    let dir = table.required("dir").and_then(|value| value.path());
+    let max_bytes = table.optional("max_bytes").and_then(|value| value.size(FILE_BYTES));
+    let max_age = table.optional("max_age").and_then(|value| value.duration(BATCH_AGE));
+    Some(SinkKind::File {
+        dir: dir?,
+        max_bytes: max_bytes.unwrap_or(DEFAULT_FILE_BYTES),
+        max_age: max_age.unwrap_or(DEFAULT_FILE_AGE),
+    })
+}
+
+fn sns(table: &mut TableReader<'_>) -> Option<SinkKind> {
+    let topic_arn = table.required("topic_arn")?.parsed(aws_names::topic_arn, ARN_HINT)?;
+    Some(SinkKind::Sns { topic_arn })
+}
+
+fn sqs(table: &mut TableReader<'_>) -> Option<SinkKind> {
+    let queue_url = table.required("queue_url")?.parsed(aws_names::queue_url, QUEUE_HINT)?;
+    Some(SinkKind::Sqs { queue_url })
+}
+
+fn kinesis(table: &mut TableReader<'_>) -> Option<SinkKind> {
+    refuse_true(table, "aggregate");
+    let stream = table.required("stream")?.parsed(aws_names::stream, "")?;
+    Some(SinkKind::Kinesis { stream })
+}
+
+fn s3(table: &mut TableReader<'_>) -> Option<SinkKind> {
+    let bucket = table.required("bucket").and_then(|value| value.parsed(aws_names::bucket, ""));
+    let prefix = table.optional("prefix").and_then(|value| value.parsed(aws_names::prefix, ""));
+    table.optional("format").and_then(|value| value.choice(&[("ndjson", ())]));
+    let choices = [("gzip", Compression::Gzip), ("zstd", Compression::Zstd), ("none", Compression::None)];
+    let compression = table.optional("compression").and_then(|value| value.choice(&choices));
+    let max_bytes = table.optional("max_bytes").and_then(|value| value.size(S3_OBJECT_BYTES));
+    let max_age = table.optional("max_age").and_then(|value| value.duration(BATCH_AGE));
+    Some(SinkKind::S3 {
+        bucket: bucket?,
+        prefix: prefix.unwrap_or_default(),
+        compression: compression.unwrap_or(Compression::Gzip),
+        max_bytes: max_bytes.unwrap_or(DEFAULT_S3_BYTES),
+        max_age: max_age.unwrap_or(DEFAULT_S3_AGE),
+    })
+}
+
+fn dynamodb(table: &mut TableReader<'_>) -> Option<SinkKind> {
+    refuse_true(table, "events");
+    let name = table.required("table")?.parsed(aws_names::table, "")?;
+    Some(SinkKind::DynamoDb { table: name })
+}
+
+/// A switch of a later version: off is what this version does.
+fn refuse_true(table: &mut TableReader<'_>, key: &'static str) {
+    if let Some(value) = table.optional(key)
+        && value.boolean() == Some(true)
+    {
+        value.not_yet::<()>(&format!("{key} = true"));
+    }
+}

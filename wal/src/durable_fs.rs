@@ -1,0 +1,74 @@
+//! Making files and directories durable. A file created is there after power loss only once its directory, too,
+//! has been synced.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use crate::store::StoreError;
+
+/// Syncs one directory's entries.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    // the parent of a relative path of one component is the empty path
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    File::open(dir).and_then(|handle| handle.sync_all()).map_err(StoreError::on("sync the directory", dir))
+}
+
+/// Syncs every file below `dir`, its directories, itself and its parent: whatever a crashed process left in the
+/// page cache is on the device when this returns.
+pub(crate) fn sync_tree(dir: &Path) -> Result<(), StoreError> {
+    sync_contents(dir)?;
+    dir.parent().map_or(Ok(()), sync_dir)
+}
+
+fn sync_contents(dir: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(dir).map_err(StoreError::on("list", dir))? {
+        let path = entry.map_err(StoreError::on("list", dir))?.path();
+        if path.is_dir() {
+            sync_contents(&path)?;
+        } else {
+            File::open(&path)
+                .and_then(|file| file.sync_all())
+                .map_err(StoreError::on("sync the file", &path))?;
+        }
+    }
+    sync_dir(dir)
+}
+
+/// Creates a directory and those above it, durably.
+pub(crate) fn create_dir_all(dir: &Path) -> Result<(), StoreError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        create_dir_all(parent)?;
+    }
+    fs::create_dir(dir).map_err(StoreError::on("create the directory", dir))?;
+    parent.map_or_else(|| sync_dir(Path::new(".")), sync_dir)
+}
+
+/// The space the files below `dir` take, in bytes.
+pub(crate) fn tree_bytes(dir: &Path) -> Result<u64, StoreError> {
+    let mut bytes = 0_u64;
+    for entry in fs::read_dir(dir).map_err(StoreError::on("list", dir))? {
+        let entry = entry.map_err(StoreError::on("list", dir))?;
+        let metadata = entry.metadata().map_err(StoreError::on("look at", &entry.path()))?;
+        bytes += if metadata.is_dir() { tree_bytes(&entry.path())? } else { metadata.len() };
+    }
+    Ok(bytes)
+}
+
+/// Copies a directory with everything in it. `to` must not exist: a copy never overwrites.
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<(), StoreError> {
+    fs::create_dir(to).map_err(StoreError::on("create the directory", to))?;
+    for entry in fs::read_dir(from).map_err(StoreError::on("list", from))? {
+        let entry = entry.map_err(StoreError::on("list", from))?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy_tree(&source, &target)?;
+        } else {
+            fs::copy(&source, &target).map_err(StoreError::on("copy", &source))?;
+        }
+    }
+    Ok(())
+}

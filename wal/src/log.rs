@@ -1,0 +1,256 @@
+//! The one writer.
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use crate::durable_fs;
+use crate::frame::{self, Hash, MAX_PAYLOAD_BYTES};
+use crate::high_water::{self, Found, HighWater, Mark};
+use crate::memory_store::MemoryStore;
+use crate::reader::LogReader;
+use crate::recovery::{self, Damage, OpenError};
+use crate::segments;
+use crate::sled_store::SledStore;
+use crate::store::{SegmentStore, StoreError};
+
+/// sled's page cache. Its own default is 1 GiB; recent records are served from memory before they are read here,
+/// so a small one does.
+pub const DEFAULT_CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The most records in one commit. Also how far back an open may find an unfinished group.
+pub const MAX_BATCH_RECORDS: usize = 4_096;
+
+/// The most payload in one commit.
+pub const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
+
+/// The sequence of the first record ever.
+const FIRST_SEQUENCE: u64 = 1;
+
+/// How to open a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogOptions {
+    /// sled's page cache, in bytes. Default: [`DEFAULT_CACHE_BYTES`].
+    pub cache_bytes: u64,
+}
+
+impl Default for LogOptions {
+    fn default() -> LogOptions {
+        LogOptions { cache_bytes: DEFAULT_CACHE_BYTES }
+    }
+}
+
+/// One record to commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// Opaque here; at most [`MAX_PAYLOAD_BYTES`].
+    pub payload: Bytes,
+    /// Set on the last record of a command, and only there: after a crash a command's records are there all or not
+    /// at all.
+    pub ends_group: bool,
+}
+
+/// A commit that did not happen. Only [`CommitError::poisons`] tells whether the log can go on.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Nothing to commit.
+    #[error("cannot commit an empty batch")]
+    EmptyBatch,
+    /// Recovery would drop these records again.
+    #[error("cannot commit a batch whose last record does not end its group")]
+    OpenGroup,
+    /// More than [`MAX_BATCH_RECORDS`].
+    #[error("cannot commit {records} records at once; the limit is {MAX_BATCH_RECORDS}: split the batch")]
+    TooManyRecords { records: usize },
+    /// More than [`MAX_BATCH_BYTES`].
+    #[error("cannot commit {bytes} bytes at once; the limit is {MAX_BATCH_BYTES}: split the batch")]
+    TooManyBytes { bytes: usize },
+    /// More than [`MAX_PAYLOAD_BYTES`] in one record.
+    #[error("record {index} of the batch has {bytes} bytes; the limit is {MAX_PAYLOAD_BYTES}")]
+    PayloadTooLong { index: usize, bytes: usize },
+    /// 2^64 records.
+    #[error("the log has no sequences left after {last}")]
+    SequencesExhausted { last: u64 },
+    /// The write or the sync failed. Whether these records survive is known only after the next open.
+    #[error("the log is poisoned and has to be opened again: {0}")]
+    Store(#[from] StoreError),
+    /// An earlier commit failed in the store.
+    #[error("the log is poisoned by an earlier failure and has to be opened again")]
+    Poisoned,
+}
+
+impl CommitError {
+    /// Whether every later commit fails, too. If not, nothing of the batch was written and another batch may be
+    /// tried.
+    pub fn poisons(&self) -> bool {
+        matches!(self, CommitError::Store(_) | CommitError::Poisoned)
+    }
+}
+
+/// The one writer of a log; owned by one thread. Dropping it at any time loses nothing that was committed.
+#[derive(Debug)]
+pub struct Log {
+    store: Arc<dyn SegmentStore>,
+    /// None in memory: there it could only repeat what the store says.
+    high_water: Option<HighWater>,
+    first: u64,
+    last: Mark,
+    committed: Arc<AtomicU64>,
+    poisoned: bool,
+}
+
+impl Log {
+    /// Opens the log in `dir`, or creates it if there is none. Everything it then shows is durable and checked as
+    /// far as an open does (see `recovery.rs`); an unfinished group at the end has been dropped.
+    ///
+    /// sled may panic or hang on a damaged segment: call [`crate::explain_panics_while_opening`] once, and log
+    /// [`crate::segment_paths`] before this.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. A log with records and no readable high-water file is refused, too: without it a lost
+    /// tail cannot be told from a whole log, and whoever restores a backup must restore both.
+    pub fn open(dir: &Path, options: LogOptions) -> Result<Log, OpenError> {
+        durable_fs::create_dir_all(dir)?;
+        let segments = segments::segment_paths(dir)?;
+        let mark = match (high_water::read(dir)?, segments.as_slice()) {
+            (Found::Mark(mark), _) => mark,
+            (Found::Missing, []) => {
+                // before the segment, so that records without it are always damage
+                high_water::create(dir)?;
+                Mark::NONE
+            }
+            (found, _) => return Err(unreadable_high_water(dir, &found)),
+        };
+        let path = match segments.as_slice() {
+            [] => segments::path(dir, FIRST_SEQUENCE),
+            [only] => only.clone(),
+            [_, second, ..] => return Err(OpenError::SeveralSegments { second: second.clone() }),
+        };
+        recovery::check_files(&path, &mark)?;
+        let store = Arc::new(SledStore::open(&path, options.cache_bytes)?);
+        let first = segments::first_sequence(&path).unwrap_or(FIRST_SEQUENCE);
+        let last = recovery::recover(store.as_ref(), first, &mark)?;
+        let mut high_water = HighWater::open(dir)?;
+        if last.sequence > mark.sequence {
+            high_water.write(&last)?;
+        }
+        Ok(Log::starting(store, Some(high_water), first, last))
+    }
+
+    /// A log in memory, for tests.
+    pub fn in_memory() -> Log {
+        Log::starting(Arc::new(MemoryStore::new()), None, FIRST_SEQUENCE, Mark::NONE)
+    }
+
+    /// Opens a log on a given segment, without a high-water file: for simulation, with a [`MemoryStore`] that
+    /// outlives the log.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn with_store(store: Arc<dyn SegmentStore>) -> Result<Log, OpenError> {
+        let last = recovery::recover(store.as_ref(), FIRST_SEQUENCE, &Mark::NONE)?;
+        Ok(Log::starting(store, None, FIRST_SEQUENCE, last))
+    }
+
+    fn starting(store: Arc<dyn SegmentStore>, high_water: Option<HighWater>, first: u64, last: Mark) -> Log {
+        let committed = Arc::new(AtomicU64::new(last.sequence));
+        Log { store, high_water, first, last, committed, poisoned: false }
+    }
+
+    /// The sequence the next record will have.
+    pub fn next_sequence(&self) -> u64 {
+        self.last.sequence.saturating_add(1)
+    }
+
+    /// The SHA-256 of the last record's frame: what the next one will carry as its previous hash.
+    pub fn last_hash(&self) -> Hash {
+        self.last.hash
+    }
+
+    /// Appends the batch with one write and one sync, and returns its sequences. Durable when it returns `Ok`.
+    ///
+    /// # Errors
+    /// See [`CommitError`]. After a failed write or sync the log is poisoned: a failed sync is never retried on the
+    /// same file, and what it left there is known only after opening again.
+    pub fn commit(&mut self, batch: &[Append]) -> Result<RangeInclusive<u64>, CommitError> {
+        if self.poisoned {
+            return Err(CommitError::Poisoned);
+        }
+        check(batch)?;
+        let first = self.next_sequence();
+        let (frames, last) = self.encode(batch)?;
+        // until it has succeeded: also if the store should panic and someone catches that
+        self.poisoned = true;
+        self.write(&frames, &last)?;
+        self.poisoned = false;
+        self.last = last;
+        self.committed.store(last.sequence, Ordering::Release);
+        Ok(first..=last.sequence)
+    }
+
+    /// A reader, for any thread, while this log goes on committing.
+    pub fn reader(&self) -> LogReader {
+        LogReader::new(Arc::clone(&self.store), Arc::clone(&self.committed), self.first)
+    }
+
+    fn encode(&self, batch: &[Append]) -> Result<(Vec<(u64, Bytes)>, Mark), CommitError> {
+        let mut last = self.last;
+        let mut frames = Vec::with_capacity(batch.len());
+        for append in batch {
+            let sequence = last
+                .sequence
+                .checked_add(1)
+                .ok_or(CommitError::SequencesExhausted { last: self.last.sequence })?;
+            let bytes = frame::encode(sequence, &last.hash, append.ends_group, &append.payload);
+            last = Mark { sequence, hash: frame::hash(&bytes) };
+            frames.push((sequence, bytes));
+        }
+        Ok((frames, last))
+    }
+
+    fn write(&mut self, frames: &[(u64, Bytes)], last: &Mark) -> Result<(), StoreError> {
+        self.store.append(frames)?;
+
+        match &mut self.high_water {
+            Some(high_water) => high_water.write(last),
+            None => Ok(()),
+        }
+    }
+}
+
+fn check(batch: &[Append]) -> Result<(), CommitError> {
+    let last = batch.last().ok_or(CommitError::EmptyBatch)?;
+    if !last.ends_group {
+        return Err(CommitError::OpenGroup);
+    }
+    if batch.len() > MAX_BATCH_RECORDS {
+        return Err(CommitError::TooManyRecords { records: batch.len() });
+    }
+    let mut bytes = 0_usize;
+    for (index, append) in batch.iter().enumerate() {
+        let length = append.payload.len();
+        if length > MAX_PAYLOAD_BYTES {
+            return Err(CommitError::PayloadTooLong { index, bytes: length });
+        }
+        bytes += length;
+    }
+    if bytes > MAX_BATCH_BYTES {
+        return Err(CommitError::TooManyBytes { bytes });
+    }
+    Ok(())
+}
+
+fn unreadable_high_water(dir: &Path, found: &Found) -> OpenError {
+    let what = match found {
+        Found::Missing => {
+            "the file is missing, so a lost tail of the log would not show; if the log was restored from a backup, \
+             restore this file, too"
+        }
+        _ => "neither of its two slots is whole, so a lost tail of the log would not show",
+    };
+    let path = dir.join(high_water::FILE_NAME);
+    OpenError::Damaged(Damage { path, first: 0, last: 0, what: what.to_owned() })
+}

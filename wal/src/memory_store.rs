@@ -1,0 +1,166 @@
+//! The segment contract in memory, with faults on demand: for simulation and for tests of what follows a fault.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::store::{SegmentStore, StoreError};
+
+/// A segment in memory. Share it by `Arc`: the simulated disk outlives the log that used it.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What a read sees.
+    current: BTreeMap<u64, Bytes>,
+    /// What a crash leaves.
+    durable: BTreeMap<u64, Bytes>,
+    appends_until_failure: Option<u64>,
+    syncs_until_failure: Option<u64>,
+}
+
+impl MemoryStore {
+    /// An empty segment without faults.
+    pub fn new() -> MemoryStore {
+        MemoryStore::default()
+    }
+
+    /// The append after `appends` more good ones fails, once, having written the first half of its frames.
+    pub fn fail_append_after(&self, appends: u64) {
+        self.state().appends_until_failure = Some(appends);
+    }
+
+    /// The sync after `syncs` more good ones fails, once: nothing of it is durable.
+    pub fn fail_sync_after(&self, syncs: u64) {
+        self.state().syncs_until_failure = Some(syncs);
+    }
+
+    /// Power loss: what was not synced is gone but for its first `surviving_frames` (a torn batch if that cuts
+    /// one), removals that were not synced are undone, pending faults are forgotten. Drop the log first and
+    /// open another one on this store.
+    pub fn crash(&self, surviving_frames: usize) {
+        let mut state = self.state();
+        let mut after = state.durable.clone();
+        let synced = after.last_key_value().map_or(0, |(sequence, _)| *sequence);
+        let unsynced = state.current.range(synced.saturating_add(1)..).take(surviving_frames);
+        after.extend(unsynced.map(|(sequence, frame)| (*sequence, frame.clone())));
+        *state = State { current: after.clone(), durable: after, ..State::default() };
+    }
+
+    /// Flips the lowest bit of one byte of a frame, on the simulated disk. False if there is no such byte.
+    pub fn flip_bit(&self, sequence: u64, byte: usize) -> bool {
+        let mut state = self.state();
+        let Some(frame) = state.current.get(&sequence) else { return false };
+        let mut bytes = frame.to_vec();
+        let Some(target) = bytes.get_mut(byte) else { return false };
+        *target ^= 1;
+        state.replace(sequence, bytes.into());
+        true
+    }
+
+    /// Loses one frame, as damage does.
+    pub fn lose(&self, sequence: u64) {
+        let mut state = self.state();
+        state.current.remove(&sequence);
+        state.durable.remove(&sequence);
+    }
+
+    /// Puts other bytes in a frame's place, on the simulated disk.
+    pub fn replace(&self, sequence: u64, frame: Bytes) {
+        self.state().replace(sequence, frame);
+    }
+
+    /// The last sequence that would survive a crash now; 0 if none.
+    pub fn durable(&self) -> u64 {
+        self.state().durable.last_key_value().map_or(0, |(sequence, _)| *sequence)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn replace(&mut self, sequence: u64, frame: Bytes) {
+        self.current.insert(sequence, frame.clone());
+        self.durable.insert(sequence, frame);
+    }
+}
+
+impl SegmentStore for MemoryStore {
+    fn path(&self) -> &Path {
+        Path::new("(memory)")
+    }
+
+    fn append(&self, frames: &[(u64, Bytes)]) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let fails = is_due(&mut state.appends_until_failure);
+        let written = if fails { frames.len() / 2 } else { frames.len() };
+        state.current.extend(frames.iter().take(written).cloned());
+        if fails { Err(injected("append to")) } else { Ok(()) }
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        let mut state = self.state();
+        if is_due(&mut state.syncs_until_failure) {
+            return Err(injected("sync"));
+        }
+        state.durable = state.current.clone();
+        Ok(())
+    }
+
+    fn read(&self, from: u64, max_records: usize, max_bytes: usize) -> Result<Vec<(u64, Bytes)>, StoreError> {
+        let state = self.state();
+        let mut frames = Vec::new();
+        let mut bytes = 0_usize;
+        for (sequence, frame) in state.current.range(from..).take(max_records) {
+            bytes = bytes.saturating_add(frame.len());
+            if bytes > max_bytes && !frames.is_empty() {
+                break;
+            }
+            frames.push((*sequence, frame.clone()));
+        }
+        Ok(frames)
+    }
+
+    fn bounds(&self) -> Result<Option<(u64, u64)>, StoreError> {
+        let state = self.state();
+        let first = state.current.first_key_value();
+        let last = state.current.last_key_value();
+        Ok(first.zip(last).map(|((first, _), (last, _))| (*first, *last)))
+    }
+
+    fn count(&self) -> Result<u64, StoreError> {
+        Ok(self.state().current.len() as u64)
+    }
+
+    fn remove_tail(&self, after: u64) -> Result<(), StoreError> {
+        self.state().current.retain(|sequence, _| *sequence <= after);
+        Ok(())
+    }
+}
+
+/// Counts down to a fault; the fault disarms itself.
+pub(crate) fn is_due(countdown: &mut Option<u64>) -> bool {
+    match *countdown {
+        Some(0) => {
+            *countdown = None;
+            true
+        }
+        Some(left) => {
+            *countdown = Some(left - 1);
+            false
+        }
+        None => false,
+    }
+}
+
+pub(crate) fn injected(action: &'static str) -> StoreError {
+    StoreError::on(action, Path::new("(memory)"))(io::Error::other("injected fault"))
+}

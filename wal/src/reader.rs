@@ -1,0 +1,103 @@
+//! Reading what is committed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use crate::frame::{self, Record};
+use crate::store::{SegmentStore, StoreError};
+
+/// Reads a log from any thread while its [`crate::Log`] goes on committing. Clones are cheap.
+#[derive(Debug, Clone)]
+pub struct LogReader {
+    store: Arc<dyn SegmentStore>,
+    committed: Arc<AtomicU64>,
+    first: u64,
+}
+
+/// Records could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The records asked for have been trimmed.
+    #[error("records after {after} were asked for, but the log begins with {first}")]
+    Trimmed { after: u64, first: u64 },
+    /// A committed record is missing or not what was committed.
+    #[error("{}: record {sequence} is damaged: {what}; {}", .path.display(), crate::VERIFY_HINT)]
+    Damaged {
+        /// The segment.
+        path: PathBuf,
+        /// The record that was to be there; if the store itself cannot read on, the first one asked for.
+        sequence: u64,
+        /// What is there.
+        what: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl LogReader {
+    pub(crate) fn new(store: Arc<dyn SegmentStore>, committed: Arc<AtomicU64>, first: u64) -> LogReader {
+        LogReader { store, committed, first }
+    }
+
+    /// The last committed sequence, 0 if there is none. Everything up to it is durable.
+    pub fn committed(&self) -> u64 {
+        self.committed.load(Ordering::Acquire)
+    }
+
+    /// The first sequence that can be read; in an empty log the first that will be.
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Committed records after a sequence (0: from the first), in order and without a gap: at most `max_records`,
+    /// and no more once their frames would pass `max_bytes`, but at least one if there is one. Empty: nothing
+    /// committed after `after` yet, or `max_records` is 0.
+    ///
+    /// # Errors
+    /// See [`ReadError`]. Damage anywhere in the window fails all of it: read with `max_records` 1 to get as far as
+    /// possible.
+    pub fn read(&self, after: u64, max_records: usize, max_bytes: usize) -> Result<Vec<Record>, ReadError> {
+        let committed = self.committed();
+        if after >= committed || max_records == 0 {
+            return Ok(Vec::new());
+        }
+        let from = after.saturating_add(1);
+        if from < self.first {
+            return if after == 0 {
+                self.read(self.first - 1, max_records, max_bytes)
+            } else {
+                Err(ReadError::Trimmed { after, first: self.first })
+            };
+        }
+        let visible = usize::try_from(committed - after).unwrap_or(usize::MAX);
+        let frames = self.store.read(from, max_records.min(visible), max_bytes).map_err(|error| {
+            if error.is_damage() { self.damaged(from, error.to_string()) } else { ReadError::Store(error) }
+        })?;
+        if frames.is_empty() {
+            return Err(self.damaged(from, format!("it is missing, although {committed} is committed")));
+        }
+        (from..)
+            .zip(&frames)
+            .map(|(expected, (stored, frame))| self.checked(expected, *stored, frame))
+            .collect()
+    }
+
+    fn checked(&self, expected: u64, stored: u64, frame: &Bytes) -> Result<Record, ReadError> {
+        if stored != expected {
+            return Err(self.damaged(expected, format!("it is missing, the next one is {stored}")));
+        }
+        let record = frame::decode(frame).map_err(|error| self.damaged(expected, error.to_string()))?;
+        if record.sequence != expected {
+            return Err(self.damaged(expected, format!("its frame says sequence {}", record.sequence)));
+        }
+        Ok(record)
+    }
+
+    fn damaged(&self, sequence: u64, what: String) -> ReadError {
+        ReadError::Damaged { path: self.store.path().to_owned(), sequence, what }
+    }
+}

@@ -1,0 +1,220 @@
+//! What an open checks before it believes a segment.
+//!
+//! In order: the files are there; the segment begins where its name says, is gapless, and reaches the high-water
+//! mark; the record at the mark is the one the mark means; the last [`TAIL_CHECK_RECORDS`] have whole frames and
+//! an unbroken hash chain. Then an unfinished group at the end, which was never answered, is dropped, durably.
+//! Older records are checked when they are read, all of them by `verify`.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use crate::frame::{self, NO_HASH, Record};
+use crate::high_water::Mark;
+use crate::log::MAX_BATCH_RECORDS;
+use crate::sled_db::SledOpenError;
+use crate::store::{SegmentStore, StoreError};
+
+/// How many records at the end are checked in full. At least a whole batch, because the last one may have been
+/// interrupted anywhere.
+const TAIL_CHECK_RECORDS: u64 = MAX_BATCH_RECORDS as u64;
+
+/// How much of the tail is in memory at a time.
+const WINDOW_RECORDS: usize = 256;
+const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+
+/// What is damaged, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The segment or file.
+    pub path: PathBuf,
+    /// The first sequence concerned; 0 if no sequences are known.
+    pub first: u64,
+    /// The last sequence concerned; 0 if no sequences are known.
+    pub last: u64,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}", self.path.display())?;
+        match (self.first, self.last) {
+            (0, 0) => {}
+            (first, last) if first == last => write!(out, ", record {first}")?,
+            (first, last) => write!(out, ", records {first} to {last}")?,
+        }
+        write!(out, ": {}", self.what)
+    }
+}
+
+/// A log could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Records that were committed are missing or altered. Nothing more of it is touched.
+    #[error("the log is damaged: {0}; {hint}", hint = crate::VERIFY_HINT)]
+    Damaged(Damage),
+    /// Written by a later version.
+    #[error("the log has more than one segment, but this program knows only one; the second is {}", .second.display())]
+    SeveralSegments { second: PathBuf },
+    /// The segment cannot be opened.
+    #[error(transparent)]
+    Segment(#[from] SledOpenError),
+    /// A file could not be read, written or synced.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl From<StoreError> for OpenError {
+    fn from(error: StoreError) -> OpenError {
+        if error.is_damage() {
+            let StoreError { action, path, source } = error;
+            return OpenError::Damaged(Damage {
+                path,
+                first: 0,
+                last: 0,
+                what: format!("cannot {action} it: {source}"),
+            });
+        }
+        OpenError::Store(error)
+    }
+}
+
+/// Looks at a segment's files before sled does, because sled creates what is missing, and so hides it.
+pub(crate) fn check_files(segment: &Path, mark: &Mark) -> Result<(), OpenError> {
+    let bytes = std::fs::metadata(segment.join("db")).map_or(0, |metadata| metadata.len());
+    if mark.sequence > 0 && bytes == 0 {
+        let what = "its data file is missing or empty".to_owned();
+        return Err(OpenError::Damaged(Damage {
+            path: segment.to_owned(),
+            first: 1,
+            last: mark.sequence,
+            what,
+        }));
+    }
+    Ok(())
+}
+
+/// Checks a segment that begins with `first` and reaches at least `mark`, drops an unfinished group, and returns
+/// its last record.
+pub(crate) fn recover(store: &dyn SegmentStore, first: u64, mark: &Mark) -> Result<Mark, OpenError> {
+    let before_first = first.saturating_sub(1);
+    let last = check_bounds(store, first, mark)?;
+    let last_whole = if last == before_first {
+        Mark { sequence: before_first, hash: NO_HASH }
+    } else {
+        check_tail(store, first, last, mark)?
+    };
+    if last_whole.sequence < mark.sequence {
+        let what = "the group that was committed last has no end".to_owned();
+        return Err(damaged(store, last_whole.sequence + 1, last, what));
+    }
+    if last_whole.sequence < last {
+        store.remove_tail(last_whole.sequence)?;
+    }
+    // also for records that a killed process had written but not synced: they count from here on
+    store.sync()?;
+    Ok(last_whole)
+}
+
+/// The last sequence, `first - 1` if there is none.
+fn check_bounds(store: &dyn SegmentStore, first: u64, mark: &Mark) -> Result<u64, OpenError> {
+    let Some((held_first, held_last)) = store.bounds()? else {
+        if mark.sequence >= first {
+            let what = "all records are missing: they were committed, but the segment is empty".to_owned();
+            return Err(damaged(store, first, mark.sequence, what));
+        }
+        return Ok(first.saturating_sub(1));
+    };
+    if held_first != first {
+        let what = format!("the first record held is {held_first}, expected {first}");
+        return Err(damaged(store, first.min(held_first), first.max(held_first) - 1, what));
+    }
+    if held_last < mark.sequence {
+        let what = format!(
+            "the last records are missing: {} was committed, the last held is {held_last}",
+            mark.sequence
+        );
+        return Err(damaged(store, held_last + 1, mark.sequence, what));
+    }
+    let (held, expected) = (store.count()?, (held_last - held_first).saturating_add(1));
+    if held != expected {
+        return Err(damaged(store, held_first, held_last, format!("{held} of {expected} records are there")));
+    }
+    Ok(held_last)
+}
+
+/// Checks the frames at the end, and the one at the mark. Returns the last record that ends a group.
+fn check_tail(store: &dyn SegmentStore, first: u64, last: u64, mark: &Mark) -> Result<Mark, OpenError> {
+    let from = first.max(last.saturating_sub(TAIL_CHECK_RECORDS - 1));
+    if (first..from).contains(&mark.sequence) {
+        check_mark(store, mark)?;
+    }
+    let mut previous = Mark { sequence: from - 1, hash: NO_HASH };
+    let mut last_whole = None;
+    while previous.sequence < last {
+        let window = store.read(previous.sequence + 1, WINDOW_RECORDS, WINDOW_BYTES)?;
+        if window.is_empty() {
+            return Err(damaged(store, previous.sequence + 1, last, "missing".to_owned()));
+        }
+        for (stored, bytes) in &window {
+            let record = check_next(store, *stored, bytes, &previous, from)?;
+            previous = Mark { sequence: record.sequence, hash: frame::hash(bytes) };
+            if record.sequence == mark.sequence && previous != *mark {
+                return Err(other_record(store, mark));
+            }
+            if record.ends_group {
+                last_whole = Some(previous);
+            }
+        }
+    }
+    match last_whole {
+        Some(last_whole) => Ok(last_whole),
+        None if from == first => Ok(Mark { sequence: first - 1, hash: NO_HASH }),
+        None => Err(damaged(store, from, last, "none of these records ends its group".to_owned())),
+    }
+}
+
+fn check_next(
+    store: &dyn SegmentStore,
+    stored: u64,
+    bytes: &Bytes,
+    previous: &Mark,
+    from: u64,
+) -> Result<Record, OpenError> {
+    let sequence = previous.sequence + 1;
+    if stored != sequence {
+        return Err(damaged(store, sequence, stored.saturating_sub(1), "missing".to_owned()));
+    }
+    let record =
+        frame::decode(bytes).map_err(|error| damaged(store, sequence, sequence, error.to_string()))?;
+    if record.sequence != sequence {
+        let what = format!("its frame says sequence {}", record.sequence);
+        return Err(damaged(store, sequence, sequence, what));
+    }
+    // the hash before the first one looked at is known only at the log's beginning
+    let known = sequence > from || sequence == 1;
+    if known && record.previous_hash != previous.hash {
+        let what = "the hash chain is broken: it does not follow the record before it".to_owned();
+        return Err(damaged(store, sequence, sequence, what));
+    }
+    Ok(record)
+}
+
+/// The mark lies before the tail that is checked: reads that one record.
+fn check_mark(store: &dyn SegmentStore, mark: &Mark) -> Result<(), OpenError> {
+    match store.read(mark.sequence, 1, WINDOW_BYTES)?.first() {
+        Some((sequence, bytes)) if *sequence == mark.sequence && frame::hash(bytes) == mark.hash => Ok(()),
+        _ => Err(other_record(store, mark)),
+    }
+}
+
+fn other_record(store: &dyn SegmentStore, mark: &Mark) -> OpenError {
+    let what =
+        "it is not the record the high-water file knows; do both come from the same backup?".to_owned();
+    damaged(store, mark.sequence, mark.sequence, what)
+}
+
+fn damaged(store: &dyn SegmentStore, first: u64, last: u64, what: String) -> OpenError {
+    OpenError::Damaged(Damage { path: store.path().to_owned(), first, last, what })
+}
