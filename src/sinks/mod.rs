@@ -1,8 +1,23 @@
 //! Sinks: one file a service.
+//!
+//! Each service's file has its settings, its limits as named constants, and the plain functions that turn
+//! events into requests and answers into outcomes. [`aws`] holds what the AWS services share, the one
+//! classification of failures included; [`envelope`] reads the few fields a request is built from.
 
-use std::fmt::Debug;
+pub mod aws;
+pub mod envelope;
+pub mod failure;
+pub mod file;
+pub mod outcomes;
+pub mod stdout;
+#[cfg(test)]
+mod test_events;
 
+use std::{fmt, fmt::Debug, sync::Arc};
+
+use aws_config::SdkConfig;
 use futures_util::future::BoxFuture;
+use thiserror::Error;
 
 use crate::delivery::{
     Outgoing,
@@ -21,4 +36,100 @@ pub trait Sink: Debug + Send + Sync {
 
     /// Sends one batch.
     fn send(&self, batch: Vec<Outgoing>) -> BoxFuture<'static, Vec<Outcome>>;
+}
+
+/// What a sink of each type needs to be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkSettings {
+    /// Rotated ndjson files in a directory.
+    File(file::FileSettings),
+    /// One line an event on standard output.
+    Stdout,
+}
+
+/// Why a sink could not be opened. Services that are away are no such reason: they show when sending.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum OpenSinkError {
+    /// The SDK's chain (environment, profile, instance metadata) names no region.
+    #[error("sink {sink:?} has no AWS region: set AWS_REGION, a profile with one, or `region` of the sink")]
+    NoRegion {
+        /// The sink's name in the configuration.
+        sink: String,
+    },
+    /// The target cannot exist in the service, whatever an operator creates there.
+    #[error("sink {sink:?}: `{key}` is {value:?}, expected {expected}")]
+    BadTarget {
+        /// The sink's name in the configuration.
+        sink: String,
+        /// The key of the configuration.
+        key: &'static str,
+        /// What it says.
+        value: String,
+        /// What would be valid.
+        expected: &'static str,
+    },
+}
+
+impl SinkSettings {
+    /// Checks what can be checked without a network: the forms of ARNs, URLs and names.
+    ///
+    /// # Errors
+    /// [`OpenSinkError::BadTarget`] with the key and what would be valid.
+    pub fn validate(&self, sink: &str) -> Result<(), OpenSinkError> {
+        let checked: Option<(_, &String, _)> = match self {
+            Self::File(_) | Self::Stdout => None,
+        };
+        match checked {
+            None => Ok(()),
+            Some((key, value, expected)) => {
+                Err(OpenSinkError::BadTarget { sink: sink.to_owned(), key, value: value.clone(), expected })
+            }
+        }
+    }
+
+    /// The AWS settings, if the sink is an AWS service.
+    #[must_use]
+    pub fn aws(&self) -> Option<&aws::AwsSettings> {
+        match self {
+            Self::File(_) | Self::Stdout => None,
+        }
+    }
+}
+
+/// The type and the target on one line, for `check` and the log.
+impl fmt::Display for SinkSettings {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(settings) => write!(out, "file {}", settings.dir.display()),
+            Self::Stdout => out.write_str("stdout"),
+        }
+    }
+}
+
+/// Opens a sink. AWS settings come from the SDK's own chain; no service is called.
+///
+/// # Errors
+/// [`OpenSinkError`] if the settings cannot work whatever the service says.
+pub async fn open(sink: &str, settings: &SinkSettings) -> Result<Arc<dyn Sink>, OpenSinkError> {
+    settings.validate(sink)?;
+    let sdk_config = match settings.aws() {
+        None => SdkConfig::builder().build(),
+        Some(aws_settings) => {
+            let loaded = aws::load_sdk_config(aws_settings).await;
+            if loaded.region().is_none() {
+                return Err(OpenSinkError::NoRegion { sink: sink.to_owned() });
+            }
+            loaded
+        }
+    };
+    Ok(open_with(settings, &sdk_config))
+}
+
+/// Opens a sink on an SDK configuration that is loaded already.
+#[must_use]
+pub fn open_with(settings: &SinkSettings, _sdk_config: &SdkConfig) -> Arc<dyn Sink> {
+    match settings.clone() {
+        SinkSettings::File(settings) => Arc::new(file::FileSink::new(settings)),
+        SinkSettings::Stdout => Arc::new(stdout::StdoutSink::new()),
+    }
 }
