@@ -8,7 +8,9 @@ pub mod aws;
 pub mod envelope;
 pub mod failure;
 pub mod file;
+pub mod messages;
 pub mod outcomes;
+pub mod sns;
 pub mod stdout;
 #[cfg(test)]
 mod test_events;
@@ -45,6 +47,8 @@ pub enum SinkSettings {
     File(file::FileSettings),
     /// One line an event on standard output.
     Stdout,
+    /// An SNS topic.
+    Sns(sns::SnsSettings),
 }
 
 /// Why a sink could not be opened. Services that are away are no such reason: they show when sending.
@@ -78,6 +82,7 @@ impl SinkSettings {
     pub fn validate(&self, sink: &str) -> Result<(), OpenSinkError> {
         let checked: Option<(_, &String, _)> = match self {
             Self::File(_) | Self::Stdout => None,
+            Self::Sns(settings) => settings.mistake().map(|expected| ("topic_arn", &settings.topic_arn, expected)),
         };
         match checked {
             None => Ok(()),
@@ -92,6 +97,7 @@ impl SinkSettings {
     pub fn aws(&self) -> Option<&aws::AwsSettings> {
         match self {
             Self::File(_) | Self::Stdout => None,
+            Self::Sns(settings) => Some(&settings.aws),
         }
     }
 }
@@ -102,6 +108,7 @@ impl fmt::Display for SinkSettings {
         match self {
             Self::File(settings) => write!(out, "file {}", settings.dir.display()),
             Self::Stdout => out.write_str("stdout"),
+            Self::Sns(settings) => write!(out, "sns {}", settings.topic_arn),
         }
     }
 }
@@ -127,9 +134,10 @@ pub async fn open(sink: &str, settings: &SinkSettings) -> Result<Arc<dyn Sink>, 
 
 /// Opens a sink on an SDK configuration that is loaded already.
 #[must_use]
-pub fn open_with(settings: &SinkSettings, _sdk_config: &SdkConfig) -> Arc<dyn Sink> {
+pub fn open_with(settings: &SinkSettings, sdk_config: &SdkConfig) -> Arc<dyn Sink> {
     match settings.clone() {
         SinkSettings::File(settings) => Arc::new(file::FileSink::new(settings)),
         SinkSettings::Stdout => Arc::new(stdout::StdoutSink::new()),
+        SinkSettings::Sns(settings) => Arc::new(sns::SnsSink::new(settings, sdk_config)),
     }
 }
