@@ -11,6 +11,7 @@ pub mod file;
 pub mod messages;
 pub mod outcomes;
 pub mod sns;
+pub mod sqs;
 pub mod stdout;
 #[cfg(test)]
 mod test_events;
@@ -49,6 +50,8 @@ pub enum SinkSettings {
     Stdout,
     /// An SNS topic.
     Sns(sns::SnsSettings),
+    /// An SQS queue.
+    Sqs(sqs::SqsSettings),
 }
 
 /// Why a sink could not be opened. Services that are away are no such reason: they show when sending.
@@ -82,7 +85,12 @@ impl SinkSettings {
     pub fn validate(&self, sink: &str) -> Result<(), OpenSinkError> {
         let checked: Option<(_, &String, _)> = match self {
             Self::File(_) | Self::Stdout => None,
-            Self::Sns(settings) => settings.mistake().map(|expected| ("topic_arn", &settings.topic_arn, expected)),
+            Self::Sns(settings) => {
+                settings.mistake().map(|expected| ("topic_arn", &settings.topic_arn, expected))
+            }
+            Self::Sqs(settings) => {
+                settings.mistake().map(|expected| ("queue_url", &settings.queue_url, expected))
+            }
         };
         match checked {
             None => Ok(()),
@@ -98,6 +106,7 @@ impl SinkSettings {
         match self {
             Self::File(_) | Self::Stdout => None,
             Self::Sns(settings) => Some(&settings.aws),
+            Self::Sqs(settings) => Some(&settings.aws),
         }
     }
 }
@@ -109,6 +118,7 @@ impl fmt::Display for SinkSettings {
             Self::File(settings) => write!(out, "file {}", settings.dir.display()),
             Self::Stdout => out.write_str("stdout"),
             Self::Sns(settings) => write!(out, "sns {}", settings.topic_arn),
+            Self::Sqs(settings) => write!(out, "sqs {}", settings.queue_url),
         }
     }
 }
@@ -139,5 +149,6 @@ pub fn open_with(settings: &SinkSettings, sdk_config: &SdkConfig) -> Arc<dyn Sin
         SinkSettings::File(settings) => Arc::new(file::FileSink::new(settings)),
         SinkSettings::Stdout => Arc::new(stdout::StdoutSink::new()),
         SinkSettings::Sns(settings) => Arc::new(sns::SnsSink::new(settings, sdk_config)),
+        SinkSettings::Sqs(settings) => Arc::new(sqs::SqsSink::new(settings, sdk_config)),
     }
 }
