@@ -8,6 +8,7 @@ pub mod aws;
 pub mod envelope;
 pub mod failure;
 pub mod file;
+pub mod kinesis;
 pub mod messages;
 pub mod outcomes;
 pub mod sns;
@@ -52,6 +53,8 @@ pub enum SinkSettings {
     Sns(sns::SnsSettings),
     /// An SQS queue.
     Sqs(sqs::SqsSettings),
+    /// A Kinesis stream.
+    Kinesis(kinesis::KinesisSettings),
 }
 
 /// Why a sink could not be opened. Services that are away are no such reason: they show when sending.
@@ -91,6 +94,9 @@ impl SinkSettings {
             Self::Sqs(settings) => {
                 settings.mistake().map(|expected| ("queue_url", &settings.queue_url, expected))
             }
+            Self::Kinesis(settings) => {
+                settings.mistake().map(|expected| ("stream", &settings.stream, expected))
+            }
         };
         match checked {
             None => Ok(()),
@@ -107,6 +113,7 @@ impl SinkSettings {
             Self::File(_) | Self::Stdout => None,
             Self::Sns(settings) => Some(&settings.aws),
             Self::Sqs(settings) => Some(&settings.aws),
+            Self::Kinesis(settings) => Some(&settings.aws),
         }
     }
 }
@@ -119,6 +126,7 @@ impl fmt::Display for SinkSettings {
             Self::Stdout => out.write_str("stdout"),
             Self::Sns(settings) => write!(out, "sns {}", settings.topic_arn),
             Self::Sqs(settings) => write!(out, "sqs {}", settings.queue_url),
+            Self::Kinesis(settings) => write!(out, "kinesis {}", settings.stream),
         }
     }
 }
@@ -150,5 +158,6 @@ pub fn open_with(settings: &SinkSettings, sdk_config: &SdkConfig) -> Arc<dyn Sin
         SinkSettings::Stdout => Arc::new(stdout::StdoutSink::new()),
         SinkSettings::Sns(settings) => Arc::new(sns::SnsSink::new(settings, sdk_config)),
         SinkSettings::Sqs(settings) => Arc::new(sqs::SqsSink::new(settings, sdk_config)),
+        SinkSettings::Kinesis(settings) => Arc::new(kinesis::KinesisSink::new(settings, sdk_config)),
     }
 }
