@@ -11,6 +11,8 @@ pub mod file;
 pub mod kinesis;
 pub mod messages;
 pub mod outcomes;
+pub mod s3;
+pub mod s3_objects;
 pub mod sns;
 pub mod sqs;
 pub mod stdout;
@@ -55,6 +57,8 @@ pub enum SinkSettings {
     Sqs(sqs::SqsSettings),
     /// A Kinesis stream.
     Kinesis(kinesis::KinesisSettings),
+    /// ndjson objects in an S3 bucket.
+    S3(s3::S3Settings),
 }
 
 /// Why a sink could not be opened. Services that are away are no such reason: they show when sending.
@@ -97,6 +101,7 @@ impl SinkSettings {
             Self::Kinesis(settings) => {
                 settings.mistake().map(|expected| ("stream", &settings.stream, expected))
             }
+            Self::S3(settings) => settings.mistake().map(|expected| ("bucket", &settings.bucket, expected)),
         };
         match checked {
             None => Ok(()),
@@ -114,6 +119,7 @@ impl SinkSettings {
             Self::Sns(settings) => Some(&settings.aws),
             Self::Sqs(settings) => Some(&settings.aws),
             Self::Kinesis(settings) => Some(&settings.aws),
+            Self::S3(settings) => Some(&settings.aws),
         }
     }
 }
@@ -127,6 +133,7 @@ impl fmt::Display for SinkSettings {
             Self::Sns(settings) => write!(out, "sns {}", settings.topic_arn),
             Self::Sqs(settings) => write!(out, "sqs {}", settings.queue_url),
             Self::Kinesis(settings) => write!(out, "kinesis {}", settings.stream),
+            Self::S3(settings) => write!(out, "s3 s3://{}/{}", settings.bucket, settings.prefix),
         }
     }
 }
@@ -159,5 +166,6 @@ pub fn open_with(settings: &SinkSettings, sdk_config: &SdkConfig) -> Arc<dyn Sin
         SinkSettings::Sns(settings) => Arc::new(sns::SnsSink::new(settings, sdk_config)),
         SinkSettings::Sqs(settings) => Arc::new(sqs::SqsSink::new(settings, sdk_config)),
         SinkSettings::Kinesis(settings) => Arc::new(kinesis::KinesisSink::new(settings, sdk_config)),
+        SinkSettings::S3(settings) => Arc::new(s3::S3Sink::new(settings, sdk_config)),
     }
 }
