@@ -5,6 +5,8 @@
 //! classification of failures included; [`envelope`] reads the few fields a request is built from.
 
 pub mod aws;
+pub mod dynamodb;
+pub mod dynamodb_items;
 pub mod envelope;
 pub mod failure;
 pub mod file;
@@ -59,6 +61,8 @@ pub enum SinkSettings {
     Kinesis(kinesis::KinesisSettings),
     /// ndjson objects in an S3 bucket.
     S3(s3::S3Settings),
+    /// The state of cards and presence in a DynamoDB table.
+    DynamoDb(dynamodb::DynamoDbSettings),
 }
 
 /// Why a sink could not be opened. Services that are away are no such reason: they show when sending.
@@ -102,6 +106,9 @@ impl SinkSettings {
                 settings.mistake().map(|expected| ("stream", &settings.stream, expected))
             }
             Self::S3(settings) => settings.mistake().map(|expected| ("bucket", &settings.bucket, expected)),
+            Self::DynamoDb(settings) => {
+                settings.mistake().map(|expected| ("table", &settings.table, expected))
+            }
         };
         match checked {
             None => Ok(()),
@@ -120,6 +127,7 @@ impl SinkSettings {
             Self::Sqs(settings) => Some(&settings.aws),
             Self::Kinesis(settings) => Some(&settings.aws),
             Self::S3(settings) => Some(&settings.aws),
+            Self::DynamoDb(settings) => Some(&settings.aws),
         }
     }
 }
@@ -134,6 +142,7 @@ impl fmt::Display for SinkSettings {
             Self::Sqs(settings) => write!(out, "sqs {}", settings.queue_url),
             Self::Kinesis(settings) => write!(out, "kinesis {}", settings.stream),
             Self::S3(settings) => write!(out, "s3 s3://{}/{}", settings.bucket, settings.prefix),
+            Self::DynamoDb(settings) => write!(out, "dynamodb {}", settings.table),
         }
     }
 }
@@ -167,5 +176,6 @@ pub fn open_with(settings: &SinkSettings, sdk_config: &SdkConfig) -> Arc<dyn Sin
         SinkSettings::Sqs(settings) => Arc::new(sqs::SqsSink::new(settings, sdk_config)),
         SinkSettings::Kinesis(settings) => Arc::new(kinesis::KinesisSink::new(settings, sdk_config)),
         SinkSettings::S3(settings) => Arc::new(s3::S3Sink::new(settings, sdk_config)),
+        SinkSettings::DynamoDb(settings) => Arc::new(dynamodb::DynamoDbSink::new(settings, sdk_config)),
     }
 }
