@@ -1,0 +1,311 @@
+//! Which item an event writes, and on what condition.
+//!
+//! - `CARD#<card_id>` / `STATE`: the card's fields and `version`, from every `card.*` event and
+//!   `sync.card.applied`; written if the version is higher than the one there.
+//! - `EMPLOYEE#<employee_id>` / `PRESENCE#<building>`: `inside`, `since`, `gate`, `card_id`, `log`, `epoch`,
+//!   `sequence`; written if it is later than what is there, in the same epoch by sequence, else by epoch.
+//!
+//! So a late or replayed event never rolls anything back.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::{Map, Value};
+
+use crate::{
+    delivery::{Outgoing, outcome::Outcome},
+    sinks::envelope::{Envelope, reject, reject_too_large, reject_unreadable},
+};
+
+/// The largest item that DynamoDB takes, names included.
+const MAX_ITEM_BYTES: usize = 400 * 1024;
+/// The table's partition key.
+const PARTITION_KEY: &str = "PK";
+/// The table's sort key.
+const SORT_KEY: &str = "SK";
+
+/// The fields of a card that an item has; `by`, `note` and the like are the event's.
+const CARD_FIELDS: [&str; 12] = [
+    "card_id",
+    "employee_id",
+    "holder_name",
+    "status",
+    "version",
+    "buildings",
+    "gates",
+    "groups",
+    "valid_from",
+    "valid_until",
+    "anti_passback_exempt",
+    "responder",
+];
+
+/// One conditional PutItem.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ItemWrite {
+    /// The whole item.
+    pub item: HashMap<String, AttributeValue>,
+    /// When it may be written.
+    pub condition: Condition,
+}
+
+/// When an item may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// A card's state: the version there is lower.
+    NewerVersion(u64),
+    /// A presence: what is there comes earlier.
+    Later {
+        /// Of the event's log.
+        epoch: u64,
+        /// In the event's log.
+        sequence: u64,
+    },
+}
+
+impl Condition {
+    /// DynamoDB's condition expression.
+    #[must_use]
+    pub fn expression(&self) -> &'static str {
+        match self {
+            Self::NewerVersion(_) => "attribute_not_exists(PK) OR #version < :version",
+            Self::Later { .. } => {
+                "attribute_not_exists(PK) OR #epoch < :epoch OR (#epoch = :epoch AND #sequence < :sequence)"
+            }
+        }
+    }
+
+    /// What the expression's names stand for.
+    #[must_use]
+    pub fn names(&self) -> HashMap<String, String> {
+        let attributes: &[&str] = match self {
+            Self::NewerVersion(_) => &["version"],
+            Self::Later { .. } => &["epoch", "sequence"],
+        };
+        attributes.iter().map(|attribute| (format!("#{attribute}"), (*attribute).to_owned())).collect()
+    }
+
+    /// What the expression's values are.
+    #[must_use]
+    pub fn values(&self) -> HashMap<String, AttributeValue> {
+        match *self {
+            Self::NewerVersion(version) => HashMap::from([(":version".to_owned(), number(version))]),
+            Self::Later { epoch, sequence } => HashMap::from([
+                (":epoch".to_owned(), number(epoch)),
+                (":sequence".to_owned(), number(sequence)),
+            ]),
+        }
+    }
+}
+
+/// The write an event asks for; `None` if it changes no item.
+///
+/// # Errors
+/// The outcome `Rejected` if the event's data lack what its type promises, or the item is too large.
+pub fn item_write(event: &Outgoing) -> Result<Option<ItemWrite>, Outcome> {
+    let write = match event.record.event_type() {
+        "sync.card.applied" => Some(card_state(event)?),
+        card if card.starts_with("card.") => Some(card_state(event)?),
+        "access.entry.granted" | "access.entry.recorded" => presence(event, true)?,
+        // a passage that was abandoned took the holder out again
+        "access.exit.recorded" | "access.passage.abandoned" | "presence.expired" | "presence.forgiven" => {
+            presence(event, false)?
+        }
+        _ => None,
+    };
+    match write.as_ref().map_or(0, |write| item_bytes(&write.item)) {
+        bytes if bytes > MAX_ITEM_BYTES => Err(reject_too_large(bytes, MAX_ITEM_BYTES)),
+        _ => Ok(write),
+    }
+}
+
+fn card_state(event: &Outgoing) -> Result<ItemWrite, Outcome> {
+    let data = data(event)?;
+    let card_id = text_field(&data, "card_id").ok_or_else(|| lacks(event, "data.card_id"))?;
+    let version = data.get("version").and_then(Value::as_u64).ok_or_else(|| lacks(event, "data.version"))?;
+    let mut item = keyed(format!("CARD#{card_id}"), "STATE".to_owned());
+    for field in CARD_FIELDS {
+        if let Some(value) = data.get(field).filter(|value| !value.is_null()) {
+            item.insert(field.to_owned(), attribute(value));
+        }
+    }
+    Ok(ItemWrite { item, condition: Condition::NewerVersion(version) })
+}
+
+fn presence(event: &Outgoing, inside: bool) -> Result<Option<ItemWrite>, Outcome> {
+    let data = data(event)?;
+    let Some(employee_id) = text_field(&data, "employee_id") else { return Ok(None) };
+    let building = text_field(&data, "building").or(event.record.building());
+    let building = building.ok_or_else(|| lacks(event, "data.building"))?;
+    let envelope = Envelope::parse(&event.body).map_err(|error| reject_unreadable(&error))?;
+    let (epoch, sequence) = (envelope.log.epoch(), envelope.sequence);
+
+    let mut item = keyed(format!("EMPLOYEE#{employee_id}"), format!("PRESENCE#{building}"));
+    for field in ["gate", "card_id"] {
+        if let Some(text) = text_field(&data, field) {
+            item.insert(field.to_owned(), AttributeValue::S(text.to_owned()));
+        }
+    }
+    item.insert("inside".to_owned(), AttributeValue::Bool(inside));
+    item.insert("since".to_owned(), AttributeValue::S(envelope.time));
+    item.insert("log".to_owned(), AttributeValue::S(envelope.log.as_str().to_owned()));
+    item.insert("epoch".to_owned(), number(epoch));
+    item.insert("sequence".to_owned(), number(sequence));
+    Ok(Some(ItemWrite { item, condition: Condition::Later { epoch, sequence } }))
+}
+
+fn data(event: &Outgoing) -> Result<Map<String, Value>, Outcome> {
+    let body: Value =
+        serde_json::from_slice(&event.body).map_err(|error| reject("NotAnEvent", &error.to_string()))?;
+    match body {
+        Value::Object(mut fields) => match fields.remove("data") {
+            Some(Value::Object(data)) => Ok(data),
+            _ => Err(lacks(event, "data")),
+        },
+        _ => Err(lacks(event, "data")),
+    }
+}
+
+fn lacks(event: &Outgoing, field: &str) -> Outcome {
+    reject("NotAnEvent", &format!("event of type {:?} has no usable `{field}`", event.record.event_type()))
+}
+
+fn text_field<'a>(data: &'a Map<String, Value>, field: &str) -> Option<&'a str> {
+    data.get(field).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+fn keyed(partition_key: String, sort_key: String) -> HashMap<String, AttributeValue> {
+    HashMap::from([
+        (PARTITION_KEY.to_owned(), AttributeValue::S(partition_key)),
+        (SORT_KEY.to_owned(), AttributeValue::S(sort_key)),
+    ])
+}
+
+fn number(value: u64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// JSON in DynamoDB's types. Lists stay lists: a set cannot be empty, and an empty list means nowhere.
+fn attribute(value: &Value) -> AttributeValue {
+    match value {
+        Value::Null => AttributeValue::Null(true),
+        Value::Bool(value) => AttributeValue::Bool(*value),
+        Value::Number(value) => AttributeValue::N(value.to_string()),
+        Value::String(value) => AttributeValue::S(value.clone()),
+        Value::Array(values) => AttributeValue::L(values.iter().map(attribute).collect()),
+        Value::Object(fields) => {
+            AttributeValue::M(fields.iter().map(|(name, value)| (name.clone(), attribute(value))).collect())
+        }
+    }
+}
+
+fn item_bytes(item: &HashMap<String, AttributeValue>) -> usize {
+    item.iter().map(|(name, value)| name.len() + value_bytes(value)).sum()
+}
+
+/// The size DynamoDB counts: text and digits as they are, one byte for the rest, three for a container.
+fn value_bytes(value: &AttributeValue) -> usize {
+    const CONTAINER_BYTES: usize = 3;
+    match value {
+        AttributeValue::S(text) | AttributeValue::N(text) => text.len(),
+        AttributeValue::L(values) => {
+            CONTAINER_BYTES + values.iter().map(|value| 1 + value_bytes(value)).sum::<usize>()
+        }
+        AttributeValue::M(fields) => CONTAINER_BYTES + fields.len() + item_bytes(fields),
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sinks::test_events::{event_at, event_with};
+    use serde_json::json;
+
+    fn text(value: &str) -> AttributeValue {
+        AttributeValue::S(value.to_owned())
+    }
+
+    #[test]
+    fn a_card_event_writes_the_whole_card() {
+        let data = json!({
+            "card_id": "04A2", "employee_id": "E1", "status": "active", "version": 7, "buildings": ["hq"],
+            "gates": [], "valid_until": null, "anti_passback_exempt": false, "responder": true,
+            "by": "user/anna", "note": "new",
+        });
+        for event_type in ["card.registered", "card.lost", "sync.card.applied"] {
+            let write = item_write(&event_with(event_type, "", "E1", 1, data.clone())).unwrap().unwrap();
+            let expected = HashMap::from([
+                ("PK".to_owned(), text("CARD#04A2")),
+                ("SK".to_owned(), text("STATE")),
+                ("card_id".to_owned(), text("04A2")),
+                ("employee_id".to_owned(), text("E1")),
+                ("status".to_owned(), text("active")),
+                ("version".to_owned(), AttributeValue::N("7".to_owned())),
+                ("buildings".to_owned(), AttributeValue::L(vec![text("hq")])),
+                ("gates".to_owned(), AttributeValue::L(vec![])),
+                ("anti_passback_exempt".to_owned(), AttributeValue::Bool(false)),
+                ("responder".to_owned(), AttributeValue::Bool(true)),
+            ]);
+            assert_eq!(write, ItemWrite { item: expected, condition: Condition::NewerVersion(7) });
+        }
+    }
+
+    #[test]
+    fn an_entry_and_an_exit_write_the_presence() {
+        let data = json!({ "building": "hq", "gate": "north-1", "card_id": "04A2", "employee_id": "E1", "reason": null });
+        let time = "2026-11-20T08:01:02.345Z";
+        let write = |event_type| {
+            item_write(&event_at(event_type, "hq", "E1", "hq-1.3", 42, time, data.clone())).unwrap().unwrap()
+        };
+        let entry = write("access.entry.granted");
+        assert_eq!(entry.item["PK"], text("EMPLOYEE#E1"));
+        assert_eq!(entry.item["SK"], text("PRESENCE#hq"));
+        assert_eq!(entry.item["inside"], AttributeValue::Bool(true));
+        assert_eq!(entry.item["since"], text(time));
+        assert_eq!((&entry.item["gate"], &entry.item["card_id"]), (&text("north-1"), &text("04A2")));
+        assert_eq!((&entry.item["log"], entry.item.len()), (&text("hq-1.3"), 9));
+        assert_eq!(entry.condition, Condition::Later { epoch: 3, sequence: 42 });
+        assert_eq!(write("access.entry.recorded"), entry);
+        for event_type in ["access.exit.recorded", "presence.expired", "presence.forgiven"] {
+            assert_eq!(write(event_type).item["inside"], AttributeValue::Bool(false), "{event_type}");
+        }
+    }
+
+    #[test]
+    fn other_events_write_nothing() {
+        let stranger = json!({ "building": "hq", "gate": "g", "card_id": "X", "anomaly": "unknown_card" });
+        assert_eq!(item_write(&event_with("access.exit.recorded", "hq", "X", 1, stranger.clone())), Ok(None));
+        for event_type in ["access.entry.denied", "audit.read", "building.mode.changed", "cardigan.sold"] {
+            assert_eq!(item_write(&event_with(event_type, "hq", "X", 1, stranger.clone())), Ok(None));
+        }
+    }
+
+    #[test]
+    fn a_card_event_without_a_version_is_rejected() {
+        let event = event_with("card.updated", "", "E1", 1, json!({ "card_id": "04A2" }));
+        let Err(Outcome::Rejected(trouble)) = item_write(&event) else { panic!("written") };
+        assert!(trouble.text.contains("data.version"), "{}", trouble.text);
+    }
+
+    #[test]
+    fn an_item_too_large_is_rejected() {
+        let data = json!({ "card_id": "04A2", "version": 1, "holder_name": "x".repeat(MAX_ITEM_BYTES) });
+        let Err(Outcome::Rejected(trouble)) = item_write(&event_with("card.updated", "", "E1", 1, data))
+        else {
+            panic!("written")
+        };
+        assert_eq!(trouble.code, "RecordTooLarge");
+    }
+
+    #[test]
+    fn every_name_and_value_of_an_expression_is_given() {
+        for condition in [Condition::NewerVersion(1), Condition::Later { epoch: 1, sequence: 2 }] {
+            let expression = condition.expression();
+            for used in expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '#' && c != ':') {
+                assert!(!used.starts_with('#') || condition.names().contains_key(used), "{used}");
+                assert!(!used.starts_with(':') || condition.values().contains_key(used), "{used}");
+            }
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! The one classification of failures: what a service's error means for a record.
+//!
+//! Only what the service itself calls invalid for a record is ever a dead letter. Everything that is not
+//! known for sure is held: an operator mends it and nothing is lost meanwhile.
+
+use std::{error::Error, io, time::Duration};
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::{client::orchestrator::HttpResponse, client::result::SdkError, http::Headers};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use crate::delivery::outcome::{MAX_TEXT_BYTES, Outcome, Trouble, TroubleKind};
+
+/// Codes by which a service asks for less, without the ending `Exception` that some services add.
+const THROTTLING_CODES: [&str; 17] = [
+    "BandwidthLimitExceeded",
+    "KMSThrottling",
+    "KmsThrottled",
+    "LimitExceeded",
+    "PriorRequestNotComplete",
+    "ProvisionedThroughputExceeded",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottling",
+    "SlowDown",
+    "Throttled",
+    "Throttling",
+    "ThrottlingError",
+    "TooManyRequests",
+    "TransactionInProgress",
+    "EC2ThrottledException",
+    "KmsThrottling",
+];
+
+/// Codes of failures that pass by themselves.
+const TRANSIENT_CODES: [&str; 15] = [
+    "BadDigest",
+    "ConditionalRequestConflict",
+    "IncompleteBody",
+    "InternalError",
+    "InternalFailure",
+    "InternalServerError",
+    "InternalServer",
+    "OperationAborted",
+    "ReplicatedWriteConflict",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "TransactionConflict",
+    "XAmzContentSHA256Mismatch",
+    "XAmzContentChecksumMismatch",
+    "Unavailable",
+];
+
+/// Codes by which a service calls a record, or one of a batch, invalid.
+const INVALID_CODES: [&str; 22] = [
+    "BatchRequestTooLong",
+    "EntityTooLarge",
+    "InvalidArgument",
+    "InvalidAttributeName",
+    "InvalidAttributeValue",
+    "InvalidBatchEntryId",
+    "InvalidMessageContents",
+    "InvalidParameter",
+    "InvalidParameterCombination",
+    "InvalidParameterValue",
+    "InvalidRequestContent",
+    "ItemCollectionSizeLimitExceeded",
+    "KeyTooLong",
+    "KeyTooLongError",
+    "MessageTooLong",
+    "MetadataTooLarge",
+    "MissingParameter",
+    "ParameterValueInvalid",
+    "RequestEntityTooLarge",
+    "Serialization",
+    "TooManyEntriesInBatchRequest",
+    "Validation",
+];
+
+/// Beginnings and parts of texts by which a validation failure blames the target, not the record: a
+/// malformed ARN or a table with other keys would otherwise make a dead letter of every event.
+const TARGET_BLAMES: [&str; 9] = [
+    "Invalid parameter: TopicArn",
+    "Invalid parameter: Topic Name",
+    "at 'streamName'",
+    "at 'streamARN'",
+    "at 'tableName'",
+    "at 'queueUrl'",
+    "Missing the key",
+    "The provided key element does not match the schema",
+    "Type mismatch for key",
+];
+
+/// Prefix of SQS codes in its older protocol.
+const SQS_QUERY_PREFIX: &str = "AWS.SimpleQueueService.";
+
+/// Who says that something failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureSource {
+    /// The service answered the request with an error.
+    Answer,
+    /// The service answered the request, and one entry of it failed.
+    Entry {
+        /// Whether the service blames the entry rather than itself.
+        sender_fault: bool,
+    },
+    /// The connection: time-outs, name resolution, resets, answers that cannot be read.
+    Connection,
+    /// No credentials could be had, or they have expired.
+    Credentials,
+    /// The request could not be built from the configuration.
+    Request,
+}
+
+/// Which kind of failure it is, as reference "Which failure is which" lays down.
+///
+/// The code counts before the status, because S3 throttles with a 503 and DynamoDB with a 400.
+#[must_use]
+pub fn classify(code: Option<&str>, status: Option<u16>, source: FailureSource) -> TroubleKind {
+    match source {
+        FailureSource::Credentials | FailureSource::Request => return TroubleKind::Hold,
+        FailureSource::Connection => return by_status(status).unwrap_or(TroubleKind::Transient),
+        FailureSource::Answer | FailureSource::Entry { .. } => {}
+    }
+    if let Some(kind) = code.and_then(by_code).or_else(|| by_status(status)) {
+        return kind;
+    }
+    match source {
+        FailureSource::Entry { sender_fault: false } => TroubleKind::Transient,
+        _ => TroubleKind::Hold,
+    }
+}
+
+fn by_code(code: &str) -> Option<TroubleKind> {
+    let code = code.strip_prefix(SQS_QUERY_PREFIX).unwrap_or(code);
+    let code = code.strip_suffix("Exception").unwrap_or(code);
+    let lists = [
+        (&THROTTLING_CODES[..], TroubleKind::Throttled),
+        (&TRANSIENT_CODES[..], TroubleKind::Transient),
+        (&INVALID_CODES[..], TroubleKind::Invalid),
+    ];
+    lists.into_iter().find(|(codes, _)| codes.contains(&code)).map(|(_, kind)| kind)
+}
+
+fn by_status(status: Option<u16>) -> Option<TroubleKind> {
+    match status? {
+        429 => Some(TroubleKind::Throttled),
+        408 | 409 | 500..=599 => Some(TroubleKind::Transient),
+        413 => Some(TroubleKind::Invalid),
+        _ => None,
+    }
+}
+
+/// A failure of `records` records at once, as an outcome for each of them. An invalid batch of several is
+/// refused as a whole, so that the delivery machine finds the one in it.
+#[must_use]
+pub fn outcome(trouble: Trouble, records: usize) -> Outcome {
+    match trouble.kind {
+        TroubleKind::Invalid if records > 1 => Outcome::BatchRefused(trouble),
+        TroubleKind::Invalid => Outcome::Rejected(trouble),
+        TroubleKind::Throttled | TroubleKind::Transient | TroubleKind::Hold => Outcome::Retry(trouble),
+    }
+}
+
+/// What a failed request means for each of its `records` records.
+#[must_use]
+pub fn outcome_of_sdk_error<E>(error: &SdkError<E, HttpResponse>, records: usize) -> Outcome
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    outcome(trouble_of_sdk_error(error), records)
+}
+
+/// What one failed entry of an answered batch means. Service's code and text as they came.
+#[must_use]
+pub fn outcome_of_entry(code: &str, text: &str, sender_fault: bool) -> Outcome {
+    let kind = classify(Some(code), None, FailureSource::Entry { sender_fault });
+    outcome(trouble(kind, code, text, None), 1)
+}
+
+/// What an entry means that the service's answer does not mention: it may or may not be there.
+#[must_use]
+pub fn outcome_of_unmentioned() -> Outcome {
+    Outcome::Retry(trouble(
+        TroubleKind::Transient,
+        "NoResult",
+        "the answer does not mention this record",
+        None,
+    ))
+}
+
+/// What a failure of the local file system or a pipe means: never a dead letter.
+#[must_use]
+pub fn outcome_of_io_error(error: &io::Error, place: &str) -> Outcome {
+    let kind = match error.kind() {
+        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            TroubleKind::Transient
+        }
+        // full disks, missing rights, broken pipes: an operator mends them
+        _ => TroubleKind::Hold,
+    };
+    Outcome::Retry(trouble(kind, &error.kind().to_string(), &format!("{place}: {error}"), None))
+}
+
+/// A text cut to [`MAX_TEXT_BYTES`], at a character's end.
+#[must_use]
+pub fn cut_text(text: &str) -> String {
+    text.get(..text.floor_char_boundary(MAX_TEXT_BYTES)).unwrap_or_default().to_owned()
+}
+
+fn trouble(kind: TroubleKind, code: &str, text: &str, retry_after: Option<Duration>) -> Trouble {
+    let blames_target = TARGET_BLAMES.iter().any(|blame| text.contains(blame));
+    let kind = if kind == TroubleKind::Invalid && blames_target { TroubleKind::Hold } else { kind };
+    Trouble { kind, code: code.to_owned(), text: cut_text(text), retry_after }
+}
+
+fn trouble_of_sdk_error<E>(error: &SdkError<E, HttpResponse>) -> Trouble
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let response = error.raw_response();
+    let status = response.map(|response| response.status().as_u16());
+    let (source, spare_code) = match error {
+        SdkError::ServiceError(_) => (FailureSource::Answer, "Unknown"),
+        _ if lacks_credentials(error) => (FailureSource::Credentials, "NoCredentials"),
+        SdkError::ConstructionFailure(_) => (FailureSource::Request, "RequestNotBuilt"),
+        SdkError::TimeoutError(_) => (FailureSource::Connection, "Timeout"),
+        SdkError::ResponseError(_) => (FailureSource::Connection, "UnreadableAnswer"),
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => (FailureSource::Connection, "Timeout"),
+        SdkError::DispatchFailure(failure) if failure.is_user() => (FailureSource::Request, "RequestNotSent"),
+        _ => (FailureSource::Connection, "ConnectionFailed"),
+    };
+    let code = error.code().map_or_else(|| spare_code_of(status, spare_code), str::to_owned);
+    let text = error.message().map_or_else(|| chain_text(error), str::to_owned);
+    let kind = classify(error.code(), status, source);
+    trouble(kind, &code, &text, response.and_then(|response| retry_after(response.headers())))
+}
+
+fn spare_code_of(status: Option<u16>, spare_code: &str) -> String {
+    status.map_or_else(|| spare_code.to_owned(), |status| format!("Http{status}"))
+}
+
+fn lacks_credentials(error: &(dyn Error + 'static)) -> bool {
+    chain(error).any(|error| error.is::<CredentialsError>())
+}
+
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+fn chain_text(error: &(dyn Error + 'static)) -> String {
+    chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// `Retry-After` in seconds (RFC 9110, section 10.2.3) or AWS' own `x-amz-retry-after` in milliseconds.
+/// A date is not read: it would need a clock, and no AWS service sends one.
+fn retry_after(headers: &Headers) -> Option<Duration> {
+    let number = |name: &str| headers.get(name)?.trim().parse::<u64>().ok();
+    number("x-amz-retry-after")
+        .map(Duration::from_millis)
+        .or_else(|| number("retry-after").map(Duration::from_secs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_smithy_runtime_api::{client::result::ConnectorError, http::StatusCode};
+    use aws_smithy_types::{body::SdkBody, error::ErrorMetadata};
+
+    fn answered(code: Option<&str>, status: u16, header: Option<(&'static str, &'static str)>) -> Outcome {
+        outcome_of_sdk_error(&service_error(code, "because", status, header), 2)
+    }
+
+    fn service_error(
+        code: Option<&str>,
+        text: &str,
+        status: u16,
+        header: Option<(&'static str, &'static str)>,
+    ) -> SdkError<ErrorMetadata, HttpResponse> {
+        let mut metadata = ErrorMetadata::builder().message(text);
+        if let Some(code) = code {
+            metadata = metadata.code(code);
+        }
+        let mut response = HttpResponse::new(StatusCode::try_from(status).unwrap(), SdkBody::empty());
+        if let Some((name, value)) = header {
+            response.headers_mut().insert(name, value);
+        }
+        SdkError::service_error(metadata.build(), response)
+    }
+
+    #[test]
+    fn every_code_has_its_kind() {
+        use TroubleKind::{Hold, Invalid, Throttled, Transient};
+        let table = [
+            ("Throttling", 400, Throttled),
+            ("ThrottlingException", 400, Throttled),
+            ("ThrottledException", 429, Throttled),
+            ("RequestThrottled", 403, Throttled),
+            ("RequestThrottledException", 400, Throttled),
+            ("TooManyRequestsException", 429, Throttled),
+            ("ProvisionedThroughputExceededException", 400, Throttled),
+            ("TransactionInProgressException", 400, Throttled),
+            ("RequestLimitExceeded", 503, Throttled),
+            ("BandwidthLimitExceeded", 509, Throttled),
+            ("LimitExceededException", 400, Throttled),
+            ("SlowDown", 503, Throttled),
+            ("PriorRequestNotComplete", 400, Throttled),
+            ("KMSThrottlingException", 400, Throttled),
+            ("KmsThrottled", 400, Throttled),
+            ("Anything", 429, Throttled),
+            ("InternalFailure", 500, Transient),
+            ("Anything", 500, Transient),
+            ("Anything", 502, Transient),
+            ("ServiceUnavailable", 503, Transient),
+            ("Anything", 504, Transient),
+            ("ConditionalRequestConflict", 409, Transient),
+            ("TransactionConflictException", 400, Transient),
+            ("RequestTimeout", 400, Transient),
+            ("AccessDenied", 403, Hold),
+            ("AccessDeniedException", 400, Hold),
+            ("AuthorizationError", 403, Hold),
+            ("ExpiredToken", 400, Hold),
+            ("ExpiredTokenException", 403, Hold),
+            ("UnrecognizedClientException", 400, Hold),
+            ("InvalidClientTokenId", 403, Hold),
+            ("InvalidAccessKeyId", 403, Hold),
+            ("RequestTimeTooSkewed", 403, Hold),
+            ("SignatureDoesNotMatch", 403, Hold),
+            ("InvalidSignatureException", 400, Hold),
+            ("KMSDisabled", 400, Hold),
+            ("KMSAccessDeniedException", 400, Hold),
+            ("ResourceNotFoundException", 400, Hold),
+            ("NoSuchBucket", 404, Hold),
+            ("NotFound", 404, Hold),
+            ("AWS.SimpleQueueService.NonExistentQueue", 400, Hold),
+            ("QueueDoesNotExist", 400, Hold),
+            ("SomethingNobodyHasSeen", 400, Hold),
+            ("ValidationException", 400, Invalid),
+            ("InvalidArgumentException", 400, Invalid),
+            ("InvalidMessageContents", 400, Invalid),
+            ("AWS.SimpleQueueService.BatchRequestTooLong", 400, Invalid),
+            ("InvalidParameter", 400, Invalid),
+            ("ParameterValueInvalid", 400, Invalid),
+            ("SerializationException", 400, Invalid),
+            ("EntityTooLarge", 400, Invalid),
+            ("Anything", 413, Invalid),
+        ];
+        for (code, status, kind) in table {
+            assert_eq!(classify(Some(code), Some(status), FailureSource::Answer), kind, "{code} {status}");
+        }
+    }
+
+    #[test]
+    fn without_an_answer_the_source_decides() {
+        assert_eq!(classify(None, None, FailureSource::Connection), TroubleKind::Transient);
+        assert_eq!(classify(None, Some(200), FailureSource::Connection), TroubleKind::Transient);
+        assert_eq!(classify(None, None, FailureSource::Credentials), TroubleKind::Hold);
+        assert_eq!(classify(None, None, FailureSource::Request), TroubleKind::Hold);
+        assert_eq!(classify(None, Some(403), FailureSource::Answer), TroubleKind::Hold);
+    }
+
+    #[test]
+    fn an_unknown_code_of_an_entry_goes_by_whose_fault_it_is() {
+        assert_eq!(
+            classify(Some("New"), None, FailureSource::Entry { sender_fault: true }),
+            TroubleKind::Hold
+        );
+        assert_eq!(
+            classify(Some("New"), None, FailureSource::Entry { sender_fault: false }),
+            TroubleKind::Transient
+        );
+        assert!(matches!(outcome_of_entry("InvalidMessageContents", "no", true), Outcome::Rejected(_)));
+        assert!(matches!(outcome_of_entry("InternalFailure", "no", false), Outcome::Retry(_)));
+    }
+
+    #[test]
+    fn an_invalid_batch_is_refused_and_an_invalid_record_rejected() {
+        let error = service_error(Some("ValidationException"), "too odd", 400, None);
+        assert!(matches!(outcome_of_sdk_error(&error, 2), Outcome::BatchRefused(_)));
+        assert!(matches!(outcome_of_sdk_error(&error, 1), Outcome::Rejected(_)));
+    }
+
+    #[test]
+    fn a_malformed_target_is_not_the_records_fault() {
+        let text = "Invalid parameter: TopicArn Reason: An ARN must have at least 6 elements";
+        let error = service_error(Some("InvalidParameter"), text, 400, None);
+        let Outcome::Retry(trouble) = outcome_of_sdk_error(&error, 1) else { panic!("dead letter") };
+        assert_eq!(trouble.kind, TroubleKind::Hold);
+    }
+
+    #[test]
+    fn the_services_wish_is_read_and_its_text_cut() {
+        let Outcome::Retry(slow) = answered(Some("SlowDown"), 503, Some(("retry-after", "7"))) else {
+            panic!()
+        };
+        assert_eq!((slow.code.as_str(), slow.retry_after), ("SlowDown", Some(Duration::from_secs(7))));
+        let Outcome::Retry(own) = answered(None, 503, Some(("x-amz-retry-after", "250"))) else { panic!() };
+        assert_eq!((own.code.as_str(), own.retry_after), ("Http503", Some(Duration::from_millis(250))));
+        let long = format!("a{}", "ü".repeat(MAX_TEXT_BYTES));
+        assert_eq!(cut_text(&long).len(), MAX_TEXT_BYTES - 1);
+    }
+
+    #[test]
+    fn missing_credentials_hold_and_a_lost_connection_passes() {
+        let none = CredentialsError::not_loaded("no providers in chain provided credentials");
+        let error: SdkError<ErrorMetadata, HttpResponse> =
+            SdkError::dispatch_failure(ConnectorError::other(Box::new(none), None));
+        let Outcome::Retry(trouble) = outcome_of_sdk_error(&error, 3) else { panic!() };
+        assert_eq!((trouble.kind, trouble.code.as_str()), (TroubleKind::Hold, "NoCredentials"));
+
+        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+        let error: SdkError<ErrorMetadata, HttpResponse> =
+            SdkError::dispatch_failure(ConnectorError::io(reset.into()));
+        let Outcome::Retry(trouble) = outcome_of_sdk_error(&error, 3) else { panic!() };
+        assert_eq!((trouble.kind, trouble.code.as_str()), (TroubleKind::Transient, "ConnectionFailed"));
+    }
+}

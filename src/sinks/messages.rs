@@ -1,0 +1,192 @@
+//! An event as a message of SNS or SQS: text, attributes for filter policies, and the FIFO identities.
+//!
+//! Every message has the attributes `type`, `building` and `server`. An event of no building has
+//! `building = _server`, as in S3: a filter policy selects it by value like any other.
+
+use std::str;
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    delivery::{Outgoing, outcome::Outcome},
+    sinks::{
+        envelope::{
+            Envelope, building_or_server, key_or_server, reject, reject_too_large, reject_unreadable,
+        },
+        outcomes::Outcomes,
+    },
+};
+
+/// Messages in one request of SNS and SQS.
+pub const MAX_BATCH_MESSAGES: usize = 10;
+/// What the delivery machine counts for a message's attributes: names, types and values of the three, of
+/// which each value has at most 255 bytes.
+pub const ATTRIBUTES_BYTES: usize = 1_024;
+/// The longest group id that SNS and SQS take.
+const MAX_GROUP_ID_CHARS: usize = 128;
+/// The ending by which AWS itself knows FIFO topics and queues.
+const FIFO_ENDING: &str = ".fifo";
+/// Each attribute's data type.
+pub const ATTRIBUTE_TYPE: &str = "String";
+
+/// A message, before it is put into the one service's or the other's terms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its place in the batch, which is its entry's id in the request.
+    pub place: usize,
+    /// The event's JSON.
+    pub text: String,
+    /// Name and value of each attribute.
+    pub attributes: [(&'static str, String); 3],
+    /// What a FIFO topic or queue needs; `None` for the others.
+    pub fifo: Option<Fifo>,
+}
+
+/// The identities of a FIFO message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fifo {
+    /// Messages of one group keep their order: one group a partition key.
+    pub group_id: String,
+    /// The event's id: a repeat within five minutes is dropped by the service.
+    pub deduplication_id: String,
+}
+
+/// Whether a topic's ARN or a queue's URL is FIFO.
+#[must_use]
+pub fn is_fifo(target: &str) -> bool {
+    target.ends_with(FIFO_ENDING)
+}
+
+/// The messages of a batch. Events that cannot be one are rejected in the outcomes.
+#[must_use]
+pub fn messages(batch: &[Outgoing], fifo: bool, max_bytes: usize) -> (Vec<Message>, Outcomes) {
+    let mut outcomes = Outcomes::of(batch.len());
+    let mut messages = Vec::with_capacity(batch.len());
+    for (place, event) in batch.iter().enumerate() {
+        match message(place, event, fifo, max_bytes) {
+            Ok(message) => messages.push(message),
+            Err(outcome) => outcomes.set(place, outcome),
+        }
+    }
+    (messages, outcomes)
+}
+
+fn message(place: usize, event: &Outgoing, fifo: bool, max_bytes: usize) -> Result<Message, Outcome> {
+    let envelope = Envelope::parse(&event.body).map_err(|error| reject_unreadable(&error))?;
+    let text = str::from_utf8(&event.body).map_err(|error| reject("NotAnEvent", &error.to_string()))?;
+    let message = Message {
+        place,
+        text: text.to_owned(),
+        attributes: [
+            ("type", event.record.event_type().to_owned()),
+            ("building", building_or_server(event).to_owned()),
+            ("server", envelope.log.server().to_owned()),
+        ],
+        fifo: fifo.then(|| Fifo { group_id: group_id(key_or_server(event)), deduplication_id: envelope.id }),
+    };
+    match message.bytes() {
+        bytes if bytes > max_bytes => Err(reject_too_large(bytes, max_bytes)),
+        _ => Ok(message),
+    }
+}
+
+impl Message {
+    /// The size both services count: the text, and name, type and value of each attribute.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let attributes =
+            self.attributes.iter().map(|(name, value)| name.len() + ATTRIBUTE_TYPE.len() + value.len());
+        self.text.len() + attributes.sum::<usize>()
+    }
+}
+
+/// A group id for a partition key: the key itself where the services allow it (1 to 128 of ASCII letters,
+/// digits and punctuation), else its hash.
+#[must_use]
+pub fn group_id(key: &str) -> String {
+    let allowed = key.bytes().all(|byte| byte.is_ascii_graphic());
+    if allowed && !key.is_empty() && key.len() <= MAX_GROUP_ID_CHARS {
+        return key.to_owned();
+    }
+    let hash = Sha256::digest(key.as_bytes());
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What became of one entry of a batch, by the entry's id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryResult<'a> {
+    /// The id the request gave the entry: its place.
+    pub entry_id: &'a str,
+    /// The outcome.
+    pub outcome: Outcome,
+}
+
+/// Puts the results of an answered batch into their places.
+pub fn place_results<'a>(outcomes: &mut Outcomes, results: impl IntoIterator<Item = EntryResult<'a>>) {
+    for result in results {
+        if let Ok(place) = result.entry_id.parse() {
+            outcomes.set(place, result.outcome);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sinks::{failure::outcome_of_entry, test_events::event};
+
+    #[test]
+    fn attributes_say_type_building_and_server() {
+        let (messages, _) = messages(&[event("access.entry.granted", "hq", "E1", 1)], false, 10_000);
+        let expected = [("type", "access.entry.granted"), ("building", "hq"), ("server", "hq-1")];
+        assert_eq!(messages[0].attributes, expected.map(|(name, value)| (name, value.to_owned())));
+        assert_eq!(messages[0].fifo, None);
+        let sizes = "typebuildingserver".len() + 3 * "String".len() + "access.entry.grantedhqhq-1".len();
+        assert_eq!(messages[0].bytes(), messages[0].text.len() + sizes);
+    }
+
+    #[test]
+    fn an_event_of_no_building_is_the_servers() {
+        let (messages, _) = messages(&[event("admin.reload", "", "", 1)], true, 10_000);
+        assert_eq!(messages[0].attributes[1].1, "_server");
+        let fifo = messages[0].fifo.clone().unwrap();
+        assert_eq!((fifo.group_id.as_str(), fifo.deduplication_id.as_str()), ("_server", "id-hq-1.1-1"));
+    }
+
+    #[test]
+    fn a_group_id_is_the_key_or_its_hash() {
+        assert_eq!(group_id("E1001"), "E1001");
+        for odd in ["ü", "a b", "", &"x".repeat(129)] {
+            let hashed = group_id(odd);
+            assert_eq!(hashed.len(), 64);
+            assert!(hashed.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        }
+        assert_ne!(group_id("ü"), group_id("ö"));
+    }
+
+    #[test]
+    fn a_message_too_large_alone_is_rejected_and_the_others_go() {
+        let (small, mut large) = (event("card.lost", "", "E1", 1), event("card.lost", "", "E2", 2));
+        large.body = [large.body.to_vec(), vec![b' '; 2_000]].concat().into();
+        let (messages, outcomes) = messages(&[large, small], false, 1_000);
+        assert_eq!(messages.iter().map(|message| message.place).collect::<Vec<_>>(), [1]);
+        assert!(
+            matches!(&outcomes.finish()[0], Outcome::Rejected(trouble) if trouble.code == "RecordTooLarge")
+        );
+    }
+
+    #[test]
+    fn each_result_finds_its_record() {
+        let mut outcomes = Outcomes::of(3);
+        let failed = outcome_of_entry("Throttled", "slow", false);
+        let results = [
+            EntryResult { entry_id: "2", outcome: failed.clone() },
+            EntryResult { entry_id: "0", outcome: Outcome::Delivered },
+            EntryResult { entry_id: "?", outcome: Outcome::Delivered },
+        ];
+        place_results(&mut outcomes, results);
+        let outcomes = outcomes.finish();
+        assert_eq!((&outcomes[0], &outcomes[2]), (&Outcome::Delivered, &failed));
+        assert!(matches!(outcomes[1], Outcome::Retry(_)));
+    }
+}
