@@ -104,9 +104,12 @@ impl DataDir {
         }
         let identity_path = path.join(IDENTITY_FILE);
         if !identity_path.exists() {
-            let new = Identity { format: FORMAT, server: server.to_owned(), epoch: 1, store: "sled".to_owned() };
-            let text = toml::to_string(&new)
-                .map_err(|error| DataDirError::Identity { path: identity_path.clone(), detail: error.to_string() })?;
+            let new =
+                Identity { format: FORMAT, server: server.to_owned(), epoch: 1, store: "sled".to_owned() };
+            let text = toml::to_string(&new).map_err(|error| DataDirError::Identity {
+                path: identity_path.clone(),
+                detail: error.to_string(),
+            })?;
             replace_private(&identity_path, text.as_bytes())
                 .map_err(failed(identity_path, "writing the identity"))?;
         }
@@ -196,8 +199,7 @@ pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
 
 fn write_beside(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(content)?;
     file.sync_all()?;
     Ok(temporary)
@@ -222,7 +224,8 @@ mod tests {
         assert!(matches!(DataDir::take(&path, "hq-1"), Err(DataDirError::InUse { .. })));
         drop(taken);
         assert!(matches!(DataDir::take(&path, "hq-2"), Err(DataDirError::OtherServer { .. })));
-        fs::write(path.join(IDENTITY_FILE), "format = 9\nserver = \"hq-1\"\nepoch = 1\nstore = \"sled\"").unwrap();
+        fs::write(path.join(IDENTITY_FILE), "format = 9\nserver = \"hq-1\"\nepoch = 1\nstore = \"sled\"")
+            .unwrap();
         assert!(matches!(DataDir::take(&path, "hq-1"), Err(DataDirError::Format { found: 9, .. })));
     }
 

@@ -128,7 +128,9 @@ impl DeliveryActor {
         };
         for effect in self.machine.handle(input, now, &mut random) {
             match effect {
-                Effect::Pull { after, max_records, max_bytes } => self.pull(after, max_records, max_bytes, ctx),
+                Effect::Pull { after, max_records, max_bytes } => {
+                    self.pull(after, max_records, max_bytes, ctx)
+                }
                 Effect::Send { batch, records } => {
                     let sent = self.sink.send(records).into_actor(self);
                     ctx.spawn(sent.map(move |outcomes, actor, ctx| {
@@ -164,7 +166,9 @@ impl DeliveryActor {
             Err(error) => {
                 tracing::error!(sink = %self.name, %error, "the log cannot be read for this sink; run `turnstiled wal verify`");
                 self.board.set_stalled(&self.name, Some((now(), error.to_string())));
-                ctx.run_later(STALLED_RETRY, move |actor, ctx| actor.pull(after, max_records, max_bytes, ctx));
+                ctx.run_later(STALLED_RETRY, move |actor, ctx| {
+                    actor.pull(after, max_records, max_bytes, ctx)
+                });
             }
         }
     }

@@ -98,7 +98,8 @@ impl SinkStates {
         max: usize,
     ) -> Result<Vec<DeadLetter>, SinkStateError> {
         let prefix = sink.map_or_else(|| "dead/".to_owned(), |sink| format!("dead/{sink}/"));
-        let after = after.and_then(|id| id.rsplit_once(':')).map(|(sink, sequence)| letter_key(sink, sequence));
+        let after =
+            after.and_then(|id| id.rsplit_once(':')).map(|(sink, sequence)| letter_key(sink, sequence));
         let found = self.0.scan_prefix(prefix.as_bytes(), after.as_deref(), max)?;
         found
             .into_iter()

@@ -38,6 +38,14 @@ impl Progress {
     pub fn starting_after(sequence: u64) -> Self {
         Self { cursor: sequence, ..Self::default() }
     }
+
+    /// Whether an event is delivered, a durable dead letter, or not for this sink.
+    #[must_use]
+    pub fn is_settled(&self, sequence: u64) -> bool {
+        let after = self.settled.partition_point(|&(first, _)| first <= sequence);
+        let range = after.checked_sub(1).and_then(|index| self.settled.get(index));
+        sequence <= self.cursor || range.is_some_and(|&(_, last)| sequence <= last)
+    }
 }
 
 /// What the shell writes durably in one atomic write.

@@ -161,7 +161,9 @@ impl Building {
     fn decide_presence(&self, card: &Card, now: Timestamp) -> (Option<Box<Body>>, Decision) {
         let employee = &card.details.employee_id;
         let (expired, inside) = match self.inside.get(employee) {
-            Some(inside) if self.has_expired(inside, now) => (Some(Box::new(self.expired(employee, inside))), false),
+            Some(inside) if self.has_expired(inside, now) => {
+                (Some(Box::new(self.expired(employee, inside))), false)
+            }
             found => (None, found.is_some()),
         };
         let others = self.inside.len() - usize::from(self.inside.contains_key(employee));

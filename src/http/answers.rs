@@ -45,8 +45,12 @@ fn problem_of(response: &ServiceResponse<impl MessageBody>) -> Option<ApiError> 
     }
     Some(match response.status() {
         StatusCode::NOT_FOUND => ApiError::NotFound("there is nothing here".to_owned()),
-        StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge("the body is larger than this resource takes".to_owned()),
-        status if status.is_client_error() => ApiError::Malformed(format!("the request cannot be read: {error}")),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::TooLarge("the body is larger than this resource takes".to_owned())
+        }
+        status if status.is_client_error() => {
+            ApiError::Malformed(format!("the request cannot be read: {error}"))
+        }
         _ => ApiError::Unavailable("the request could not be served; try again".to_owned()),
     })
 }

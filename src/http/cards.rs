@@ -81,7 +81,9 @@ pub async fn act(
         "revoke" => CardCommand::Revoke,
         "report-lost" => CardCommand::ReportLost,
         _ => {
-            return Err(ApiError::NotFound("a card can be suspended, reinstated, revoked or reported lost".to_owned()));
+            return Err(ApiError::NotFound(
+                "a card can be suspended, reinstated, revoked or reported lost".to_owned(),
+            ));
         }
     };
     let card_id = parse_card_id(&card_id)?;
@@ -96,7 +98,11 @@ pub async fn act(
 ///
 /// # Errors
 /// As the contract has them.
-pub async fn get(services: Data<Services>, card_id: Path<String>, person: Person) -> Result<HttpResponse, ApiError> {
+pub async fn get(
+    services: Data<Services>,
+    card_id: Path<String>,
+    person: Person,
+) -> Result<HttpResponse, ApiError> {
     person.must_be(&[Role::Hr, Role::Auditor], None)?;
     let card_id = parse_card_id(&card_id)?;
     let query = CardQuery { card_id: Some(card_id.clone()), limit: 1, ..CardQuery::default() };
@@ -111,7 +117,11 @@ pub async fn get(services: Data<Services>, card_id: Path<String>, person: Person
 ///
 /// # Errors
 /// As the contract has them.
-pub async fn list(services: Data<Services>, request: HttpRequest, person: Person) -> Result<HttpResponse, ApiError> {
+pub async fn list(
+    services: Data<Services>,
+    request: HttpRequest,
+    person: Person,
+) -> Result<HttpResponse, ApiError> {
     person.must_be(&[Role::Hr, Role::Auditor], None)?;
     let mut query = read_query(request.query_string())?;
     let page = query.limit;
@@ -181,7 +191,9 @@ fn if_match(request: &HttpRequest) -> Result<Option<u64>, ApiError> {
         return Ok(None);
     }
     let version = text.trim_matches('"').parse();
-    version.map(Some).map_err(|_| ApiError::Malformed("If-Match must be a card's version, such as \"3\"".to_owned()))
+    version
+        .map(Some)
+        .map_err(|_| ApiError::Malformed("If-Match must be a card's version, such as \"3\"".to_owned()))
 }
 
 fn read_details(mut fields: Fields) -> Result<CardDetails, Vec<FieldError>> {
@@ -222,7 +234,8 @@ fn check_buildings(services: &Services, details: &CardDetails) -> Result<(), Api
     }
     for right in details.gates.iter().flatten() {
         let in_building = |building: &super::BuildingServices| {
-            right.building.as_ref().is_none_or(|only| *only == building.id) && building.gates.contains(&right.gate)
+            right.building.as_ref().is_none_or(|only| *only == building.id)
+                && building.gates.contains(&right.gate)
         };
         if !services.buildings.values().any(in_building) {
             note("gates", format!("this server has no gate {}", String::from(right.clone())));
@@ -238,7 +251,8 @@ fn read_query(query: &str) -> Result<CardQuery, ApiError> {
     let mut fields = Fields::of_value(Value::Object(pairs.collect()), String::new())
         .map_err(|error| ApiError::Invalid(vec![error]))?;
     let status = fields.optional("status", |value| {
-        serde_json::from_value::<Status>(value).map_err(|_| "must be active, suspended, lost or revoked".to_owned())
+        serde_json::from_value::<Status>(value)
+            .map_err(|_| "must be active, suspended, lost or revoked".to_owned())
     });
     let limit = fields.optional("limit", |value| {
         let limit = value.as_str().and_then(|text| text.parse().ok());
@@ -247,7 +261,8 @@ fn read_query(query: &str) -> Result<CardQuery, ApiError> {
     let after = fields.optional("cursor", |value| {
         let decoded = value.as_str().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
         let text = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
-        text.and_then(|text| CardId::parse(&text).ok()).ok_or_else(|| "is not a cursor of this list".to_owned())
+        text.and_then(|text| CardId::parse(&text).ok())
+            .ok_or_else(|| "is not a cursor of this list".to_owned())
     });
     let query = CardQuery {
         card_id: None,

@@ -21,7 +21,8 @@ pub struct Fields {
 /// # Errors
 /// 400 if it is not JSON.
 pub fn parse_json(body: &[u8]) -> Result<Value, ApiError> {
-    serde_json::from_slice(body).map_err(|error| ApiError::Malformed(format!("the body is not JSON: {error}")))
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::Malformed(format!("the body is not JSON: {error}")))
 }
 
 impl Fields {
@@ -44,7 +45,9 @@ impl Fields {
     pub fn of_value(value: Value, path: String) -> Result<Self, FieldError> {
         match value {
             Value::Object(left) => Ok(Self { left, path, errors: vec![] }),
-            other => Err(FieldError { field: path, detail: format!("must be an object, is {}", kind(&other)) }),
+            other => {
+                Err(FieldError { field: path, detail: format!("must be an object, is {}", kind(&other)) })
+            }
         }
     }
 

@@ -17,8 +17,14 @@ pub const MAX_BATCH_BODY_BYTES: usize = 1 << 20;
 pub fn configure(config: &mut ServiceConfig) {
     config.app_data(PayloadConfig::new(MAX_BODY_BYTES));
     config
-        .service(resource("/v1/buildings/{building}/entries", vec![(Method::POST, web::post().to(swipes::enter))]))
-        .service(resource("/v1/buildings/{building}/exits", vec![(Method::POST, web::post().to(swipes::exit))]))
+        .service(resource(
+            "/v1/buildings/{building}/entries",
+            vec![(Method::POST, web::post().to(swipes::enter))],
+        ))
+        .service(resource(
+            "/v1/buildings/{building}/exits",
+            vec![(Method::POST, web::post().to(swipes::exit))],
+        ))
         .service(
             resource(
                 "/v1/buildings/{building}/exits/batch",
@@ -26,7 +32,10 @@ pub fn configure(config: &mut ServiceConfig) {
             )
             .app_data(PayloadConfig::new(MAX_BATCH_BODY_BYTES)),
         )
-        .service(resource("/v1/buildings/{building}/presence", vec![(Method::GET, web::get().to(presence::get))]))
+        .service(resource(
+            "/v1/buildings/{building}/presence",
+            vec![(Method::GET, web::get().to(presence::get))],
+        ))
         .service(resource("/v1/cards", vec![(Method::GET, web::get().to(cards::list))]))
         .service(resource(
             "/v1/cards/{card_id}",

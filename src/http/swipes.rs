@@ -140,7 +140,12 @@ pub async fn exit_batch(
     let (reply, answers) = oneshot::channel();
     let origin = origin(&device, &request);
     let answers_so_far = Vec::with_capacity(swipes.len());
-    building.actor.try_send(RecordExits { swipes: swipes.into_iter(), origin, answers: answers_so_far, reply })?;
+    building.actor.try_send(RecordExits {
+        swipes: swipes.into_iter(),
+        origin,
+        answers: answers_so_far,
+        reply,
+    })?;
     let answers = answers.await.map_err(|_| ApiError::not_committed())?;
     if let Some(Err(SwipeError::NoPlace(error))) = answers.first() {
         return Err((*error).into());
@@ -188,7 +193,8 @@ fn read_swipe(mut fields: Fields, direction: Direction) -> Result<Swipe, Vec<Fie
     let gate = fields.required("gate_id", text::<GateId>);
     let swipe_id = fields.optional("swipe_id", uuid);
     let occurred_at = fields.optional("occurred_at", text::<Timestamp>);
-    let swipe = card_id.zip(gate).map(|(card_id, gate)| Swipe { direction, gate, card_id, swipe_id, occurred_at });
+    let swipe =
+        card_id.zip(gate).map(|(card_id, gate)| Swipe { direction, gate, card_id, swipe_id, occurred_at });
     fields.finish(swipe)
 }
 

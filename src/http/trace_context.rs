@@ -67,8 +67,15 @@ mod tests {
     fn only_a_well_formed_context_is_continued() {
         let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         assert!(is_well_formed(good));
-        for bad in ["", "00", &good[..54], &good.to_uppercase(), &good.replace("00-", "ff-"), &format!("{good}-x"),
-            "00-00000000000000000000000000000000-b7ad6b7169203331-01"] {
+        for bad in [
+            "",
+            "00",
+            &good[..54],
+            &good.to_uppercase(),
+            &good.replace("00-", "ff-"),
+            &format!("{good}-x"),
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+        ] {
             assert!(!is_well_formed(bad), "{bad}");
         }
         let begun = TraceContext::begin();

@@ -62,6 +62,8 @@ mod verify;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod state_tests;

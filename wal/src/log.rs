@@ -213,7 +213,7 @@ impl Log {
 
     fn write(&mut self, frames: &[(u64, Bytes)], last: &Mark) -> Result<(), StoreError> {
         self.store.append(frames)?;
-
+        self.store.sync()?;
         match &mut self.high_water {
             Some(high_water) => high_water.write(last),
             None => Ok(()),

@@ -132,8 +132,7 @@ impl SledDb {
     }
 }
 
-/// Whether someone has this database open.
-pub(crate) fn is_locked(dir: &Path) -> Result<bool, StoreError> {
+fn is_locked(dir: &Path) -> Result<bool, StoreError> {
     let path = dir.join("db");
     let file = match File::open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -146,7 +145,8 @@ pub(crate) fn is_locked(dir: &Path) -> Result<bool, StoreError> {
     }
 }
 
-fn await_lock(dir: &Path) -> Result<(), SledOpenError> {
+/// Waits a moment for whoever has this database open.
+pub(crate) fn await_lock(dir: &Path) -> Result<(), SledOpenError> {
     let deadline = Instant::now() + Duration::from_millis(LOCK_WAIT_MS);
     while is_locked(dir)? {
         if Instant::now() >= deadline {

@@ -128,9 +128,10 @@ pub fn verify(dir: &Path, scratch: &Path) -> Result<VerifyReport, VerifyError> {
 }
 
 fn check_segment(walk: &mut Walk, original: &Path, scratch: &Path) -> Result<(), VerifyError> {
-    if sled_db::is_locked(original)? {
-        return Err(VerifyError::Locked { path: original.to_owned() });
-    }
+    sled_db::await_lock(original).map_err(|error| match error {
+        SledOpenError::Locked { path } => VerifyError::Locked { path },
+        other => VerifyError::Copy(other),
+    })?;
     durable_fs::create_dir_all(scratch)?;
     let copy = scratch.join(original.file_name().unwrap_or_default());
     durable_fs::copy_tree(original, &copy)?;

@@ -71,11 +71,16 @@ impl Device {
     /// 403.
     pub fn must_be_gate_of(&self, building: &BuildingId) -> Result<(), ApiError> {
         if self.building != *building {
-            return Err(ApiError::Forbidden(format!("this key is for building {}, not {building}", self.building)));
+            return Err(ApiError::Forbidden(format!(
+                "this key is for building {}, not {building}",
+                self.building
+            )));
         }
         match self.kind {
             DeviceKind::Gate => Ok(()),
-            DeviceKind::Panel => Err(ApiError::Forbidden("this key is a panel's; gates need a key of kind gate".to_owned())),
+            DeviceKind::Panel => {
+                Err(ApiError::Forbidden("this key is a panel's; gates need a key of kind gate".to_owned()))
+            }
         }
     }
 
@@ -85,7 +90,9 @@ impl Device {
     /// 403.
     pub fn must_serve(&self, gate: &GateId) -> Result<(), ApiError> {
         match &self.gate {
-            Some(only) if only != gate => Err(ApiError::Forbidden(format!("this key is for gate {only}, not {gate}"))),
+            Some(only) if only != gate => {
+                Err(ApiError::Forbidden(format!("this key is for gate {only}, not {gate}")))
+            }
             _ => Ok(()),
         }
     }
@@ -333,12 +340,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("devices.toml");
         let north = GateId::parse("north").unwrap();
-        let gate = add(&path, hq.clone(), Some(north.clone()), DeviceKind::Gate, None, Timestamp::from_millis(0)).unwrap();
+        let gate =
+            add(&path, hq.clone(), Some(north.clone()), DeviceKind::Gate, None, Timestamp::from_millis(0))
+                .unwrap();
         let panel = add(&path, hq.clone(), None, DeviceKind::Panel, None, Timestamp::from_millis(0)).unwrap();
         let keys = DeviceKeys::open(&path).unwrap();
         let gate = keys.find(&gate).unwrap();
         assert!(gate.must_be_gate_of(&hq).is_ok() && gate.must_be_gate_of(&annex).is_err());
-        assert!(gate.must_serve(&north).is_ok() && gate.must_serve(&GateId::parse("south").unwrap()).is_err());
+        assert!(
+            gate.must_serve(&north).is_ok() && gate.must_serve(&GateId::parse("south").unwrap()).is_err()
+        );
         assert!(keys.find(&panel).unwrap().must_be_gate_of(&hq).is_err());
     }
 }

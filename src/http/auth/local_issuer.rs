@@ -79,7 +79,8 @@ impl LocalIssuer {
     /// [`IssuerError`] if the key can be neither read nor made.
     pub fn open(data_dir: &Path, server: &str) -> Result<Self, IssuerError> {
         let path = data_dir.join(KEY_FILE);
-        let key = read_or_make(&path).map_err(|source| IssuerError::KeyFile { path: path.clone(), source })?;
+        let key =
+            read_or_make(&path).map_err(|source| IssuerError::KeyFile { path: path.clone(), source })?;
         if key.len() != KEY_BYTES {
             return Err(IssuerError::KeyLength { path, bytes: key.len() });
         }
@@ -154,7 +155,14 @@ mod tests {
         assert_eq!((person.subject.as_str(), person.grants.len()), ("ada", 2));
 
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-        let over = Claims { iss: issuer.name.clone(), aud: AUDIENCE.into(), sub: "ada".into(), iat: now - 90, exp: now - 30, roles: vec![] };
+        let over = Claims {
+            iss: issuer.name.clone(),
+            aud: AUDIENCE.into(),
+            sub: "ada".into(),
+            iat: now - 90,
+            exp: now - 30,
+            roles: vec![],
+        };
         let over = encode(&Header::new(Algorithm::HS256), &over, &issuer.encoding).unwrap();
         assert!(issuer.verify(&over).is_none());
     }

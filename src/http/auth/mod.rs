@@ -49,7 +49,9 @@ impl FromRequest for Person {
                 .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
                 .map(|(_, token)| token.trim())
                 .ok_or(ApiError::Unauthenticated("a token is needed in Authorization: Bearer"))?;
-            auth.people.verify(token).ok_or(ApiError::Unauthenticated("this token is not valid, or no longer"))
+            auth.people
+                .verify(token)
+                .ok_or(ApiError::Unauthenticated("this token is not valid, or no longer"))
         }))
     }
 }

@@ -99,7 +99,8 @@ impl Person {
             return Ok(());
         }
         let wanted: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
-        let scope = building.map_or_else(|| "for the whole server".to_owned(), |here| format!("for building {here}"));
+        let scope =
+            building.map_or_else(|| "for the whole server".to_owned(), |here| format!("for building {here}"));
         Err(ApiError::Forbidden(format!("this needs the role {} {scope}", wanted.join(" or "))))
     }
 
@@ -115,7 +116,10 @@ mod tests {
     use super::*;
 
     fn person(grants: &[&str]) -> Person {
-        Person { subject: "ada".to_owned(), grants: grants.iter().map(|text| text.parse().unwrap()).collect() }
+        Person {
+            subject: "ada".to_owned(),
+            grants: grants.iter().map(|text| text.parse().unwrap()).collect(),
+        }
     }
 
     #[test]
