@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::{
     duration::format_duration,
-    hint::nearest,
+    hint::nearest_hint,
     limits::{
         DEFAULT_PRESENCE_TIMEOUT, MAX_BUILDINGS, MAX_GATES_PER_BUILDING, MAX_NAME_CHARS, OCCUPANCY_PEOPLE,
         PRESENCE_TIMEOUT,
@@ -148,7 +148,7 @@ fn read_time_zone(value: &Value<'_>) -> Option<TimeZone> {
     let hint = if known.is_empty() {
         Some("this machine has no time zone database: install tzdata".to_owned())
     } else {
-        nearest(&name, known.iter().map(String::as_str)).map(|zone| format!("did you mean {zone:?}?"))
+        nearest_hint(&name, known.iter().map(String::as_str))
     };
     value.error(format!("{} is no IANA time zone", quote(&name)), hint);
     None

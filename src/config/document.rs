@@ -15,8 +15,9 @@ pub(super) struct Document<'a> {
     line_starts: Vec<usize>,
     /// Looks environment variables up.
     pub(super) env: Environment<'a>,
-    errors: RefCell<Vec<Finding>>,
-    warnings: RefCell<Vec<Finding>>,
+    /// With the offsets they are sorted by.
+    errors: RefCell<Vec<(usize, Finding)>>,
+    warnings: RefCell<Vec<(usize, Finding)>>,
 }
 
 /// Where something stands: the byte in the file and the path of its key.
@@ -59,21 +60,25 @@ impl<'a> Document<'a> {
         self.warnings.borrow_mut().push(self.finding(at, problem.into(), hint));
     }
 
-    fn finding(&self, at: &Place, problem: String, hint: Option<String>) -> Finding {
+    fn finding(&self, at: &Place, problem: String, hint: Option<String>) -> (usize, Finding) {
         let line = Some(self.line(at.offset));
-        Finding { file: self.file.to_owned(), line, key: at.key.clone(), problem, hint }
+        (at.offset, Finding { file: self.file.to_owned(), line, key: at.key.clone(), problem, hint })
     }
 
     /// The value with its warnings if there was no error, else all errors, both in order of line.
     pub(super) fn conclude<T>(self, value: Option<T>) -> Result<(T, Vec<Finding>), ConfigErrors> {
-        let (mut errors, mut warnings) = (self.errors.into_inner(), self.warnings.into_inner());
-        for findings in [&mut errors, &mut warnings] {
-            findings.sort_by(|one, other| (one.line, &one.key).cmp(&(other.line, &other.key)));
-            findings.dedup();
-        }
+        let (errors, warnings) = (in_order(self.errors), in_order(self.warnings));
         match value {
             Some(value) if errors.is_empty() => Ok((value, warnings)),
             _ => Err(ConfigErrors(errors)),
         }
     }
+}
+
+/// By place; a value that is read twice is reported once.
+fn in_order(findings: RefCell<Vec<(usize, Finding)>>) -> Vec<Finding> {
+    let mut findings = findings.into_inner();
+    findings.sort_by_key(|(offset, _)| *offset);
+    findings.dedup();
+    findings.into_iter().map(|(_, finding)| finding).collect()
 }

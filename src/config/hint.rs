@@ -8,7 +8,7 @@ const MAX_LISTED: usize = 12;
 
 /// The candidate that needs the fewest typing mistakes, if those are at most a third of the word.
 #[must_use]
-pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     if word.len() > MAX_WORD_BYTES {
         return None;
     }
@@ -22,11 +22,18 @@ pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
         .map(|(_, candidate)| candidate)
 }
 
+/// `did you mean "x"?` if one is near.
+#[must_use]
+pub(super) fn nearest_hint<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<String> {
+    nearest(word, candidates).map(|found| format!("did you mean {found:?}?"))
+}
+
 /// `did you mean "x"?` if one is near, else all of them if they are few.
 #[must_use]
 pub(super) fn did_you_mean(word: &str, candidates: &[&str]) -> Option<String> {
-    if let Some(found) = nearest(word, candidates.iter().copied()) {
-        return Some(format!("did you mean {found:?}?"));
+    let near = nearest_hint(word, candidates.iter().copied());
+    if near.is_some() {
+        return near;
     }
     let mut sorted = candidates.to_vec();
     sorted.sort_unstable();

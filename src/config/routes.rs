@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    hint::{did_you_mean, nearest},
+    hint::{did_you_mean, nearest_hint},
     json::to_json,
     limits::{MAX_ADDED_BYTES, MAX_EDITED_FIELDS, MAX_PATTERNS_PER_ROUTE, MAX_ROUTES, MAX_SINKS},
     reader::TableReader,
@@ -98,7 +98,7 @@ pub(super) fn nearest_type(text: &str) -> Option<String> {
     let groups = EVENT_TYPES.iter().filter_map(|known| known.rsplit_once('.'));
     let groups: Vec<String> = groups.map(|(group, _)| format!("{group}.*")).collect();
     let candidates = EVENT_TYPES.iter().copied().chain(groups.iter().map(String::as_str));
-    nearest(text, candidates).map(|found| format!("did you mean {found:?}?"))
+    nearest_hint(text, candidates)
 }
 
 /// A list of sinks that exist, each named once.

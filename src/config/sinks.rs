@@ -1,6 +1,11 @@
 //! `[sinks.*]`: where events go, and how a sink is told apart, throttled and reached.
 
-use std::{collections::HashMap, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     aws_names,
@@ -210,7 +215,7 @@ fn parse_profile(text: &str) -> Result<String, String> {
 /// Two sinks that write to one place would mix, and take each other's files for their own.
 fn refuse_shared_place(sink: &SinkConfig, value: &Value<'_>, places: &mut HashMap<String, String>) {
     let place = match &sink.kind {
-        SinkKind::File { dir, .. } => format!("directory {}", dir.components().as_path().display()),
+        SinkKind::File { dir, .. } => format!("directory {}", normal(dir).display()),
         SinkKind::S3 { bucket, prefix, .. } => format!("place s3://{bucket}/{prefix}"),
         _ => return,
     };
@@ -223,4 +228,16 @@ fn refuse_shared_place(sink: &SinkConfig, value: &Value<'_>, places: &mut HashMa
             places.insert(place, sink.name.clone());
         }
     }
+}
+
+/// The path without `.` and `x/..`, as far as that can be said without looking at the disk.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        let removed = component == Component::ParentDir && normal.file_name().is_some() && normal.pop();
+        if !removed && component != Component::CurDir {
+            normal.push(component);
+        }
+    }
+    normal
 }

@@ -8,7 +8,7 @@ use super::{
     document::{Document, Place},
     duration::{format_duration, parse_duration},
     env::{ExpandError, expand},
-    hint::did_you_mean,
+    hint::nearest_hint,
     limits::MAX_ID_BYTES,
     not_yet,
     reader::TableReader,
@@ -101,7 +101,7 @@ impl<'a> Value<'a> {
         }
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         let expected = names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
-        let hint = did_you_mean(&text, &names).filter(|hint| hint.starts_with("did"));
+        let hint = nearest_hint(&text, names);
         self.error(format!("{} is not one of {expected}", quote(&text)), hint);
         None
     }

@@ -1,0 +1,240 @@
+//! What is wrong is said, where it is.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::{Config, LEAST, env, errors, parse};
+use crate::config::{EMBEDDED, limits};
+
+/// A change of [`LEAST`] (a text in it and what replaces it) and all errors it must give.
+type Case = (&'static str, &'static str, &'static [&'static str]);
+
+const CASES: &[Case] = &[
+    // Syntax: all of it, and nothing else.
+    ("id = 'a'", "id = 'a", &["2: invalid literal string, expected `'`"]),
+    ("id = 'a'", "id = 'a'\nid = 'b'", &["3: duplicate key"]),
+    // Sections.
+    ("[auth]\n", "", &["1: auth: is required"]),
+    (
+        "[auth]\n",
+        "[auth]\n[telemetry]\n",
+        &["4: telemetry: `telemetry` is not supported by this version yet"],
+    ),
+    ("[auth]\n", "[auth]\n[autth]\n", &["4: autth: unknown key; did you mean \"auth\"?"]),
+    (
+        "[auth]\n",
+        "auth = 1\n",
+        &[
+            "1: auth: is required",
+            "3: server.auth: unknown key; known here: admin_listen, data_dir, hosts, id, listen, tls",
+        ],
+    ),
+    ("[server]\n", "sinks = 3\n[server]\n", &["1: sinks: must be a table, this is a whole number"]),
+    ("[[buildings]]", "[buildings]", &["4: buildings: must be a list, this is a table"]),
+    // Server and auth.
+    ("id = 'a'", "", &["1: server.id: is required"]),
+    ("id = 'a'", "id = ''", &["2: server.id: \"\" is no id: an id is 1 to 64 of A-Z a-z 0-9 _ -"]),
+    ("id = 'a'", "id = 'a'\nhosts = []", &["3: server.hosts: `hosts` is not supported by this version yet"]),
+    (
+        "id = 'a'",
+        "id = '${NONE}'",
+        &["2: server.id: environment variable NONE is not set; set it, or give a default: ${NAME:-default}"],
+    ),
+    ("id = 'a'", "id = '${a b}'", &["2: server.id: has \"${a b}\", which names no environment variable"]),
+    ("id = 'a'", "id = '${A'", &["2: server.id: has \"${\" without a closing \"}\""]),
+    (
+        "[auth]",
+        "[auth]\njwt = { local = 1 }",
+        &["4: auth.jwt.local: must be true or false, this is a whole number"],
+    ),
+    // The log.
+    (
+        "[auth]",
+        "[auth]\n[wal]\nstore = 'sledd'",
+        &["5: wal.store: \"sledd\" is not one of \"sled\"; did you mean \"sled\"?"],
+    ),
+    (
+        "[auth]",
+        "[auth]\n[wal]\nstore = 'segments'",
+        &["5: wal.store: `store = \"segments\"` is not supported by this version yet"],
+    ),
+    ("[auth]", "[auth]\n[wal]\nmax_bytes = '1B'", &["5: wal.max_bytes: 1B is not from 1MiB to 64TiB"]),
+    // Buildings.
+    (
+        "id = 'b'",
+        "id = 'b'\npresence_timeout = '5ms'",
+        &["6: buildings[0].presence_timeout: 5ms is shorter than a second; \"0s\" means never"],
+    ),
+    (
+        "id = 'b'",
+        "id = 'b'\nmax_occupancy = -1",
+        &["6: buildings[0].max_occupancy: -1 is not from 1 to 1000000"],
+    ),
+    (
+        "id = 'b'",
+        "id = 'b'\nname = ''",
+        &["6: buildings[0].name: \"\" is no name: a name is 1 to 128 printable characters"],
+    ),
+    (
+        "id = 'b'",
+        "id = 'b'\ntime_zone = 'Mars/Olympus'",
+        &["6: buildings[0].time_zone: \"Mars/Olympus\" is no IANA time zone"],
+    ),
+    (
+        "gates = [{ id = 'g' }]",
+        "gates = ['g']",
+        &["6: buildings[0].gates[0]: must be a table, this is a string"],
+    ),
+    (
+        "[[routes]]",
+        "[[buildings]]\nid = 'b'\ngates = [{ id = 'g' }]\n[[routes]]",
+        &["8: buildings[1].id: building \"b\" is there already, on line 5"],
+    ),
+    // Sinks.
+    ("[auth]", "[auth]\n[sinks.x]", &["4: sinks.x.type: is required"]),
+    (
+        "[auth]",
+        "[auth]\n[sinks.x]\ntype = 'http'\nurl = 'u'",
+        &["5: sinks.x.type: `type = \"http\"` is not supported by this version yet"],
+    ),
+    (
+        "[auth]",
+        "[auth]\n[sinks.x]\ntype = 'file'\nbucket = 'u'",
+        &["4: sinks.x.dir: is required", "6: sinks.x.bucket: unknown key"],
+    ),
+    (
+        "[auth]",
+        "[auth]\n[sinks.x]\ntype = 'dynamodb'\ntable = 't_1'\nevents = true",
+        &["7: sinks.x.events: `events = true` is not supported by this version yet"],
+    ),
+    (
+        "[auth]",
+        "[auth]\n[sinks]\nx = { type = 'stdout', rate_limit = 0, from = 'tail' }",
+        &[
+            "5: sinks.x.rate_limit: 0 is not from 1 to 1000000",
+            "5: sinks.x.from: \"tail\" is not one of \"head\", \"oldest\"",
+        ],
+    ),
+    (
+        "[auth]",
+        "[auth]\n[sinks]\nx = { type = 'file', dir = 'd' }\ny = { type = 'file', dir = './e/../d' }",
+        &["6: sinks.y: the sink \"x\" writes to the same directory etc/d; give each sink its own"],
+    ),
+    // Routes.
+    ("['**']", "[]", &["9: routes[0].types: is empty: no event takes this route"]),
+    ("to = []", "to = ['x']", &["10: routes[0].to[0]: there is no sink \"x\""]),
+    (
+        "['**']",
+        "['**', 'card.lostt']",
+        &[
+            "9: routes[0].types[1]: unreachable: \"card.lostt\" matches no event type; did you mean \"card.lost\"?",
+        ],
+    ),
+    ("['**']", "['**', 'Card.*']", &["9: routes[0].types[1]: \"Card.*\" has the word \"Card\""]),
+    (
+        "['**']",
+        "['card.*', 'a*']",
+        &["9: routes[0].types[1]: \"a*\" has the word \"a*\": \"*\" and \"**\" stand for whole words only"],
+    ),
+    (
+        "['**']",
+        "['access.**', 'admin.*', 'building.**', 'card.*', 'l*.x', 'presence.*']",
+        &["9: routes[0].types[4]: \"l*.x\" has the word"],
+    ),
+    (
+        "['**']",
+        "['access.**', 'admin.*', 'building.**', 'card.*', 'presence.*', 'sync.**']",
+        &["7: routes: no route for audit.read, log.repaired, muster.accounted; add them"],
+    ),
+    ("to = []", "to = []\nadd = 1", &["11: routes[0].add: must be a table, this is a whole number"]),
+    // Tests.
+    (
+        "to = []",
+        "to = []\n[[tests]]\nevent = { type = 'card.lost' }\nto = []\nname = 'x'",
+        &["14: tests[0].name: unknown key; known here: event, to"],
+    ),
+];
+
+#[test]
+fn each_mistake_is_named_with_its_line() {
+    for (from, to, expected) in CASES {
+        assert!(LEAST.contains(from), "{from}");
+        let found = errors(&LEAST.replacen(from, to, 1));
+        let same = found.len() == expected.len()
+            && found.iter().zip(*expected).all(|(found, expected)| found.starts_with(expected));
+        assert!(same, "{to:?} gives\n{found:#?}\nnot\n{expected:#?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_wrong_everywhere_gets_all_its_errors_at_once() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/config");
+    let text = std::fs::read_to_string(dir.join("bad.toml")).unwrap();
+    let found = Config::parse(&text, Path::new("bad.toml"), &env).unwrap_err().to_string() + "\n";
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(dir.join("bad.txt"), &found).unwrap();
+    }
+    let expected = std::fs::read_to_string(dir.join("bad.txt")).unwrap();
+    let (found, expected): (Vec<_>, Vec<_>) = (found.lines().collect(), expected.lines().collect());
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn limits_hold() {
+    let gates = format!("gates = [{}]", "{ id = 'g' },".repeat(limits::MAX_GATES_PER_BUILDING + 1));
+    assert_eq!(
+        errors(&LEAST.replace("gates = [{ id = 'g' }]", &gates)),
+        ["6: buildings[0].gates: has 1001 entries, at most 1000 are possible"]
+    );
+    let sinks: String = (0..=limits::MAX_SINKS).map(|n| format!("s{n} = {{ type = 'stdout' }}\n")).collect();
+    assert_eq!(
+        errors(&LEAST.replace("[auth]\n", &format!("[auth]\n[sinks]\n{sinks}"))),
+        ["4: sinks: has 65 sinks, at most 64 are possible"]
+    );
+    let many: String = (0..2_000).map(|n| format!("x{n} = 1\n")).collect();
+    let found = errors(&LEAST.replace("[auth]\n", &format!("[auth]\n{many}")));
+    assert_eq!(found.len(), limits::MAX_ERRORS + 1);
+    assert!(found.last().unwrap().ends_with("more than 1000 errors: the rest is left out"));
+}
+
+#[test]
+fn a_shadowed_route_is_an_error_and_a_shadowed_sink_a_warning() {
+    let sinks =
+        "[auth]\n[sinks]\nx = { type = 'stdout' }\ny = { type = 'stdout' }\nz = { type = 'stdout' }\n";
+    let text = LEAST
+        .replace("[auth]\n", sinks)
+        .replace("to = []", "to = ['x']\n[[routes]]\nname = 's'\ntypes = ['card.*']\nto = TO");
+    assert_eq!(
+        errors(&text.replace("TO", "['x']")),
+        [
+            "15: routes[1]: unreachable: earlier routes lead all its events to the same sinks; the first route decides: put the narrower one first, or delete it"
+        ]
+    );
+    let warnings: Vec<String> =
+        parse(&text.replace("TO", "['x', 'y']")).unwrap().warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "etc/routes.toml:7: sinks.z: no route leads to this sink",
+            "etc/routes.toml:15: routes[1]: earlier routes lead all its events to x already; the first route decides: put the narrower one first, or delete it"
+        ]
+    );
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_never_panics(text in ".{0,200}|[\\[\\]={}\"'a-z.\n$ 0-9]{0,200}") {
+        let _ = parse(&text);
+    }
+
+    #[test]
+    fn a_damaged_file_never_panics(start in 0..EMBEDDED.len(), length in 0_usize..60, put in "[\\[\\]={}\"'a-z.\n$0-9]{0,8}") {
+        let end = (start + length).min(EMBEDDED.len());
+        let damaged = [&EMBEDDED.as_bytes()[..start], put.as_bytes(), &EMBEDDED.as_bytes()[end..]].concat();
+        match parse(&String::from_utf8_lossy(&damaged)) {
+            Ok(_) => {}
+            Err(errors) => prop_assert!(!errors.0.is_empty()),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What is right is read as it is meant.
+
+use std::{num::NonZeroU32, path::Path, time::Duration};
+
+use jiff::tz::TimeZone;
+
+use super::{Config, LEAST, env, parse};
+use crate::config::{
+    EMBEDDED,
+    auth::JwtConfig,
+    buildings::AntiPassback,
+    sinks::{AwsOverrides, Compression, SinkConfig, SinkKind, StartAt},
+    wal::WalStore,
+};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[test]
+fn the_least_configuration_gets_the_documented_defaults() {
+    let config = parse(LEAST).unwrap();
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.server.data_dir, Path::new("etc/data"));
+    assert_eq!(config.auth.devices, Path::new("etc/data/devices.toml"));
+    assert_eq!(config.auth.jwt, None);
+    assert_eq!((config.wal.store, config.wal.retention), (WalStore::Sled, 30 * DAY));
+    assert_eq!(config.wal.max_bytes, 20 << 30);
+    let building = &config.buildings[0];
+    assert_eq!((building.id.as_str(), building.name.as_str()), ("b", "b"));
+    assert_eq!(building.anti_passback, AntiPassback::Hard);
+    assert_eq!(building.presence_timeout, Some(Duration::from_secs(16 * 3_600)));
+    assert_eq!((building.max_occupancy, &building.time_zone), (None, &TimeZone::UTC));
+    assert!(config.sinks.is_empty() && config.tests.is_empty() && config.warnings.is_empty());
+}
+
+#[test]
+fn every_key_of_a_building_is_read() {
+    let keys = "id = 'b'\nname = 'Büro'\nanti_passback = 'soft'\npresence_timeout = '0s'\nmax_occupancy = 5\n\
+                time_zone = 'UTC'\nregrant_window = '0s'";
+    let config = parse(&LEAST.replace("id = 'b'", keys).replace("'g'", "'g', passage = 'assume'")).unwrap();
+    let building = &config.buildings[0];
+    assert_eq!(building.name, "Büro");
+    assert_eq!((building.anti_passback, building.presence_timeout), (AntiPassback::Soft, None));
+    assert_eq!(building.max_occupancy, NonZeroU32::new(5));
+}
+
+fn sinks(text: &str) -> Vec<SinkConfig> {
+    parse(&LEAST.replace("[auth]\n", &format!("[auth]\n[sinks]\n{text}\n"))).unwrap().sinks
+}
+
+#[test]
+fn every_type_of_sink_is_read_in_the_order_of_the_file() {
+    let found = sinks(
+        "z = { type = 'file', dir = '/var/x' }
+         n = { type = 'sns', topic_arn = '${TOPIC}', required = true, from = 'oldest', rate_limit = 9 }
+         q = { type = 'sqs', queue_url = 'http://localhost:4566/000000000000/q', region = 'eu-west-1', endpoint_url = '${EMPTY:-http://h:1}', profile = 'p' }
+         k = { type = 'kinesis', stream = 's', aggregate = false }
+         s = { type = 's3', bucket = 'bucket', prefix = 'a/b/', format = 'ndjson' }
+         t = { type = 's3', bucket = 'bucket', compression = 'zstd', max_age = '1s', max_bytes = '1MiB' }
+         d = { type = 'dynamodb', table = 'tab', events = false }
+         o = { type = 'stdout' }",
+    );
+    let names: String = found.iter().map(|sink| sink.name.as_str()).collect();
+    assert_eq!(names, "znqkstdo");
+    let kinds: Vec<&SinkKind> = found.iter().map(|sink| &sink.kind).collect();
+    let hour = Duration::from_secs(3_600);
+    assert_eq!(*kinds[0], SinkKind::File { dir: "/var/x".into(), max_bytes: 64 << 20, max_age: hour });
+    assert_eq!(*kinds[1], SinkKind::Sns { topic_arn: env("TOPIC").unwrap() });
+    assert_eq!(*kinds[2], SinkKind::Sqs { queue_url: "http://localhost:4566/000000000000/q".into() });
+    assert_eq!(*kinds[3], SinkKind::Kinesis { stream: "s".into() });
+    let object = |prefix: &str, compression, max_bytes, seconds| SinkKind::S3 {
+        bucket: "bucket".into(),
+        prefix: prefix.into(),
+        compression,
+        max_bytes,
+        max_age: Duration::from_secs(seconds),
+    };
+    assert_eq!(*kinds[4], object("a/b", Compression::Gzip, 16 << 20, 60));
+    assert_eq!(*kinds[5], object("", Compression::Zstd, 1 << 20, 1));
+    assert_eq!(*kinds[6], SinkKind::DynamoDb { table: "tab".into() });
+    assert_eq!(*kinds[7], SinkKind::Stdout);
+    assert!(found[1].required && !found[0].required);
+    assert_eq!((found[1].from, found[0].from), (StartAt::Oldest, StartAt::Head));
+    assert_eq!((found[1].rate_limit, found[0].rate_limit), (NonZeroU32::new(9), None));
+    let given = |text: &str| Some(text.to_owned());
+    let aws =
+        AwsOverrides { region: given("eu-west-1"), endpoint_url: given("http://h:1"), profile: given("p") };
+    assert_eq!(found[2].aws, aws);
+}
+
+#[test]
+fn a_route_s_form_and_a_test_s_event_are_read_as_json() {
+    let text = LEAST.replace("[auth]\n", "[auth]\n[sinks.x]\ntype = 'stdout'\n").replace(
+        "to = []",
+        "to = ['x']\npersonal = true\ndrop = ['by']\n\
+         add = { s = '${TOPIC}', n = 0x10, f = 1.5, t = true, l = [1, { a = 2 }], d = 1979-05-27 }\n\
+         [[tests]]\nevent = { type = 'card.lost', data = { n = 1 } }\nto = ['x']",
+    );
+    let config = parse(&text).unwrap();
+    let form = config.routes.form_for("card.lost", "x").unwrap();
+    assert!(form.personal);
+    assert_eq!(form.drop, ["by"]);
+    let expected = serde_json::json!({
+        "s": env("TOPIC").unwrap(), "n": 16, "f": 1.5, "t": true, "l": [1, { "a": 2 }], "d": "1979-05-27"
+    });
+    assert_eq!(serde_json::Value::Object(form.add.clone()), expected);
+    assert_eq!(config.tests[0].event["data"]["n"], 1);
+    assert_eq!((config.tests[0].event_type.as_str(), config.tests[0].line), ("card.lost", 16));
+}
+
+#[test]
+fn a_configured_trim_and_a_useless_region_are_warned_about() {
+    let text = LEAST.replace(
+        "[auth]\n",
+        "[auth]\n[wal]\nmax_bytes = '1GiB'\nretention = '1d'\n[sinks.x]\ntype = 'stdout'\nregion = 'eu-west-1'\n",
+    );
+    let config = parse(&text.replace("to = []", "to = ['x']")).unwrap();
+    assert_eq!((config.wal.max_bytes, config.wal.retention), (1 << 30, DAY));
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "etc/routes.toml:6: wal.retention: trimming is not in this version: the log grows beyond retention/max_bytes",
+            "etc/routes.toml:9: sinks.x.region: has no effect on this type of sink"
+        ]
+    );
+}
+
+#[test]
+fn the_embedded_default_is_clean() {
+    let config = Config::parse(EMBEDDED, Path::new("routes.toml"), &|_| None).unwrap();
+    assert!(config.warnings.is_empty());
+    assert_eq!(config.auth.jwt, Some(JwtConfig::Local));
+    assert!(config.server.listen.ip().is_loopback());
+    assert!(config.sinks.iter().all(|sink| sink.kind.type_name() == "file"));
+}
+
+#[test]
+fn the_aws_file_names_every_variable_it_needs_and_is_clean_with_them() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/routes.aws.toml");
+    let text = std::fs::read_to_string(file).unwrap();
+    let parse =
+        |env: &dyn Fn(&str) -> Option<String>| Config::parse(&text, Path::new("routes.aws.toml"), env);
+    let set = |name: &str| match name {
+        "TURNSTILED_SERVER_ID" => Some("hq-1".to_owned()),
+        "TURNSTILED_TOPIC_ARN" => env("TOPIC"),
+        "TURNSTILED_STREAM" => Some("exits".to_owned()),
+        "TURNSTILED_BUCKET" => Some("archive".to_owned()),
+        "TURNSTILED_TABLE" => Some("card-state".to_owned()),
+        _ => None,
+    };
+    let config = parse(&set).unwrap();
+    assert!(config.warnings.is_empty());
+    let types: Vec<&str> = config.sinks.iter().map(|sink| sink.kind.type_name()).collect();
+    assert_eq!(types, ["sns", "kinesis", "s3", "dynamodb"]);
+    let errors = parse(&|_| None).unwrap_err();
+    assert_eq!(errors.0.len(), 5);
+    assert!(
+        errors.0.iter().all(|error| error.problem.starts_with("environment variable TURNSTILED_")),
+        "{errors}"
+    );
+    for test in &config.tests {
+        assert_eq!(config.routes.sinks_for(&test.event_type).len(), test.to.len(), "{}", test.event_type);
+    }
+}
