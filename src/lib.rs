@@ -1,5 +1,6 @@
 //! turnstiled: an event server for buildings.
 pub mod actors;
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod data_dir;
@@ -8,3 +9,4 @@ pub mod domain;
 pub mod http;
 pub mod metrics;
 pub mod sinks;
+pub mod telemetry;

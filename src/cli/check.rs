@@ -38,7 +38,7 @@ fn report(config: &Config, out: &mut dyn Write, err: &mut dyn Write) -> io::Resu
     for warning in &config.warnings {
         writeln!(err, "warning: {warning}")?;
     }
-    let gates: usize = config.buildings.iter().map(|building| building.gates.len()).sum();
+    let gates: usize = config.buildings.iter().map(|building| building.rules.gates.len()).sum();
     writeln!(
         out,
         "server {}: buildings {}, gates {gates}, sinks {}, routes {}, tests {}\n",

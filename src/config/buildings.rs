@@ -1,6 +1,6 @@
 //! `[[buildings]]` and their gates.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
 use jiff::tz::TimeZone;
 
@@ -15,6 +15,10 @@ use super::{
     unique::Unique,
     value::{Value, quote},
 };
+use crate::domain::{
+    building::{AntiPassback, Rules},
+    ids::{BuildingId, GateId},
+};
 
 /// Events of the whole server are archived under this name in place of a building's.
 const RESERVED_ID: &str = "_server";
@@ -22,38 +26,12 @@ const RESERVED_ID: &str = "_server";
 /// One building.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BuildingConfig {
-    /// Unique within the file; part of every event and of the API's paths.
-    pub id: String,
+    /// What is decided by; its id is unique within the file and it has a gate at least.
+    pub rules: Rules,
     /// For people; the id unless it is given.
     pub name: String,
-    /// What happens to a holder who enters twice.
-    pub anti_passback: AntiPassback,
-    /// Someone inside for longer is taken to have left; `None`: never.
-    pub presence_timeout: Option<Duration>,
-    /// Entries beyond this many people are denied; `None`: no limit.
-    pub max_occupancy: Option<NonZeroU32>,
     /// The building's time zone, UTC unless it is given.
     pub time_zone: TimeZone,
-    /// At least one, ids unique within the building.
-    pub gates: Vec<GateConfig>,
-}
-
-/// One gate of a building.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GateConfig {
-    /// Unique within the building.
-    pub id: String,
-}
-
-/// What happens to a holder who enters twice without an exit between.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AntiPassback {
-    /// The second entry is denied.
-    Hard,
-    /// It is granted and flagged.
-    Soft,
-    /// It is granted.
-    Off,
 }
 
 pub(super) fn read(buildings: &Value<'_>) -> Option<Vec<BuildingConfig>> {
@@ -80,23 +58,25 @@ fn read_building(mut table: TableReader<'_>, ids: &mut Unique) -> Option<Buildin
         value.not_yet::<()>("regrant_window");
     }
     let people = table.optional("max_occupancy").and_then(|value| value.integer(OCCUPANCY_PEOPLE));
-    let max_occupancy = people.and_then(|people| NonZeroU32::new(u32::try_from(people).ok()?));
+    let max_occupancy = people.and_then(|people| usize::try_from(people).ok());
     let time_zone = table.optional("time_zone").and_then(|value| read_time_zone(&value));
     let gates = table.required("gates").and_then(|value| read_gates(&value));
     table.finish();
     let id = id?;
     Some(BuildingConfig {
         name: name.unwrap_or_else(|| id.clone()),
-        id,
-        anti_passback: anti_passback.unwrap_or(AntiPassback::Hard),
-        presence_timeout,
-        max_occupancy,
         time_zone: time_zone.unwrap_or(TimeZone::UTC),
-        gates: gates?,
+        rules: Rules {
+            building: BuildingId::parse(&id).ok()?,
+            gates: gates?,
+            anti_passback: anti_passback.unwrap_or_default(),
+            presence_timeout,
+            max_occupancy,
+        },
     })
 }
 
-fn read_gates(gates: &Value<'_>) -> Option<Vec<GateConfig>> {
+fn read_gates(gates: &Value<'_>) -> Option<HashSet<GateId>> {
     let list = gates.list(MAX_GATES_PER_BUILDING)?;
     if list.is_empty() {
         gates.error("is empty, a building needs a gate", None);
@@ -105,11 +85,11 @@ fn read_gates(gates: &Value<'_>) -> Option<Vec<GateConfig>> {
     Some(list.iter().filter_map(|entry| read_gate(entry.table("buildings.gates")?, &mut ids)).collect())
 }
 
-fn read_gate(mut table: TableReader<'_>, ids: &mut Unique) -> Option<GateConfig> {
+fn read_gate(mut table: TableReader<'_>, ids: &mut Unique) -> Option<GateId> {
     let id = table.required("id").and_then(|value| ids.take(&value, value.id()?));
     table.optional("passage").and_then(|value| value.choice(&[("assume", ())]));
     table.finish();
-    Some(GateConfig { id: id? })
+    GateId::parse(&id?).ok()
 }
 
 fn not_reserved(value: &Value<'_>) -> Option<String> {

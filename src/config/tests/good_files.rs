@@ -8,10 +8,10 @@ use super::{Config, LEAST, env, parse};
 use crate::config::{
     EMBEDDED,
     auth::JwtConfig,
-    buildings::AntiPassback,
     sinks::{AwsOverrides, Compression, SinkConfig, SinkKind, StartAt},
     wal::WalStore,
 };
+use crate::domain::building::AntiPassback;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -25,10 +25,10 @@ fn the_least_configuration_gets_the_documented_defaults() {
     assert_eq!((config.wal.store, config.wal.retention), (WalStore::Sled, 30 * DAY));
     assert_eq!(config.wal.max_bytes, 20 << 30);
     let building = &config.buildings[0];
-    assert_eq!((building.id.as_str(), building.name.as_str()), ("b", "b"));
-    assert_eq!(building.anti_passback, AntiPassback::Hard);
-    assert_eq!(building.presence_timeout, Some(Duration::from_secs(16 * 3_600)));
-    assert_eq!((building.max_occupancy, &building.time_zone), (None, &TimeZone::UTC));
+    assert_eq!((building.rules.building.as_str(), building.name.as_str()), ("b", "b"));
+    assert_eq!(building.rules.anti_passback, AntiPassback::Hard);
+    assert_eq!(building.rules.presence_timeout, Some(Duration::from_secs(16 * 3_600)));
+    assert_eq!((building.rules.max_occupancy, &building.time_zone), (None, &TimeZone::UTC));
     assert!(config.sinks.is_empty() && config.tests.is_empty() && config.warnings.is_empty());
 }
 
@@ -39,8 +39,8 @@ fn every_key_of_a_building_is_read() {
     let config = parse(&LEAST.replace("id = 'b'", keys).replace("'g'", "'g', passage = 'assume'")).unwrap();
     let building = &config.buildings[0];
     assert_eq!(building.name, "Büro");
-    assert_eq!((building.anti_passback, building.presence_timeout), (AntiPassback::Soft, None));
-    assert_eq!(building.max_occupancy, NonZeroU32::new(5));
+    assert_eq!((building.rules.anti_passback, building.rules.presence_timeout), (AntiPassback::Soft, None));
+    assert_eq!(building.rules.max_occupancy, Some(5));
 }
 
 fn sinks(text: &str) -> Vec<SinkConfig> {

@@ -21,8 +21,8 @@ use super::{Services, error::ApiError};
 pub struct Auth {
     /// The devices file.
     pub devices: DeviceKeys,
-    /// The issuer of people's tokens.
-    pub people: LocalIssuer,
+    /// The issuer of people's tokens; `None`: no person has access.
+    pub people: Option<LocalIssuer>,
 }
 
 impl FromRequest for Device {

@@ -1,0 +1,85 @@
+//! Why the server does not start.
+
+use std::{io, net::SocketAddr};
+
+use thiserror::Error;
+
+use crate::{
+    actors::sink_state::SinkStateError,
+    data_dir::DataDirError,
+    domain::{event_json::EventJsonError, record::RecordError},
+    http::auth::{device_keys::DeviceKeysError, local_issuer::IssuerError},
+    sinks::OpenSinkError,
+};
+
+/// Why the server does not start. Nothing was changed, and nothing is left running.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The address is taken or not this machine's.
+    #[error("cannot listen on {listen}: {source}; set [server] listen, or stop what uses it")]
+    Listen {
+        /// `[server] listen`.
+        listen: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The devices file.
+    #[error(transparent)]
+    DeviceKeys(#[from] DeviceKeysError),
+    /// The local issuer.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
+    /// The log is damaged or cannot be opened.
+    #[error(transparent)]
+    Log(#[from] turnstiled_wal::OpenError),
+    /// The state beside the log.
+    #[error("the state beside the log cannot be opened: {0}")]
+    State(#[from] turnstiled_wal::SledOpenError),
+    /// A damaged record.
+    #[error("the log cannot be read: {0}")]
+    Read(#[from] turnstiled_wal::ReadError),
+    /// A record that is whole, and not an event.
+    #[error("sequence {sequence} of the log is not an event: {source}; run `turnstiled wal verify`")]
+    Record {
+        /// Which one.
+        sequence: u64,
+        /// Why.
+        source: RecordError,
+    },
+    /// An event that this version cannot read.
+    #[error("sequence {sequence} of the log cannot be read: {source}; run `turnstiled wal verify`")]
+    Event {
+        /// Which one.
+        sequence: u64,
+        /// Why.
+        source: EventJsonError,
+    },
+    /// Cursors or dead letters.
+    #[error(transparent)]
+    SinkState(#[from] SinkStateError),
+    /// A sink that could never work.
+    #[error(transparent)]
+    Sink(#[from] OpenSinkError),
+    /// A sink's cursor is ahead of the log.
+    #[error(
+        "sink {sink:?} has delivered up to sequence {cursor}, but the log ends at {committed}: the log has lost \
+         its end or is another one; run `turnstiled wal verify`"
+    )]
+    CursorAhead {
+        /// The sink.
+        sink: String,
+        /// Its cursor.
+        cursor: u64,
+        /// The log's end.
+        committed: u64,
+    },
+    /// Signals cannot be received.
+    #[error("signals cannot be received: {0}")]
+    Signals(io::Error),
+    /// A thread of actors ended while it was starting.
+    #[error("the {0} thread ended while starting; the lines above say why")]
+    Arbiter(&'static str),
+}

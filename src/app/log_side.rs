@@ -1,0 +1,70 @@
+//! The log arbiter: one thread for the log, the buildings and the cards. It may block in `fdatasync`.
+
+use std::rc::Rc;
+
+use actix::{Actor, Addr, Arbiter, Recipient};
+use tokio::sync::oneshot;
+use turnstiled_wal::Log;
+
+use super::{StartError, recover::Recovered};
+use crate::{
+    actors::{
+        building::BuildingActor,
+        directory::DirectoryActor,
+        log::{Append, LogActor, LogGrew},
+        recorder::{Places, Recorder},
+    },
+    domain::ids::LogName,
+    metrics::Metrics,
+};
+
+/// The addresses of everything on the log arbiter.
+#[derive(Debug)]
+pub(super) struct LogSide {
+    arbiter: Arbiter,
+    log: Addr<LogActor>,
+    pub(super) directory: Addr<DirectoryActor>,
+    /// In the order of the configuration.
+    pub(super) buildings: Vec<Addr<BuildingActor>>,
+}
+
+impl LogSide {
+    pub(super) async fn start(
+        log: Log,
+        state: Recovered,
+        name: LogName,
+        router: Recipient<LogGrew>,
+        metrics: Metrics,
+    ) -> Result<Self, StartError> {
+        let arbiter = Arbiter::new();
+        let (started, addresses) = oneshot::channel();
+        arbiter.spawn_fn(move || {
+            let places = Rc::new(Places::default());
+            let next = log.next_sequence();
+            let log = LogActor::new(log, Rc::clone(&places), router, metrics.clone()).start();
+            let recorder = Recorder::new(log.clone(), places, name, next, state.last_time);
+            let (directory, cards) = DirectoryActor::new(state.directory, recorder.clone());
+            let directory = directory.start();
+            let buildings: Vec<_> = (state.buildings.into_iter())
+                .map(|building| {
+                    BuildingActor::new(building, cards.clone(), recorder.clone(), metrics.clone()).start()
+                })
+                .collect();
+            // Nobody to tell: the start was given up.
+            let _ = started.send((log, directory, buildings));
+        });
+        let (log, directory, buildings) = addresses.await.map_err(|_| StartError::Arbiter("log"))?;
+        Ok(Self { arbiter, log, directory, buildings })
+    }
+
+    /// Waits until everything that is on its way into the log is durable, then ends the thread.
+    pub(super) async fn stop(self) {
+        let (reply, durable) = oneshot::channel();
+        let last = Append { records: vec![], on_commit: Box::new(move || drop(reply.send(()))) };
+        if self.log.send(last).await.is_ok() {
+            // An error means that the last commit failed; the log actor has said so.
+            let _ = durable.await;
+        }
+        self.arbiter.stop();
+    }
+}

@@ -1,0 +1,169 @@
+//! The composition root: what starts when, what stops when. Nothing else wires things.
+//!
+//! Start: address, data directory, log and state (recovered by folding), sinks, router and deliveries, log
+//! arbiter, HTTP. Stop: HTTP, then what is on its way into the log, then deliveries and their cursors.
+
+mod delivery_side;
+mod error;
+mod log_side;
+mod recover;
+mod sinks;
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
+
+use actix_web::{App as HttpApp, HttpServer, dev::ServerHandle, middleware::from_fn, web::Data};
+use tokio::signal::unix::{SignalKind, signal};
+use turnstiled_wal::{Log, LogOptions, StateStore};
+
+pub use self::error::StartError;
+use self::{delivery_side::DeliverySide, log_side::LogSide};
+use crate::{
+    actors::sink_state::SinkStates,
+    config::{Config, auth::JwtConfig},
+    data_dir::{self, DataDir},
+    http::{
+        BuildingServices, Services, answers,
+        auth::{Auth, device_keys::DeviceKeys, local_issuer::LocalIssuer},
+        routes,
+    },
+    metrics::Metrics,
+};
+
+/// How long an idle connection of a turnstile is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a client may take to send its headers.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a stop waits for requests under way.
+const SHUTDOWN_TIMEOUT_SECONDS: u64 = 5;
+/// Connections at once, for each worker; more wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 10_000;
+
+/// A running server.
+#[derive(Debug)]
+pub struct App {
+    address: SocketAddr,
+    http: ServerHandle,
+    log: LogSide,
+    delivery: DeliverySide,
+    _data_dir: DataDir,
+}
+
+impl App {
+    /// Starts everything. Needs an actix system around it.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        turnstiled_wal::explain_panics_while_opening();
+        let listen = config.server.listen;
+        let listener = TcpListener::bind(listen).map_err(|source| StartError::Listen { listen, source })?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen { listen, source })?;
+        let data_dir = DataDir::take(&config.server.data_dir, &config.server.id)?;
+        let auth = open_auth(&config)?;
+        let log_dir = data_dir::log_dir(&data_dir.path);
+        tracing::info!(path = %log_dir.display(), "opening the log");
+        let log = Log::open(&log_dir, LogOptions::default())?;
+        let states = SinkStates::new(StateStore::open(&data_dir::state_dir(&data_dir.path))?);
+        let rules = config.buildings.iter().map(|building| building.rules.clone());
+        let recovered = recover::recover(&log.reader(), rules.collect())?;
+        let started_after = recovered.last_time;
+        let metrics = Metrics::new();
+        metrics.log_bytes.set(i64::try_from(recovered.bytes).unwrap_or(i64::MAX));
+
+        let sinks = sinks::open(&config.sinks).await?;
+        let delivery = DeliverySide::start(&config, sinks, &log.reader(), &states).await?;
+        let log = LogSide::start(log, recovered, data_dir.log_name.clone(), delivery.router(), metrics.clone())
+            .await?;
+        let buildings = (config.buildings.iter().zip(&log.buildings))
+            .map(|(building, actor)| {
+                let (id, gates) = (building.rules.building.clone(), building.rules.gates.clone());
+                (id.clone(), BuildingServices { id, gates, actor: actor.clone() })
+            })
+            .collect();
+        let services = Data::new(Services {
+            buildings,
+            directory: log.directory.clone(),
+            auth,
+            sinks: delivery.board.clone(),
+            dead_letters: states,
+            metrics,
+            started_after,
+        });
+        let http = serve(listener, services).map_err(|source| StartError::Listen { listen, source })?;
+        tracing::info!(%address, log = %data_dir.log_name, "listening");
+        Ok(Self { address, http, log, delivery, _data_dir: data_dir })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops accepting, commits what is under way, writes cursors, releases the data directory.
+    pub async fn stop(self) {
+        self.http.stop(true).await;
+        self.log.stop().await;
+        self.delivery.stop().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`StartError`] if it cannot start.
+pub fn run(config: Config) -> Result<(), StartError> {
+    actix::System::new().block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+        let mut hang_up = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
+        let app = App::start(config).await?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => {
+                    tracing::warn!("this version does not reload its configuration; restart it to take changes");
+                }
+            }
+        }
+        tracing::info!("stopping");
+        app.stop().await;
+        Ok(())
+    })
+}
+
+fn open_auth(config: &Config) -> Result<Auth, StartError> {
+    let devices = DeviceKeys::open(&config.auth.devices)?;
+    let people = match config.auth.jwt {
+        Some(JwtConfig::Local) => Some(LocalIssuer::open(&config.server.data_dir, &config.server.id)?),
+        None => None,
+    };
+    Ok(Auth { devices, people })
+}
+
+fn serve(listener: TcpListener, services: Data<Services>) -> std::io::Result<ServerHandle> {
+    let app = move || {
+        HttpApp::new().app_data(services.clone()).wrap(from_fn(answers::answer)).configure(routes::configure)
+    };
+    let server = HttpServer::new(app)
+        .workers(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
+        .max_connections(MAX_CONNECTIONS)
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(HEADERS_TIMEOUT)
+        .shutdown_timeout(SHUTDOWN_TIMEOUT_SECONDS)
+        .disable_signals()
+        .listen(listener)?
+        .run();
+    let handle = server.handle();
+    actix::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the HTTP server ended");
+        }
+    });
+    Ok(handle)
+}

@@ -1,0 +1,71 @@
+//! Rebuilds the state from the log: a fold of every event, nothing else.
+
+use std::time::Instant;
+
+use turnstiled_wal::LogReader;
+
+use super::StartError;
+use crate::domain::{
+    building::{Building, Rules},
+    directory::Directory,
+    event_json::decode,
+    record::EventRecord,
+    time::Timestamp,
+};
+
+/// Records read at once.
+const CHUNK_RECORDS: usize = 4_096;
+/// Bytes read at once.
+const CHUNK_BYTES: usize = 8 << 20;
+/// How often to say how far it is, in records.
+const PROGRESS_RECORDS: u64 = 1_000_000;
+
+/// The state at the end of the log.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    /// In the order of the configuration.
+    pub(super) buildings: Vec<Building>,
+    pub(super) directory: Directory,
+    /// Of the last event; the epoch for an empty log.
+    pub(super) last_time: Timestamp,
+    /// Event bytes in the log.
+    pub(super) bytes: u64,
+}
+
+pub(super) fn recover(log: &LogReader, rules: Vec<Rules>) -> Result<Recovered, StartError> {
+    let started = Instant::now();
+    let mut state = Recovered {
+        buildings: rules.into_iter().map(Building::new).collect(),
+        directory: Directory::default(),
+        last_time: Timestamp::from_millis(0),
+        bytes: 0,
+    };
+    let mut after = log.first().saturating_sub(1);
+    loop {
+        let records = log.read(after, CHUNK_RECORDS, CHUNK_BYTES)?;
+        let Some(last) = records.last().map(|record| record.sequence) else { break };
+        for found in records {
+            let sequence = found.sequence;
+            state.bytes += found.payload.len() as u64;
+            let record =
+                EventRecord::parse(found.payload).map_err(|source| StartError::Record { sequence, source })?;
+            let event = decode(&record).map_err(|source| StartError::Event { sequence, source })?;
+            state.buildings.iter_mut().for_each(|building| building.apply(&event));
+            state.directory.apply(&event);
+            state.last_time = state.last_time.max(event.time);
+        }
+        if last / PROGRESS_RECORDS > after / PROGRESS_RECORDS {
+            tracing::info!(sequence = last, of = log.committed(), "rebuilding the state from the log");
+        }
+        after = last;
+    }
+    let inside: usize = state.buildings.iter().map(|building| building.inside().len()).sum();
+    tracing::info!(
+        events = log.committed(),
+        cards = state.directory.cards().len(),
+        inside,
+        seconds = started.elapsed().as_secs_f32(),
+        "the state is rebuilt"
+    );
+    Ok(state)
+}

@@ -1,0 +1,51 @@
+//! From the configuration of sinks to sinks.
+
+use std::sync::Arc;
+
+use super::StartError;
+use crate::{
+    config::sinks::{Compression, SinkConfig, SinkKind},
+    sinks::{
+        Sink, SinkSettings, aws::AwsSettings, dynamodb::DynamoDbSettings, file::FileSettings,
+        kinesis::KinesisSettings, open as open_sink, s3::S3Settings, s3_objects, sns::SnsSettings,
+        sqs::SqsSettings,
+    },
+};
+
+/// Opens every sink, in the order of the configuration. A service that is away is no error: it shows when
+/// sending.
+pub(super) async fn open(sinks: &[SinkConfig]) -> Result<Vec<Arc<dyn Sink>>, StartError> {
+    let mut opened = Vec::with_capacity(sinks.len());
+    for sink in sinks {
+        opened.push(open_sink(&sink.name, &settings(sink)).await?);
+    }
+    Ok(opened)
+}
+
+fn settings(sink: &SinkConfig) -> SinkSettings {
+    let aws = AwsSettings {
+        region: sink.aws.region.clone(),
+        endpoint_url: sink.aws.endpoint_url.clone(),
+        profile: sink.aws.profile.clone(),
+    };
+    match sink.kind.clone() {
+        SinkKind::File { dir, max_bytes, max_age } => SinkSettings::File(FileSettings { dir, max_bytes, max_age }),
+        SinkKind::Stdout => SinkSettings::Stdout,
+        SinkKind::Sns { topic_arn } => SinkSettings::Sns(SnsSettings { topic_arn, aws }),
+        SinkKind::Sqs { queue_url } => SinkSettings::Sqs(SqsSettings { queue_url, aws }),
+        SinkKind::Kinesis { stream } => SinkSettings::Kinesis(KinesisSettings { stream, aws }),
+        SinkKind::S3 { bucket, prefix, compression, max_bytes, max_age } => SinkSettings::S3(S3Settings {
+            bucket,
+            prefix,
+            compression: match compression {
+                Compression::Gzip => s3_objects::Compression::Gzip,
+                Compression::Zstd => s3_objects::Compression::Zstd,
+                Compression::None => s3_objects::Compression::None,
+            },
+            max_age,
+            max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),
+            aws,
+        }),
+        SinkKind::DynamoDb { table } => SinkSettings::DynamoDb(DynamoDbSettings { table, aws }),
+    }
+}
