@@ -8,12 +8,12 @@
 //! - [`outcome`]: what a sink says of a record, and what it can take at once
 //! - [`status`]: how a sink is doing
 //! - [`progress`]: what is kept durably between two starts, and dead letters on their way there
-//! - [`ledger`]: what became of the records, and when it is to be written
-//! - [`acks`]: which sequences past the cursor are settled
-//! - [`batch`]: forming a batch within the sink's limits
-//! - [`queue`]: what waits, and what the sink's order lets go
+//! - `ledger`: what became of the records, and when it is to be written
+//! - `acks`: which sequences past the cursor are settled
+//! - `batch`: forming a batch within the sink's limits
+//! - `queue`: what waits, and what the sink's order lets go
 //! - [`window`]: the bound on what is outstanding
-//! - [`retry`], [`breaker`], [`rate`]: when to come again, whether to come at all, how fast
+//! - [`retry`], `breaker`, [`rate`]: when to come again, whether to come at all, how fast
 
 mod acks;
 mod batch;
