@@ -227,7 +227,12 @@ where
         SdkError::TimeoutError(_) => (FailureSource::Connection, "Timeout"),
         SdkError::ResponseError(_) => (FailureSource::Connection, "UnreadableAnswer"),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => (FailureSource::Connection, "Timeout"),
-        SdkError::DispatchFailure(failure) if failure.is_user() => (FailureSource::Request, "RequestNotSent"),
+        // neither I/O nor time: no endpoint, nothing to sign with
+        SdkError::DispatchFailure(failure)
+            if failure.is_user() || (failure.is_other() && failure.as_other().is_none()) =>
+        {
+            (FailureSource::Request, "RequestNotSent")
+        }
         _ => (FailureSource::Connection, "ConnectionFailed"),
     };
     let code = error.code().map_or_else(|| spare_code_of(status, spare_code), str::to_owned);
