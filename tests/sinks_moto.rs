@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+mod canned_answers;
 mod moto;
 
 use std::{collections::HashMap, io::Read, net::TcpListener, sync::Arc, time::Duration};
