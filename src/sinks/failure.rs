@@ -12,7 +12,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use crate::delivery::outcome::{MAX_TEXT_BYTES, Outcome, Trouble, TroubleKind};
 
 /// Codes by which a service asks for less, without the ending `Exception` that some services add.
-const THROTTLING_CODES: [&str; 17] = [
+const THROTTLING_CODES: [&str; 16] = [
     "BandwidthLimitExceeded",
     "KMSThrottling",
     "KmsThrottled",
@@ -28,7 +28,6 @@ const THROTTLING_CODES: [&str; 17] = [
     "ThrottlingError",
     "TooManyRequests",
     "TransactionInProgress",
-    "EC2ThrottledException",
     "KmsThrottling",
 ];
 
