@@ -73,3 +73,24 @@ pub fn timeouts() -> TimeoutConfig {
         .operation_timeout(ATTEMPT_TIMEOUT)
         .build()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sinks_own_settings_win_and_retries_are_off() {
+        let settings = AwsSettings {
+            region: Some("eu-north-1".to_owned()),
+            endpoint_url: Some("http://127.0.0.1:9".to_owned()),
+            profile: None,
+        };
+        let loaded = Box::pin(load_sdk_config(&settings)).await;
+        assert_eq!(loaded.region().map(Region::as_ref), Some("eu-north-1"));
+        assert_eq!(loaded.endpoint_url(), Some("http://127.0.0.1:9"));
+        assert_eq!(loaded.retry_config().map(RetryConfig::max_attempts), Some(1));
+        let timeouts = loaded.timeout_config().unwrap();
+        assert_eq!(timeouts.connect_timeout(), Some(CONNECT_TIMEOUT));
+        assert_eq!(timeouts.operation_attempt_timeout(), Some(ATTEMPT_TIMEOUT));
+    }
+}

@@ -12,7 +12,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use crate::delivery::outcome::{MAX_TEXT_BYTES, Outcome, Trouble, TroubleKind};
 
 /// Codes by which a service asks for less, without the ending `Exception` that some services add.
-const THROTTLING_CODES: [&str; 17] = [
+const THROTTLING_CODES: [&str; 16] = [
     "BandwidthLimitExceeded",
     "KMSThrottling",
     "KmsThrottled",
@@ -28,7 +28,6 @@ const THROTTLING_CODES: [&str; 17] = [
     "ThrottlingError",
     "TooManyRequests",
     "TransactionInProgress",
-    "EC2ThrottledException",
     "KmsThrottling",
 ];
 
@@ -227,7 +226,12 @@ where
         SdkError::TimeoutError(_) => (FailureSource::Connection, "Timeout"),
         SdkError::ResponseError(_) => (FailureSource::Connection, "UnreadableAnswer"),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => (FailureSource::Connection, "Timeout"),
-        SdkError::DispatchFailure(failure) if failure.is_user() => (FailureSource::Request, "RequestNotSent"),
+        // neither I/O nor time: no endpoint, nothing to sign with
+        SdkError::DispatchFailure(failure)
+            if failure.is_user() || (failure.is_other() && failure.as_other().is_none()) =>
+        {
+            (FailureSource::Request, "RequestNotSent")
+        }
         _ => (FailureSource::Connection, "ConnectionFailed"),
     };
     let code = error.code().map_or_else(|| spare_code_of(status, spare_code), str::to_owned);

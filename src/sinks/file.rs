@@ -6,7 +6,7 @@
 //! line: that tail was never acknowledged and is cut off on opening, because those events come again.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -63,8 +63,8 @@ pub struct FileSink {
 #[derive(Debug)]
 struct Writer {
     settings: FileSettings,
-    /// Whether the directory is there and torn tails are cut.
-    ready: bool,
+    /// The directory, locked and without torn tails; `None` until the first batch.
+    dir: Option<File>,
     current: Option<Current>,
 }
 
@@ -80,7 +80,7 @@ impl FileSink {
     /// any other outage.
     #[must_use]
     pub fn new(settings: FileSettings) -> Self {
-        let writer = Writer { settings, ready: false, current: None };
+        let writer = Writer { settings, dir: None, current: None };
         Self { writer: Arc::new(Mutex::new(writer)) }
     }
 }
@@ -126,23 +126,24 @@ impl Writer {
     }
 
     fn append(&mut self, first: &Envelope, lines: &[u8]) -> io::Result<()> {
-        if !self.ready {
-            prepare(&self.settings.dir)?;
-            self.ready = true;
-        }
+        let dir = match self.dir.take() {
+            Some(dir) => dir,
+            None => prepare(&self.settings.dir)?,
+        };
+        let dir = self.dir.insert(dir);
         let (max_bytes, max_age) = (self.settings.max_bytes, self.settings.max_age);
         self.current
             .take_if(|current| current.synced_bytes >= max_bytes || current.opened_at.elapsed() >= max_age);
         let current = match self.current.take() {
             Some(current) => current,
-            None => begin(&self.settings.dir, first)?,
+            None => begin(&self.settings.dir, dir, first)?,
         };
         let current = self.current.insert(current);
         let appended = current.append(lines);
         if appended.is_err() && current.cut_unsynced().is_err() {
             // a file whose end is unknown is looked at anew before the next one begins
             self.current = None;
-            self.ready = false;
+            self.dir = None;
         }
         appended
     }
@@ -162,16 +163,22 @@ impl Current {
     }
 }
 
-/// Makes the directory and cuts the half lines off files that a crash left behind.
-fn prepare(dir: &Path) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
-    for entry in fs::read_dir(dir)? {
+/// Makes the directory, locks it against a second writer, such as the same sink before a reload, and cuts
+/// the half lines off files that a crash left behind.
+fn prepare(path: &Path) -> io::Result<File> {
+    fs::create_dir_all(path)?;
+    let dir = File::open(path)?;
+    dir.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::Error::new(io::ErrorKind::WouldBlock, "another sink writes to it"),
+        TryLockError::Error(error) => error,
+    })?;
+    for entry in fs::read_dir(path)? {
         let entry = entry?;
         if is_our_name(&entry.file_name().to_string_lossy()) {
             cut_torn_tail(&entry.path())?;
         }
     }
-    Ok(())
+    Ok(dir)
 }
 
 /// Whether a name is `<log>-<20 digits>.ndjson`, with `.N` before the extension if it is not the first.
@@ -214,14 +221,14 @@ fn whole_lines_bytes(file: &mut File, length: u64) -> io::Result<u64> {
 }
 
 /// Begins a file whose name no other has, and makes its name durable.
-fn begin(dir: &Path, first: &Envelope) -> io::Result<Current> {
+fn begin(path: &Path, dir: &File, first: &Envelope) -> io::Result<Current> {
     let stem = format!("{}-{:0SEQUENCE_DIGITS$}", first.log.as_str(), first.sequence);
     for number in 1..=MAX_FILES_OF_ONE_NAME {
         let name =
             if number == 1 { format!("{stem}{EXTENSION}") } else { format!("{stem}.{number}{EXTENSION}") };
-        match OpenOptions::new().append(true).create_new(true).open(dir.join(name)) {
+        match OpenOptions::new().append(true).create_new(true).open(path.join(name)) {
             Ok(file) => {
-                File::open(dir)?.sync_all()?;
+                dir.sync_all()?;
                 return Ok(Current { file, synced_bytes: 0, opened_at: Instant::now() });
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -322,6 +329,16 @@ mod tests {
         assert!(matches!(sink.send(events(1..=2)).await[..], [Outcome::Retry(_), Outcome::Retry(_)]));
         fs::remove_file(&blocked).unwrap();
         assert_eq!(sink.send(events(1..=2)).await, vec![Outcome::Delivered; 2]);
+    }
+
+    #[tokio::test]
+    async fn a_second_writer_waits_for_the_first_to_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (FileSink::new(settings(dir.path())), FileSink::new(settings(dir.path())));
+        assert_eq!(first.send(events(1..=1)).await, vec![Outcome::Delivered; 1]);
+        assert!(matches!(second.send(events(2..=2)).await[..], [Outcome::Retry(_)]));
+        drop(first);
+        assert_eq!(second.send(events(2..=2)).await, vec![Outcome::Delivered; 1]);
     }
 
     #[test]

@@ -179,3 +179,46 @@ pub fn open_with(settings: &SinkSettings, sdk_config: &SdkConfig) -> Arc<dyn Sin
         SinkSettings::DynamoDb(settings) => Arc::new(dynamodb::DynamoDbSink::new(settings, sdk_config)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_malformed_target_is_refused_by_sink_and_key() {
+        let aws = aws::AwsSettings::default();
+        let targets = [
+            (
+                SinkSettings::Sns(sns::SnsSettings { topic_arn: "x".to_owned(), aws: aws.clone() }),
+                "topic_arn",
+            ),
+            (
+                SinkSettings::Sqs(sqs::SqsSettings { queue_url: "x".to_owned(), aws: aws.clone() }),
+                "queue_url",
+            ),
+            (
+                SinkSettings::Kinesis(kinesis::KinesisSettings { stream: "/".to_owned(), aws: aws.clone() }),
+                "stream",
+            ),
+            (SinkSettings::DynamoDb(dynamodb::DynamoDbSettings { table: "x".to_owned(), aws }), "table"),
+        ];
+        for (settings, key) in targets {
+            let error = open("internal", &settings).await.map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains("\"internal\"") && error.contains(&format!("`{key}`")), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn local_sinks_need_no_aws() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = file::FileSettings {
+            dir: dir.path().join("events"),
+            max_bytes: 1_000,
+            max_age: std::time::Duration::from_secs(1),
+        };
+        let sink = open("files", &SinkSettings::File(file)).await.unwrap();
+        let outcomes = sink.send(vec![test_events::event("card.lost", "hq", "E1", 1)]).await;
+        assert_eq!(outcomes, [Outcome::Delivered]);
+        assert!(open("out", &SinkSettings::Stdout).await.is_ok());
+    }
+}

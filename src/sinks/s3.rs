@@ -11,8 +11,11 @@ use std::{io, time::Duration};
 
 use aws_config::SdkConfig;
 use aws_sdk_s3::{
-    Client, config::timeout::TimeoutConfig, operation::put_object::PutObjectError, primitives::ByteStream,
-    types::ChecksumMode,
+    Client,
+    config::timeout::TimeoutConfig,
+    operation::put_object::PutObjectError,
+    primitives::ByteStream,
+    types::{ChecksumAlgorithm, ChecksumMode},
 };
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -144,6 +147,7 @@ impl S3Sink {
             .bucket(&self.settings.bucket)
             .key(&object.key)
             .if_none_match("*")
+            .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .checksum_sha256(&object.checksum)
             .metadata("first", object.plan.first.to_string())
             .metadata("last", object.plan.last.to_string())

@@ -1,0 +1,510 @@
+//! The AWS sinks against the emulator.
+//!
+//! `MOTO_SERVER` names the `moto_server` to use, `.venv/bin/moto_server` if it is not set. Where neither
+//! is there the tests say so and pass.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod canned_answers;
+mod moto;
+
+use std::{collections::HashMap, io::Read, net::TcpListener, sync::Arc, time::Duration};
+
+use aws_config::SdkConfig;
+use aws_credential_types::{
+    credential_fn::provide_credentials_fn,
+    provider::{SharedCredentialsProvider, error::CredentialsError},
+};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+};
+use aws_sdk_kinesis::types::ShardIteratorType;
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName};
+use moto::{Moto, sdk_config};
+use serde_json::{Value, json};
+use turnstiled::{
+    delivery::{
+        Outgoing,
+        outcome::{Outcome, Trouble, TroubleKind},
+    },
+    domain::record::EventRecord,
+    sinks::{
+        Sink, SinkSettings, aws::AwsSettings, dynamodb::DynamoDbSettings, kinesis::KinesisSettings,
+        open_with, s3::S3Settings, s3_objects::Compression, sns::SnsSettings, sqs::SqsSettings,
+    },
+};
+
+const TIME: &str = "2026-11-20T08:01:02.345Z";
+const ACCOUNT: &str = "123456789012";
+
+/// An event of `hq-1.<epoch>`.
+fn event(event_type: &str, building: &str, key: &str, epoch: u64, sequence: u64, data: Value) -> Outgoing {
+    let body = json!({
+        "specversion": "1.0", "id": format!("id-{epoch}-{sequence}"), "source": "/buildings/hq",
+        "type": event_type, "log": format!("hq-1.{epoch}"), "time": TIME,
+        "sequence": format!("{sequence:020}"), "partitionkey": key, "data": data,
+    })
+    .to_string();
+    let record = EventRecord::encode(event_type, building, key, body.as_bytes()).unwrap();
+    Outgoing { sequence, record, body: body.into() }
+}
+
+fn passage(event_type: &str, employee: &str, epoch: u64, sequence: u64) -> Outgoing {
+    let data = json!({ "building": "hq", "gate": "north-1", "card_id": "04A2", "employee_id": employee, "reason": null });
+    event(event_type, "hq", employee, epoch, sequence, data)
+}
+
+fn entry(employee: &str, sequence: u64) -> Outgoing {
+    passage("access.entry.granted", employee, 1, sequence)
+}
+
+fn too_large(bytes: usize) -> Outgoing {
+    event("access.entry.granted", "hq", "E9", 1, 9, json!({ "note": "x".repeat(bytes) }))
+}
+
+fn text(event: &Outgoing) -> String {
+    String::from_utf8(event.body.to_vec()).unwrap()
+}
+
+fn delivered(records: usize) -> Vec<Outcome> {
+    vec![Outcome::Delivered; records]
+}
+
+fn retry_kinds(outcomes: &[Outcome]) -> Vec<TroubleKind> {
+    let kind = |outcome: &Outcome| match outcome {
+        Outcome::Retry(Trouble { kind, .. }) => *kind,
+        other => panic!("expected a retry, got {other:?}"),
+    };
+    outcomes.iter().map(kind).collect()
+}
+
+fn sns(topic_arn: &str) -> SinkSettings {
+    SinkSettings::Sns(SnsSettings { topic_arn: topic_arn.to_owned(), aws: AwsSettings::default() })
+}
+
+fn sqs(queue_url: &str) -> SinkSettings {
+    SinkSettings::Sqs(SqsSettings { queue_url: queue_url.to_owned(), aws: AwsSettings::default() })
+}
+
+fn kinesis(stream: &str) -> SinkSettings {
+    SinkSettings::Kinesis(KinesisSettings { stream: stream.to_owned(), aws: AwsSettings::default() })
+}
+
+fn dynamodb(table: &str) -> SinkSettings {
+    SinkSettings::DynamoDb(DynamoDbSettings { table: table.to_owned(), aws: AwsSettings::default() })
+}
+
+fn s3(bucket: &str, compression: Compression) -> SinkSettings {
+    SinkSettings::S3(S3Settings {
+        bucket: bucket.to_owned(),
+        prefix: "events".to_owned(),
+        compression,
+        max_age: Duration::from_secs(60),
+        max_bytes: 16 * 1024 * 1024,
+        aws: AwsSettings::default(),
+    })
+}
+
+async fn create_queue(config: &SdkConfig, name: &str) -> String {
+    let mut request = aws_sdk_sqs::Client::new(config).create_queue().queue_name(name);
+    if name.ends_with(".fifo") {
+        request = request.attributes(QueueAttributeName::FifoQueue, "true");
+    }
+    request.send().await.unwrap().queue_url.unwrap()
+}
+
+async fn create_topic(config: &SdkConfig, name: &str) -> String {
+    let mut request = aws_sdk_sns::Client::new(config).create_topic().name(name);
+    if name.ends_with(".fifo") {
+        request = request.attributes("FifoTopic", "true");
+    }
+    request.send().await.unwrap().topic_arn.unwrap()
+}
+
+async fn subscribe(config: &SdkConfig, topic_arn: &str, queue: &str) {
+    aws_sdk_sns::Client::new(config)
+        .subscribe()
+        .topic_arn(topic_arn)
+        .protocol("sqs")
+        .endpoint(format!("arn:aws:sqs:eu-central-1:{ACCOUNT}:{queue}"))
+        .attributes("RawMessageDelivery", "true")
+        .send()
+        .await
+        .unwrap();
+}
+
+/// Receives and deletes until the queue has nothing more.
+async fn drain(config: &SdkConfig, queue_url: &str) -> Vec<Message> {
+    let client = aws_sdk_sqs::Client::new(config);
+    let mut all = Vec::new();
+    loop {
+        let request = client
+            .receive_message()
+            .queue_url(queue_url)
+            .max_number_of_messages(10)
+            .message_attribute_names("All")
+            .message_system_attribute_names(MessageSystemAttributeName::All);
+        let messages = request.send().await.unwrap().messages.unwrap_or_default();
+        if messages.is_empty() {
+            return all;
+        }
+        for message in &messages {
+            let handle = message.receipt_handle.clone().unwrap();
+            client.delete_message().queue_url(queue_url).receipt_handle(handle).send().await.unwrap();
+        }
+        all.extend(messages);
+    }
+}
+
+fn bodies(messages: &[Message]) -> Vec<String> {
+    messages.iter().map(|message| message.body.clone().unwrap()).collect()
+}
+
+fn attributes(message: &Message) -> HashMap<String, String> {
+    let attributes = message.message_attributes.clone().unwrap_or_default();
+    attributes.into_iter().map(|(name, value)| (name, value.string_value.unwrap())).collect()
+}
+
+fn group_id(message: &Message) -> String {
+    message.attributes.as_ref().unwrap()[&MessageSystemAttributeName::MessageGroupId].clone()
+}
+
+#[tokio::test]
+async fn an_sns_topic_fans_out_the_event_with_its_attributes() {
+    let Some(moto) = Moto::start() else { return };
+    let config = moto.sdk_config();
+    let topic_arn = create_topic(&config, "internal").await;
+    let queue_url = create_queue(&config, "listener").await;
+    subscribe(&config, &topic_arn, "listener").await;
+
+    let sink = open_with(&sns(&topic_arn), &config);
+    let batch = vec![entry("E1", 1), event("admin.reload", "", "", 1, 2, json!({ "by": "SIGHUP" }))];
+    assert_eq!(sink.send(batch.clone()).await, delivered(2));
+
+    let mut messages = drain(&config, &queue_url).await;
+    messages.sort_by_key(|message| message.body.clone().unwrap().contains("admin.reload"));
+    assert_eq!(bodies(&messages), batch.iter().map(text).collect::<Vec<_>>());
+    let expected = |event_type: &str, building: &str| {
+        [("type", event_type), ("building", building), ("server", "hq-1")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into()
+    };
+    assert_eq!(attributes(&messages[0]), expected("access.entry.granted", "hq"));
+    assert_eq!(attributes(&messages[1]), expected("admin.reload", "_server"));
+}
+
+#[tokio::test]
+async fn an_sns_fifo_topic_keeps_order_per_key_and_drops_repeats() {
+    let Some(moto) = Moto::start() else { return };
+    let config = moto.sdk_config();
+    let topic_arn = create_topic(&config, "internal.fifo").await;
+    let queue_url = create_queue(&config, "listener.fifo").await;
+    subscribe(&config, &topic_arn, "listener.fifo").await;
+
+    let sink = open_with(&sns(&topic_arn), &config);
+    for sequence in [1, 2, 2, 3] {
+        assert_eq!(sink.send(vec![entry("E1", sequence), entry("Ü 2", sequence + 10)]).await, delivered(2));
+    }
+    let messages = drain(&config, &queue_url).await;
+    let of_first: Vec<_> = messages.iter().filter(|message| group_id(message) == "E1").cloned().collect();
+    assert_eq!(bodies(&of_first), [1, 2, 3].map(|sequence| text(&entry("E1", sequence))));
+    assert_eq!(messages.len(), 6);
+}
+
+#[tokio::test]
+async fn an_sqs_queue_takes_full_batches_and_a_fifo_one_keeps_order() {
+    let Some(moto) = Moto::start() else { return };
+    let config = moto.sdk_config();
+    let queue_url = create_queue(&config, "events").await;
+    let sink = open_with(&sqs(&queue_url), &config);
+    let batch: Vec<_> = (1..=10).map(|sequence| entry("E1", sequence)).collect();
+    assert_eq!(sink.send(batch.clone()).await, delivered(10));
+    let messages = drain(&config, &queue_url).await;
+    let (mut received, mut sent) = (bodies(&messages), batch.iter().map(text).collect::<Vec<_>>());
+    received.sort();
+    sent.sort();
+    assert_eq!(received, sent);
+    assert_eq!(attributes(&messages[0])["type"], "access.entry.granted");
+
+    let fifo_url = create_queue(&config, "events.fifo").await;
+    let sink = open_with(&sqs(&fifo_url), &config);
+    for sequence in [1, 1, 2, 3] {
+        assert_eq!(sink.send(vec![entry("E1", sequence)]).await, delivered(1));
+    }
+    let messages = drain(&config, &fifo_url).await;
+    assert_eq!(bodies(&messages), [1, 2, 3].map(|sequence| text(&entry("E1", sequence))));
+    assert_eq!(group_id(&messages[0]), "E1");
+}
+
+#[tokio::test]
+async fn a_kinesis_stream_holds_each_keys_events_in_order() {
+    let Some(moto) = Moto::start() else { return };
+    let config = moto.sdk_config();
+    let client = aws_sdk_kinesis::Client::new(&config);
+    client.create_stream().stream_name("exits").shard_count(2).send().await.unwrap();
+
+    let sink = open_with(&kinesis("exits"), &config);
+    let mut sent: HashMap<String, Vec<String>> = HashMap::new();
+    for round in 0..3 {
+        let batch: Vec<_> =
+            (0..40).map(|employee| entry(&format!("E{employee}"), round * 40 + employee)).collect();
+        for event in &batch {
+            sent.entry(event.record.partition_key().to_owned()).or_default().push(text(event));
+        }
+        assert_eq!(sink.send(batch).await, delivered(40));
+    }
+    assert_eq!(read_stream(&client, "exits").await, sent);
+
+    let filler = "x".repeat(9_000);
+    let full: Vec<_> = (0..500)
+        .map(|sequence| {
+            event(
+                "access.exit.recorded",
+                "hq",
+                &format!("F{sequence}"),
+                1,
+                sequence,
+                json!({ "note": filler }),
+            )
+        })
+        .collect();
+    assert_eq!(sink.send(full).await, delivered(500));
+}
+
+async fn read_stream(client: &aws_sdk_kinesis::Client, stream: &str) -> HashMap<String, Vec<String>> {
+    let mut read: HashMap<String, Vec<String>> = HashMap::new();
+    for shard in client.list_shards().stream_name(stream).send().await.unwrap().shards() {
+        let request = client.get_shard_iterator().stream_name(stream).shard_id(shard.shard_id());
+        let iterator = request.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await.unwrap();
+        let records = client.get_records().set_shard_iterator(iterator.shard_iterator).send().await.unwrap();
+        for record in records.records() {
+            let data = String::from_utf8(record.data().as_ref().to_vec()).unwrap();
+            read.entry(record.partition_key().unwrap().to_owned()).or_default().push(data);
+        }
+    }
+    read
+}
+
+#[tokio::test]
+async fn s3_objects_are_put_once() {
+    let Some(moto) = Moto::start() else { return };
+    let config = moto.sdk_config();
+    let client = s3_client(&config);
+    client.create_bucket().bucket("archive").create_bucket_configuration(location()).send().await.unwrap();
+
+    let batch = vec![
+        entry("E1", 7),
+        event("admin.reload", "", "", 1, 8, json!({})),
+        passage("access.exit.recorded", "E1", 1, 9),
+    ];
+    for (compression, ending) in
+        [(Compression::None, "ndjson"), (Compression::Gzip, "ndjson.gz"), (Compression::Zstd, "ndjson.zst")]
+    {
+        let sink = open_with(&s3("archive", compression), &config);
+        assert_eq!(sink.send(batch.clone()).await, delivered(3));
+        // the answer was lost: the same batch again
+        assert_eq!(sink.send(batch.clone()).await, delivered(3));
+
+        let key = format!("events/building=hq/dt=2026-11-20/hour=08/hq-1.1-{:020}-{:020}.{ending}", 7, 9);
+        let object = client.get_object().bucket("archive").key(&key).send().await.unwrap();
+        let metadata = object.metadata().unwrap().clone();
+        let expected = [("first", "7"), ("last", "9"), ("count", "2")];
+        assert_eq!(metadata, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        let bytes = object.body.collect().await.unwrap().to_vec();
+        let lines = format!("{}\n{}\n", text(&batch[0]), text(&batch[2]));
+        assert_eq!(unpack(compression, &bytes), lines);
+    }
+    let listed = client.list_objects_v2().bucket("archive").send().await.unwrap();
+    let keys: Vec<_> = listed.contents().iter().filter_map(|object| object.key()).collect();
+    assert_eq!(keys.len(), 6, "{keys:?}");
+    assert!(keys.iter().filter(|key| key.contains("/building=_server/")).count() == 3, "{keys:?}");
+}
+
+#[tokio::test]
+async fn an_s3_key_taken_by_other_bytes_is_held() {
+    let Some(moto) = Moto::start() else { return };
+    let config = moto.sdk_config();
+    let client = s3_client(&config);
+    client.create_bucket().bucket("archive").create_bucket_configuration(location()).send().await.unwrap();
+    let key = format!("events/building=hq/dt=2026-11-20/hour=08/hq-1.1-{:020}-{:020}.ndjson", 7, 7);
+    let other = aws_sdk_s3::primitives::ByteStream::from_static(b"something else");
+    client.put_object().bucket("archive").key(&key).body(other).send().await.unwrap();
+
+    let sink = open_with(&s3("archive", Compression::None), &config);
+    let outcomes = sink.send(vec![entry("E1", 7), event("admin.reload", "", "", 1, 8, json!({}))]).await;
+    assert_eq!(retry_kinds(&outcomes[..1]), [TroubleKind::Hold]);
+    assert_eq!(outcomes[1], Outcome::Delivered);
+    let there = client.get_object().bucket("archive").key(&key).send().await.unwrap();
+    assert_eq!(there.body.collect().await.unwrap().to_vec(), b"something else");
+}
+
+fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {
+    aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(config).force_path_style(true).build())
+}
+
+fn location() -> aws_sdk_s3::types::CreateBucketConfiguration {
+    let region = aws_sdk_s3::types::BucketLocationConstraint::EuCentral1;
+    aws_sdk_s3::types::CreateBucketConfiguration::builder().location_constraint(region).build()
+}
+
+fn unpack(compression: Compression, bytes: &[u8]) -> String {
+    let mut text = String::new();
+    match compression {
+        Compression::None => text.push_str(std::str::from_utf8(bytes).unwrap()),
+        Compression::Gzip => {
+            flate2::read::GzDecoder::new(bytes).read_to_string(&mut text).unwrap();
+        }
+        Compression::Zstd => text = String::from_utf8(zstd::stream::decode_all(bytes).unwrap()).unwrap(),
+    }
+    text
+}
+
+struct Table {
+    client: aws_sdk_dynamodb::Client,
+    sink: Arc<dyn Sink>,
+}
+
+impl Table {
+    async fn create(config: &SdkConfig) -> Self {
+        let client = aws_sdk_dynamodb::Client::new(config);
+        let mut request =
+            client.create_table().table_name("card-state").billing_mode(BillingMode::PayPerRequest);
+        for (name, key_type) in [("PK", KeyType::Hash), ("SK", KeyType::Range)] {
+            let attribute =
+                AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S);
+            let key = KeySchemaElement::builder().attribute_name(name).key_type(key_type);
+            request =
+                request.attribute_definitions(attribute.build().unwrap()).key_schema(key.build().unwrap());
+        }
+        request.send().await.unwrap();
+        Self { client, sink: open_with(&dynamodb("card-state"), config) }
+    }
+
+    async fn deliver(&self, event: Outgoing) {
+        assert_eq!(self.sink.send(vec![event]).await, delivered(1));
+    }
+
+    async fn attribute(&self, partition_key: &str, sort_key: &str, attribute: &str) -> AttributeValue {
+        let request = self
+            .client
+            .get_item()
+            .table_name("card-state")
+            .key("PK", AttributeValue::S(partition_key.to_owned()))
+            .key("SK", AttributeValue::S(sort_key.to_owned()));
+        request.send().await.unwrap().item.unwrap()[attribute].clone()
+    }
+
+    async fn inside(&self) -> bool {
+        *self.attribute("EMPLOYEE#E1", "PRESENCE#hq", "inside").await.as_bool().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_late_event_rolls_no_presence_back_and_a_higher_epoch_wins() {
+    let Some(moto) = Moto::start() else { return };
+    let table = Table::create(&moto.sdk_config()).await;
+    table.deliver(passage("access.entry.granted", "E1", 1, 10)).await;
+    assert!(table.inside().await);
+    table.deliver(passage("access.exit.recorded", "E1", 1, 11)).await;
+    assert!(!table.inside().await);
+
+    table.deliver(passage("access.entry.granted", "E1", 1, 10)).await;
+    assert!(!table.inside().await, "a replayed entry came back");
+    table.deliver(passage("access.entry.granted", "E1", 2, 3)).await;
+    assert!(table.inside().await, "the next epoch begins at lower sequences");
+    table.deliver(passage("access.exit.recorded", "E1", 1, 500)).await;
+    assert!(table.inside().await, "the former epoch came back");
+    assert_eq!(
+        table.attribute("EMPLOYEE#E1", "PRESENCE#hq", "log").await,
+        AttributeValue::S("hq-1.2".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_card_keeps_its_highest_version() {
+    let Some(moto) = Moto::start() else { return };
+    let table = Table::create(&moto.sdk_config()).await;
+    let card = |event_type: &str, version: u64, status: &str| {
+        let data = json!({ "card_id": "04A2", "employee_id": "E1", "status": status, "version": version, "buildings": [] });
+        event(event_type, "", "E1", 1, version, data)
+    };
+    table.deliver(card("card.registered", 9, "active")).await;
+    table.deliver(card("card.revoked", 10, "revoked")).await;
+    table.deliver(card("card.updated", 9, "active")).await;
+    let status = table.attribute("CARD#04A2", "STATE", "status").await;
+    assert_eq!(status, AttributeValue::S("revoked".to_owned()));
+    assert_eq!(table.attribute("CARD#04A2", "STATE", "buildings").await, AttributeValue::L(vec![]));
+
+    let batch: Vec<_> = (1..=64).map(|sequence| entry(&format!("E{sequence}"), sequence)).collect();
+    assert_eq!(table.sink.send(batch).await, delivered(64));
+}
+
+#[tokio::test]
+async fn what_is_missing_holds_the_events() {
+    let Some(moto) = Moto::start() else { return };
+    let config = moto.sdk_config();
+    let targets = [
+        sns(&format!("arn:aws:sns:eu-central-1:{ACCOUNT}:nowhere")),
+        sqs(&format!("{}/{ACCOUNT}/nowhere", moto.endpoint_url())),
+        kinesis("nowhere"),
+        s3("nowhere", Compression::Gzip),
+        dynamodb("nowhere"),
+    ];
+    for target in targets {
+        let outcomes = open_with(&target, &config).send(vec![entry("E1", 1), entry("E2", 2)]).await;
+        assert_eq!(retry_kinds(&outcomes), [TroubleKind::Hold; 2], "{target}: {outcomes:?}");
+    }
+}
+
+/// A sink of each service on an endpoint where nobody listens.
+fn unreachable_sinks(config: &SdkConfig) -> Vec<(SinkSettings, Arc<dyn Sink>)> {
+    [
+        sns(&format!("arn:aws:sns:eu-central-1:{ACCOUNT}:topic")),
+        sqs(&format!("https://sqs.eu-central-1.amazonaws.com/{ACCOUNT}/queue")),
+        kinesis("stream"),
+        s3("bucket", Compression::Gzip),
+        dynamodb("table"),
+    ]
+    .map(|settings| (settings.clone(), open_with(&settings, config)))
+    .into()
+}
+
+fn dead_endpoint() -> String {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    format!("http://127.0.0.1:{port}")
+}
+
+#[tokio::test]
+async fn an_unreachable_endpoint_passes() {
+    for (settings, sink) in unreachable_sinks(&sdk_config(&dead_endpoint())) {
+        let outcomes = sink.send(vec![entry("E1", 1), entry("E2", 2)]).await;
+        assert_eq!(retry_kinds(&outcomes), [TroubleKind::Transient; 2], "{settings}: {outcomes:?}");
+    }
+}
+
+#[tokio::test]
+async fn missing_credentials_hold_the_events() {
+    let none =
+        provide_credentials_fn(async || Err(CredentialsError::not_loaded("nothing in the chain has any")));
+    let mut config = sdk_config(&dead_endpoint()).to_builder();
+    config.set_credentials_provider(Some(SharedCredentialsProvider::new(none)));
+    for (settings, sink) in unreachable_sinks(&config.build()) {
+        let outcomes = sink.send(vec![entry("E1", 1)]).await;
+        assert_eq!(retry_kinds(&outcomes), [TroubleKind::Hold], "{settings}: {outcomes:?}");
+        assert!(format!("{outcomes:?}").contains("NoCredentials"), "{settings}: {outcomes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_too_large_is_rejected_without_a_call() {
+    for (settings, sink) in unreachable_sinks(&sdk_config(&dead_endpoint())) {
+        let limit = match settings {
+            SinkSettings::Sns(_) => 256 * 1024,
+            SinkSettings::Sqs(_) | SinkSettings::Kinesis(_) => 1024 * 1024,
+            // S3 takes any event, and no item is as large as its event
+            _ => continue,
+        };
+        let outcomes = sink.send(vec![too_large(limit)]).await;
+        assert!(matches!(outcomes[..], [Outcome::Rejected(_)]), "{settings}: {outcomes:?}");
+    }
+}
