@@ -60,7 +60,12 @@ impl LogSide {
     /// Waits until everything that is on its way into the log is durable, then ends the thread.
     pub(super) async fn stop(self) {
         let (reply, durable) = oneshot::channel();
-        let last = Append { records: vec![], on_commit: Box::new(move || drop(reply.send(()))) };
+        let last = Append {
+            records: vec![],
+            on_commit: Box::new(move || {
+                let _ = reply.send(());
+            }),
+        };
         if self.log.send(last).await.is_ok() {
             // An error means that the last commit failed; the log actor has said so.
             let _ = durable.await;

@@ -75,8 +75,9 @@ impl App {
 
         let sinks = sinks::open(&config.sinks).await?;
         let delivery = DeliverySide::start(&config, sinks, &log.reader(), &states).await?;
-        let log = LogSide::start(log, recovered, data_dir.log_name.clone(), delivery.router(), metrics.clone())
-            .await?;
+        let log =
+            LogSide::start(log, recovered, data_dir.log_name.clone(), delivery.router(), metrics.clone())
+                .await?;
         let buildings = (config.buildings.iter().zip(&log.buildings))
             .map(|(building, actor)| {
                 let (id, gates) = (building.rules.building.clone(), building.rules.gates.clone());

@@ -47,8 +47,8 @@ pub(super) fn recover(log: &LogReader, rules: Vec<Rules>) -> Result<Recovered, S
         for found in records {
             let sequence = found.sequence;
             state.bytes += found.payload.len() as u64;
-            let record =
-                EventRecord::parse(found.payload).map_err(|source| StartError::Record { sequence, source })?;
+            let record = EventRecord::parse(found.payload)
+                .map_err(|source| StartError::Record { sequence, source })?;
             let event = decode(&record).map_err(|source| StartError::Event { sequence, source })?;
             state.buildings.iter_mut().for_each(|building| building.apply(&event));
             state.directory.apply(&event);

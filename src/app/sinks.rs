@@ -29,7 +29,9 @@ fn settings(sink: &SinkConfig) -> SinkSettings {
         profile: sink.aws.profile.clone(),
     };
     match sink.kind.clone() {
-        SinkKind::File { dir, max_bytes, max_age } => SinkSettings::File(FileSettings { dir, max_bytes, max_age }),
+        SinkKind::File { dir, max_bytes, max_age } => {
+            SinkSettings::File(FileSettings { dir, max_bytes, max_age })
+        }
         SinkKind::Stdout => SinkSettings::Stdout,
         SinkKind::Sns { topic_arn } => SinkSettings::Sns(SnsSettings { topic_arn, aws }),
         SinkKind::Sqs { queue_url } => SinkSettings::Sqs(SqsSettings { queue_url, aws }),

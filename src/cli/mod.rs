@@ -1,9 +1,67 @@
 //! The commands: one file each. Data goes to stdout, everything else to stderr; `main` makes the exit code.
 
 pub mod check;
+pub mod demo;
+mod keys;
+mod run;
 pub mod test_routes;
+mod token;
+mod wal;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    config::{Config, ConfigErrors},
+    http::health::OPENAPI,
+    telemetry::{self, LogFormat},
+};
+
+/// An event server for buildings: turnstiles ask it, its log remembers, AWS hears of everything.
+#[derive(Debug, Parser)]
+#[command(name = "turnstiled", version, about)]
+pub struct Arguments {
+    /// How log lines on stderr look; RUST_LOG says which
+    #[arg(long, global = true, value_enum, default_value_t)]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which configuration a command works with.
+#[derive(Debug, Args)]
+pub struct ConfigFile {
+    /// The configuration; without it routes.toml in the working directory, else the built-in default
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon until SIGTERM or SIGINT
+    Run(ConfigFile),
+    /// Show the whole job: a rush hour in two buildings on this machine, nothing needed
+    Demo(demo::Demo),
+    /// Validate a configuration and print where each type of event goes
+    Check(ConfigFile),
+    /// Run the [[tests]] of a configuration
+    TestRoutes(ConfigFile),
+    /// API keys of turnstiles and panels
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    /// Make a token for a person, alone on stdout (with jwt = { local = true })
+    Token(token::Token),
+    /// Look at the log of a stopped daemon
+    #[command(subcommand)]
+    Wal(wal::Wal),
+    /// Print the OpenAPI document of the HTTP API
+    Openapi,
+}
 
 /// How a command ended, if it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,5 +78,41 @@ impl From<Verdict> for ExitCode {
             Verdict::Passed => Self::SUCCESS,
             Verdict::Failed => Self::FAILURE,
         }
+    }
+}
+
+/// What a command may fail with; `main` prints it.
+pub type CommandError = Box<dyn std::error::Error>;
+
+/// Runs one command.
+///
+/// # Errors
+/// What it failed with, in words for the operator.
+pub fn run(arguments: Arguments) -> Result<Verdict, CommandError> {
+    telemetry::init(arguments.log_format);
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr());
+    match arguments.command {
+        Command::Run(file) => run::run(&file),
+        Command::Demo(demo) => demo::run(&demo),
+        Command::Check(file) => Ok(check::run(file.config.as_deref(), &mut out, &mut err)?),
+        Command::TestRoutes(file) => Ok(test_routes::run(file.config.as_deref(), &mut out, &mut err)?),
+        Command::Keys(keys) => keys::run(keys, &mut out),
+        Command::Token(token) => token::run(&token, &mut out),
+        Command::Wal(wal) => wal::run(wal, &mut out),
+        Command::Openapi => {
+            out.write_all(OPENAPI.as_bytes())?;
+            Ok(Verdict::Passed)
+        }
+    }
+}
+
+impl ConfigFile {
+    /// The configuration; its warnings go to the log.
+    fn load(&self) -> Result<Config, ConfigErrors> {
+        let config = Config::load_or_embedded(self.config.as_deref())?;
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(config)
     }
 }

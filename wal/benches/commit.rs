@@ -31,6 +31,10 @@ fn commit(criterion: &mut Criterion) {
         group.bench_function("log", |bencher| {
             bencher.iter(|| log.commit(black_box(&batch)).expect("committed"));
         });
+        let mut in_memory = Log::in_memory();
+        group.bench_function("log in memory: frames and hashes only", |bencher| {
+            bencher.iter(|| in_memory.commit(black_box(&batch)).expect("committed"));
+        });
         group.finish();
     }
 }

@@ -25,7 +25,7 @@
 //! - `sled_store.rs`: a segment in sled; `memory_store.rs`: [`MemoryStore`], the same in memory, with faults
 //! - `segments.rs`: what segments are called
 //! - `state_store.rs`: [`StateStore`], small keyed state beside the log; `state_sled.rs`: how sled holds it
-//! - `verify.rs`: [`verify`], a check of everything on a copy; `stat.rs`: [`stat`], counts
+//! - `verify.rs`: [`verify()`], a check of everything on a copy; `stat.rs`: [`stat()`], counts
 //! - `sled_db.rs`: **how sled is opened and synced so that `Ok` means durable**, and what was measured. sled's own
 //!   README sends those for whom reliability comes first to SQLite; that file says what is done about it
 //! - `durable_fs.rs`: fsync of files and directories; `opening.rs`: what to say when opening panics
@@ -40,7 +40,8 @@
 //!   carried on.
 //! - Sequences are gapless from 1. A group (the records of one command) is there whole or not at all.
 //! - Nothing damaged is returned: every read checks checksum and sequence; an open refuses a log that lost its
-//!   tail, its head or something between. Refusing changes nothing on disk that a repair needs.
+//!   tail, its head or something between. A refusal removes no record; sled, when it opens a damaged database, may
+//!   overwrite torn pages of its own, which is why [`verify()`] works on a copy.
 
 mod durable_fs;
 pub mod frame;

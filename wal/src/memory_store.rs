@@ -21,6 +21,10 @@ struct State {
     current: BTreeMap<u64, Bytes>,
     /// What a crash leaves.
     durable: BTreeMap<u64, Bytes>,
+    /// Appended since the last sync, in order.
+    unsynced: Vec<u64>,
+    /// Everything after this was removed since the last sync, before anything in `unsynced` was appended.
+    unsynced_removal_after: Option<u64>,
     appends_until_failure: Option<u64>,
     syncs_until_failure: Option<u64>,
 }
@@ -42,15 +46,16 @@ impl MemoryStore {
     }
 
     /// Power loss: what was not synced is gone but for its first `surviving_frames` (a torn batch if that cuts
-    /// one), removals that were not synced are undone, pending faults are forgotten. Drop the log first and
-    /// open another one on this store.
+    /// one); a removal that was not synced is undone, unless something appended after it survives; pending faults
+    /// are forgotten. Drop the log first and open another one on this store.
     pub fn crash(&self, surviving_frames: usize) {
         let mut state = self.state();
-        let mut after = state.durable.clone();
-        let synced = after.last_key_value().map_or(0, |(sequence, _)| *sequence);
-        let unsynced = state.current.range(synced.saturating_add(1)..).take(surviving_frames);
-        after.extend(unsynced.map(|(sequence, frame)| (*sequence, frame.clone())));
-        *state = State { current: after.clone(), durable: after, ..State::default() };
+        state.unsynced.truncate(surviving_frames);
+        if !state.unsynced.is_empty() {
+            state.make_durable();
+        }
+        let durable = std::mem::take(&mut state.durable);
+        *state = State { current: durable.clone(), durable, ..State::default() };
     }
 
     /// Flips the lowest bit of one byte of a frame, on the simulated disk. False if there is no such byte.
@@ -87,6 +92,17 @@ impl MemoryStore {
 }
 
 impl State {
+    fn make_durable(&mut self) {
+        if let Some(after) = self.unsynced_removal_after.take() {
+            remove_after(&mut self.durable, after);
+        }
+        for sequence in self.unsynced.drain(..) {
+            if let Some(frame) = self.current.get(&sequence) {
+                self.durable.insert(sequence, frame.clone());
+            }
+        }
+    }
+
     fn replace(&mut self, sequence: u64, frame: Bytes) {
         self.current.insert(sequence, frame.clone());
         self.durable.insert(sequence, frame);
@@ -102,7 +118,10 @@ impl SegmentStore for MemoryStore {
         let mut state = self.state();
         let fails = is_due(&mut state.appends_until_failure);
         let written = if fails { frames.len() / 2 } else { frames.len() };
-        state.current.extend(frames.iter().take(written).cloned());
+        for (sequence, frame) in frames.iter().take(written) {
+            state.current.insert(*sequence, frame.clone());
+            state.unsynced.push(*sequence);
+        }
         if fails { Err(injected("append to")) } else { Ok(()) }
     }
 
@@ -111,7 +130,7 @@ impl SegmentStore for MemoryStore {
         if is_due(&mut state.syncs_until_failure) {
             return Err(injected("sync"));
         }
-        state.durable = state.current.clone();
+        state.make_durable();
         Ok(())
     }
 
@@ -141,8 +160,18 @@ impl SegmentStore for MemoryStore {
     }
 
     fn remove_tail(&self, after: u64) -> Result<(), StoreError> {
-        self.state().current.retain(|sequence, _| *sequence <= after);
+        let mut state = self.state();
+        remove_after(&mut state.current, after);
+        state.unsynced.retain(|sequence| *sequence <= after);
+        let earlier = state.unsynced_removal_after.unwrap_or(after);
+        state.unsynced_removal_after = Some(earlier.min(after));
         Ok(())
+    }
+}
+
+fn remove_after(frames: &mut BTreeMap<u64, Bytes>, after: u64) {
+    if let Some(from) = after.checked_add(1) {
+        frames.split_off(&from);
     }
 }
 

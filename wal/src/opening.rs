@@ -46,7 +46,7 @@ pub fn explain_panics_while_opening() {
         for path in opening.iter() {
             eprintln!(
                 "turnstiled: this happened while opening {}, which is probably damaged; \
-                 nothing in it has been deleted; {}",
+                 copy it before anything else, then {}",
                 path.display(),
                 crate::VERIFY_HINT
             );
