@@ -14,10 +14,14 @@ use turnstiled::{
     sinks::{SinkSettings, open_with, s3_objects::Compression},
 };
 
-use crate::{ACCOUNT, dynamodb, entry, kinesis, moto::sdk_config, retry_kinds, s3, sns, sqs};
+use crate::{
+    aws::ACCOUNT,
+    moto::sdk_config,
+    sinks_moto::{dynamodb, entry, kinesis, retry_kinds, s3, sns, sqs},
+};
 
 /// Serves `answer` (status line, headers, empty line, body) to every request until the process ends.
-fn serve(status: u16, headers: &[&str], body: &str) -> String {
+pub(crate) fn serve(status: u16, headers: &[&str], body: &str) -> String {
     let mut answer =
         format!("HTTP/1.1 {status} Canned\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
     for header in headers {

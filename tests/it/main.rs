@@ -1,0 +1,18 @@
+//! The integration tests: one program, so that there is one link step.
+//!
+//! Tests of the daemon start the real binary as a process of its own, on a free port and a data directory
+//! of its own ([`daemon`]); AWS is the emulator ([`moto`]). `make test` brings what they need.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod aws;
+mod chain;
+mod daemon;
+mod http;
+mod moto;
+mod sinks;
+mod wait;
+
+mod canned_answers;
+mod sinks_moto;
+mod whole_job;
