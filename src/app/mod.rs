@@ -57,7 +57,6 @@ impl App {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        turnstiled_wal::explain_panics_while_opening();
         let listen = config.server.listen;
         let listener = TcpListener::bind(listen).map_err(|source| StartError::Listen { listen, source })?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { listen, source })?;

@@ -1,7 +1,7 @@
 //! Which path and method leads where, in one table.
 
 use actix_web::{
-    Resource, Route,
+    HttpResponse, Resource, Route,
     http::Method,
     web::{self, PayloadConfig, ServiceConfig},
 };
@@ -13,56 +13,86 @@ pub const MAX_BODY_BYTES: usize = 64 << 10;
 /// The largest body of a batch.
 pub const MAX_BATCH_BODY_BYTES: usize = 1 << 20;
 
-/// Every route of the API.
-pub fn configure(config: &mut ServiceConfig) {
-    config.app_data(PayloadConfig::new(MAX_BODY_BYTES));
-    config
-        .service(resource(
-            "/v1/buildings/{building}/entries",
-            vec![(Method::POST, web::post().to(swipes::enter))],
-        ))
-        .service(resource(
-            "/v1/buildings/{building}/exits",
-            vec![(Method::POST, web::post().to(swipes::exit))],
-        ))
-        .service(
-            resource(
-                "/v1/buildings/{building}/exits/batch",
-                vec![(Method::POST, web::post().to(swipes::exit_batch))],
-            )
-            .app_data(PayloadConfig::new(MAX_BATCH_BODY_BYTES)),
-        )
-        .service(resource(
-            "/v1/buildings/{building}/presence",
-            vec![(Method::GET, web::get().to(presence::get))],
-        ))
-        .service(resource("/v1/cards", vec![(Method::GET, web::get().to(cards::list))]))
-        .service(resource(
+struct Path {
+    path: &'static str,
+    routes: Vec<(Method, Route)>,
+    max_body_bytes: usize,
+}
+
+fn paths() -> Vec<Path> {
+    let small = |path, routes| Path { path, routes, max_body_bytes: MAX_BODY_BYTES };
+    let get = |path, route| small(path, vec![(Method::GET, route)]);
+    let post = |path, route| small(path, vec![(Method::POST, route)]);
+    vec![
+        post("/v1/buildings/{building}/entries", web::post().to(swipes::enter)),
+        post("/v1/buildings/{building}/exits", web::post().to(swipes::exit)),
+        Path {
+            max_body_bytes: MAX_BATCH_BODY_BYTES,
+            ..post("/v1/buildings/{building}/exits/batch", web::post().to(swipes::exit_batch))
+        },
+        get("/v1/buildings/{building}/presence", web::get().to(presence::get)),
+        get("/v1/cards", web::get().to(cards::list)),
+        small(
             "/v1/cards/{card_id}",
             vec![(Method::GET, web::get().to(cards::get)), (Method::PUT, web::put().to(cards::put))],
-        ))
-        .service(resource("/v1/cards/{card_id}/{action}", vec![(Method::POST, web::post().to(cards::act))]))
-        .service(resource("/v1/sinks", vec![(Method::GET, web::get().to(sinks::list))]))
-        .service(resource("/v1/dead-letters", vec![(Method::GET, web::get().to(sinks::dead_letters))]))
-        .service(resource("/healthz", vec![(Method::GET, web::get().to(health::live))]))
-        .service(resource("/readyz", vec![(Method::GET, web::get().to(health::ready))]))
-        .service(resource("/metrics", vec![(Method::GET, web::get().to(health::metrics))]))
-        .service(resource("/openapi.json", vec![(Method::GET, web::get().to(health::openapi))]))
-        .default_service(web::to(not_found));
+        ),
+        post("/v1/cards/{card_id}/{action}", web::post().to(cards::act)),
+        get("/v1/sinks", web::get().to(sinks::list)),
+        get("/v1/dead-letters", web::get().to(sinks::dead_letters)),
+        get("/healthz", web::get().to(health::live)),
+        get("/readyz", web::get().to(health::ready)),
+        get("/metrics", web::get().to(health::metrics)),
+        get("/openapi.json", web::get().to(health::openapi)),
+    ]
+}
+
+/// Every route of the API.
+pub fn configure(config: &mut ServiceConfig) {
+    for path in paths() {
+        config.service(resource(path));
+    }
+    config.default_service(web::to(not_found));
 }
 
 /// A path with its methods; any other method is a 405 that says which there are.
-fn resource(path: &str, routes: Vec<(Method, Route)>) -> Resource {
-    let allow: Vec<String> = routes.iter().map(|(method, _)| method.to_string()).collect();
+fn resource(path: Path) -> Resource {
+    let allow: Vec<String> = path.routes.iter().map(|(method, _)| method.to_string()).collect();
     let allow = allow.join(", ");
     let refuse = move || {
         let error = ApiError::MethodNotAllowed(allow.clone());
-        async move { Err::<actix_web::HttpResponse, _>(error) }
+        async move { Err::<HttpResponse, _>(error) }
     };
-    let resource = web::resource(path).default_service(web::to(refuse));
-    routes.into_iter().fold(resource, |resource, (_, route)| resource.route(route))
+    let resource = web::resource(path.path)
+        .app_data(PayloadConfig::new(path.max_body_bytes))
+        .default_service(web::to(refuse));
+    path.routes.into_iter().fold(resource, |resource, (_, route)| resource.route(route))
 }
 
-async fn not_found() -> Result<actix_web::HttpResponse, ApiError> {
+async fn not_found() -> Result<HttpResponse, ApiError> {
     Err(ApiError::NotFound("there is nothing here; /openapi.json says what there is".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_openapi_document_has_exactly_the_routes() {
+        let document: serde_json::Value = serde_json::from_str(health::OPENAPI).unwrap();
+        let documented: BTreeSet<String> = (document["paths"].as_object().unwrap().iter())
+            .flat_map(|(path, methods)| {
+                methods
+                    .as_object()
+                    .unwrap()
+                    .keys()
+                    .map(move |method| format!("{} {path}", method.to_uppercase()))
+            })
+            .collect();
+        let routed: BTreeSet<String> = (paths().iter())
+            .flat_map(|path| path.routes.iter().map(|(method, _)| format!("{method} {}", path.path)))
+            .collect();
+        assert_eq!(documented, routed);
+    }
 }

@@ -56,64 +56,43 @@ pub fn explain_panics_while_opening() {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::process::Command;
 
     use super::*;
-    use crate::{Append, Log, LogOptions, segments};
 
-    const DIR_VARIABLE: &str = "TURNSTILED_TEST_DAMAGED_DIR";
+    const CHILD_VARIABLE: &str = "TURNSTILED_TEST_PANIC_WHILE_OPENING";
 
-    /// sled reads the log file itself if there is no snapshot of its page table, and panics on what it finds.
+    /// With a panic of our own: where sled panics depends on how its threads laid the file out.
     #[test]
-    fn a_panic_while_opening_names_the_segment_and_the_command() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let segment = fill(dir.path());
-        let data_file = segment.join("db");
-        let mut bytes = fs::read(&data_file).expect("read");
-        let third = bytes.len() / 3;
-        bytes[third] ^= 0x10;
-        fs::write(&data_file, bytes).expect("damaged");
-        for entry in fs::read_dir(&segment).expect("listed") {
-            let entry = entry.expect("listed");
-            if entry.file_name().to_string_lossy().starts_with("snap.") {
-                fs::remove_file(entry.path()).expect("removed");
-            }
-        }
-        let stderr = open_in_child(dir.path());
-        assert!(stderr.contains("panicked at"), "else this test is of no use: {stderr}");
+    fn a_panic_while_opening_names_the_store_and_the_command() {
+        let stderr = panic_in_child("opening");
         let note = stderr.lines().last().expect("a last line");
-        assert!(note.contains(&segment.display().to_string()), "{stderr}");
+        assert!(note.contains("data/00000000000000000001.sled"), "{stderr}");
         assert!(note.contains("run `turnstiled wal verify`"), "{stderr}");
+        assert!(!note.contains("opened-before.sled"), "{stderr}");
+        let stderr = panic_in_child("later");
+        assert!(stderr.contains("as sled does") && !stderr.contains("wal verify"), "{stderr}");
     }
 
     /// The other half of the test above, in a process of its own; does nothing when run with the others.
     #[test]
     fn child() {
-        let Ok(dir) = std::env::var(DIR_VARIABLE) else { return };
+        let Ok(when) = std::env::var(CHILD_VARIABLE) else { return };
         explain_panics_while_opening();
-        drop(Log::open(Path::new(&dir), LogOptions::default()));
+        drop(Opening::of(Path::new("data/opened-before.sled")));
+        let _opening = (when == "opening").then(|| Opening::of(Path::new("data/00000000000000000001.sled")));
+        // on a thread of its own, as sled's are
+        let panicked = std::thread::spawn(|| panic!("as sled does")).join();
+        panicked.expect_err("a panic");
     }
 
-    fn open_in_child(dir: &Path) -> String {
+    fn panic_in_child(when: &str) -> String {
         let output = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "opening::tests::child", "--nocapture"])
-            .env(DIR_VARIABLE, dir)
+            .env(CHILD_VARIABLE, when)
             .env("RUST_BACKTRACE", "0")
             .output()
             .expect("started");
         String::from_utf8_lossy(&output.stderr).into_owned()
-    }
-
-    /// More than one of sled's own segments, opened twice.
-    fn fill(dir: &Path) -> PathBuf {
-        let mut log = Log::open(dir, LogOptions::default()).expect("opened");
-        let batch = vec![Append { payload: vec![1; 1000].into(), ends_group: true }; 100];
-        for _ in 0..20 {
-            log.commit(&batch).expect("committed");
-        }
-        drop(log);
-        drop(Log::open(dir, LogOptions::default()).expect("opened"));
-        segments::path(dir, 1)
     }
 }
