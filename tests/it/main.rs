@@ -14,5 +14,6 @@ mod sinks;
 mod wait;
 
 mod canned_answers;
+mod layers;
 mod sinks_moto;
 mod whole_job;
