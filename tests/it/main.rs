@@ -10,10 +10,14 @@ mod chain;
 mod daemon;
 mod http;
 mod moto;
+mod proxy;
+mod random;
 mod sinks;
 mod wait;
 
 mod canned_answers;
+mod kill9;
 mod layers;
+mod outage;
 mod sinks_moto;
 mod whole_job;
