@@ -8,6 +8,7 @@
 mod aws;
 mod chain;
 mod daemon;
+mod fake_service;
 mod http;
 mod moto;
 mod proxy;
@@ -16,6 +17,7 @@ mod sinks;
 mod wait;
 
 mod canned_answers;
+mod dead_letters;
 mod kill9;
 mod layers;
 mod outage;
