@@ -16,7 +16,9 @@ mod random;
 mod sinks;
 mod wait;
 
+mod bad_input;
 mod canned_answers;
+mod cards;
 mod dead_letters;
 mod kill9;
 mod layers;
