@@ -242,15 +242,17 @@ impl Daemon {
     /// SIGTERM; the exit status and everything that was logged.
     pub(crate) fn stop(mut self) -> (ExitStatus, String) {
         self.signal("TERM");
-        let deadline = Instant::now() + wait::LIMIT;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                self.reader.take().unwrap().join().unwrap();
-                return (status, self.stderr());
-            }
-            assert!(Instant::now() < deadline, "the daemon does not stop");
-            thread::sleep(POLL_INTERVAL);
+        let status = self.wait();
+        (status, self.stderr())
+    }
+
+    /// Until it has ended; its exit status.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let status = wait_for_exit(&mut self.child, wait::LIMIT).expect("the daemon does not stop");
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
         }
+        status
     }
 
     /// What it has logged so far.
@@ -274,6 +276,17 @@ impl Drop for Daemon {
         }
         if thread::panicking() {
             eprintln!("the daemon's stderr:\n{}", self.stderr());
+        }
+    }
+}
+
+/// `None` if the process goes on for longer than `limit`.
+fn wait_for_exit(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let deadline = Instant::now() + limit;
+    loop {
+        match child.try_wait().unwrap() {
+            None if Instant::now() < deadline => thread::sleep(POLL_INTERVAL),
+            ended => return ended,
         }
     }
 }

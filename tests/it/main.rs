@@ -22,6 +22,7 @@ mod cards;
 mod dead_letters;
 mod kill9;
 mod layers;
+mod lifecycle;
 mod outage;
 mod sinks_moto;
 mod whole_job;
