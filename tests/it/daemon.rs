@@ -29,6 +29,8 @@ const FOREIGN_VARIABLES: [&str; 9] = [
     "AWS_PROFILE",
     "AWS_SESSION_TOKEN",
 ];
+/// How long a start may take until it listens or gives up.
+const START_LIMIT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The head of every configuration here: a port of the system's choice, two buildings.
@@ -182,7 +184,7 @@ impl Site {
             move || collect(BufReader::new(stderr), &lines, &listening.0)
         });
         let mut daemon = Daemon { child, base_url: String::new(), stderr: lines, reader: Some(reader) };
-        match listening.1.recv_timeout(wait::LIMIT) {
+        match listening.1.recv_timeout(START_LIMIT) {
             Ok(address) => {
                 daemon.base_url = format!("http://{address}");
                 Ok(daemon)

@@ -24,5 +24,6 @@ mod kill9;
 mod layers;
 mod lifecycle;
 mod outage;
+mod refused_start;
 mod sinks_moto;
 mod whole_job;
