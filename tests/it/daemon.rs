@@ -71,12 +71,15 @@ to = ["files"]
 pub(crate) struct Site {
     dir: TempDir,
     environment: Vec<(&'static str, String)>,
+    /// How long the daemon's files may grow, in the shell's blocks.
+    file_limit_blocks: Option<u64>,
 }
 
 impl Site {
     /// With this `routes.toml`.
     pub(crate) fn new(config: &str) -> Self {
-        let site = Self { dir: tempfile::tempdir().unwrap(), environment: Vec::new() };
+        let dir = tempfile::tempdir().unwrap();
+        let site = Self { dir, environment: Vec::new(), file_limit_blocks: None };
         site.configure(config);
         site
     }
@@ -102,6 +105,11 @@ impl Site {
         self.with_aws_at(moto.endpoint_url())
     }
 
+    /// Lets no file of the daemon's grow beyond this, as if the disk were full; `None` lifts it.
+    pub(crate) fn limit_files(&mut self, blocks: Option<u64>) {
+        self.file_limit_blocks = blocks;
+    }
+
     /// Writes another `routes.toml`.
     pub(crate) fn configure(&self, config: &str) {
         std::fs::write(self.path("routes.toml"), config).unwrap();
@@ -113,7 +121,20 @@ impl Site {
 
     /// A command of the program, to be run in the site's directory.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
+        self.prepare(Command::new(PROGRAM), arguments)
+    }
+
+    /// The same, within the limit of the daemon's files.
+    fn daemon_command(&self, arguments: &[&str]) -> Command {
+        let Some(blocks) = self.file_limit_blocks else { return self.command(arguments) };
+        let mut shell = Command::new("sh");
+        // with the signal ignored a write beyond the limit fails as on a full disk
+        let line = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        shell.args(["-c", &line, PROGRAM]);
+        self.prepare(shell, arguments)
+    }
+
+    fn prepare(&self, mut command: Command, arguments: &[&str]) -> Command {
         command.args(arguments).current_dir(self.dir.path()).stdin(Stdio::null());
         FOREIGN_VARIABLES.iter().for_each(|name| {
             command.env_remove(name);
@@ -175,7 +196,7 @@ impl Site {
     /// Starts the daemon, or says how it ended instead. Panics if it does neither.
     pub(crate) fn try_start(&self) -> Result<Daemon, Refused> {
         let config = self.path("routes.toml");
-        let mut command = self.command(&["run", "--log-format", "json", "--config"]);
+        let mut command = self.daemon_command(&["run", "--log-format", "json", "--config"]);
         let mut child = command.arg(&config).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let (lines, listening) = (Arc::new(Mutex::new(String::new())), mpsc::channel());
@@ -211,10 +232,6 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    pub(crate) fn base_url(&self) -> &str {
-        &self.base_url
-    }
-
     /// A turnstile with this key.
     pub(crate) fn device(&self, key: &str) -> Caller {
         Caller::new(self.base_url.clone(), Some(("X-Api-Key", key.to_owned())))
@@ -248,9 +265,14 @@ impl Daemon {
         (status, self.stderr())
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Until it has ended; its exit status.
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        let status = wait_for_exit(&mut self.child, wait::LIMIT).expect("the daemon does not stop");
+        let ended = wait_for_exit(&mut self.child, wait::LIMIT);
+        let status = ended.unwrap_or_else(|| panic!("the daemon does not stop"));
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();
         }

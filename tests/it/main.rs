@@ -4,6 +4,7 @@
 //! of its own ([`daemon`]); AWS is the emulator ([`moto`]). `make test` brings what they need.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![allow(clippy::print_stdout, reason = "seeds and counts of a run")]
 
 mod aws;
 mod chain;
@@ -14,6 +15,7 @@ mod moto;
 mod proxy;
 mod random;
 mod sinks;
+mod traffic;
 mod wait;
 
 mod bad_input;
@@ -21,6 +23,7 @@ mod canned_answers;
 mod cards;
 mod cli;
 mod dead_letters;
+mod full_disk;
 mod kill9;
 mod layers;
 mod lifecycle;

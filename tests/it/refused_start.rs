@@ -172,6 +172,9 @@ impl Original {
     }
 }
 
+/// Done to a data directory.
+type Damage = fn(&Path);
+
 fn segment(data: &Path) -> PathBuf {
     data.join("log").join(SEGMENT)
 }
@@ -185,7 +188,7 @@ fn truncate(path: &Path, keep: impl FnOnce(u64) -> u64) {
 async fn a_log_that_lost_something_is_refused() {
     let original = Original::make().await;
     assert!(!original.is_refused(&original.damaged(|_| {}), "an undamaged copy"));
-    let damages: [(&str, fn(&Path)); 9] = [
+    let damages: [(&str, Damage); 9] = [
         ("no high-water mark", |data| fs::remove_file(data.join("log/high-water")).unwrap()),
         ("an empty high-water mark", |data| truncate(&data.join("log/high-water"), |_| 0)),
         ("half of the data file", |data| truncate(&segment(data).join("db"), |bytes| bytes / 2)),
