@@ -34,7 +34,8 @@ const HOMES: &[(&str, &[&str])] = &[
 ];
 
 /// What the pure core may not name: the outside world.
-const IMPURE: &[&str] = &["tokio::", "actix", "std::fs", "std::net", "SystemTime", "Instant::now", "getrandom", "async fn"];
+const IMPURE: &[&str] =
+    &["tokio::", "actix", "std::fs", "std::net", "SystemTime", "Instant::now", "getrandom", "async fn"];
 
 /// The longest file, in lines, without its tests.
 const MAX_LINES: usize = 400;
@@ -180,9 +181,8 @@ fn first_word(text: &str) -> String {
 
 /// `names("use actix::Addr", "actix::")`, but not `my_actix::`.
 fn names(line: &str, dependency: &str) -> bool {
-    line.match_indices(dependency).any(|(at, _)| {
-        !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_')
-    })
+    line.match_indices(dependency)
+        .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
 }
 
 #[test]

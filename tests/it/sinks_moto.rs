@@ -1,12 +1,4 @@
 //! The AWS sinks against the emulator.
-//!
-//! `MOTO_SERVER` names the `moto_server` to use, `.venv/bin/moto_server` if it is not set. Where neither
-//! is there the tests say so and pass.
-
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
-
-mod canned_answers;
-mod moto;
 
 use std::{collections::HashMap, io::Read, net::TcpListener, sync::Arc, time::Duration};
 
@@ -15,12 +7,8 @@ use aws_credential_types::{
     credential_fn::provide_credentials_fn,
     provider::{SharedCredentialsProvider, error::CredentialsError},
 };
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
-};
-use aws_sdk_kinesis::types::ShardIteratorType;
-use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName};
-use moto::{Moto, sdk_config};
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use serde_json::{Value, json};
 use turnstiled::{
     delivery::{
@@ -34,8 +22,14 @@ use turnstiled::{
     },
 };
 
+use crate::{
+    aws::{
+        ACCOUNT, create_queue, create_table, create_topic, drain, location, read_stream, s3_client, subscribe,
+    },
+    moto::{Moto, sdk_config},
+};
+
 const TIME: &str = "2026-11-20T08:01:02.345Z";
-const ACCOUNT: &str = "123456789012";
 
 /// An event of `hq-1.<epoch>`.
 fn event(event_type: &str, building: &str, key: &str, epoch: u64, sequence: u64, data: Value) -> Outgoing {
@@ -54,7 +48,7 @@ fn passage(event_type: &str, employee: &str, epoch: u64, sequence: u64) -> Outgo
     event(event_type, "hq", employee, epoch, sequence, data)
 }
 
-fn entry(employee: &str, sequence: u64) -> Outgoing {
+pub(crate) fn entry(employee: &str, sequence: u64) -> Outgoing {
     passage("access.entry.granted", employee, 1, sequence)
 }
 
@@ -70,7 +64,7 @@ fn delivered(records: usize) -> Vec<Outcome> {
     vec![Outcome::Delivered; records]
 }
 
-fn retry_kinds(outcomes: &[Outcome]) -> Vec<TroubleKind> {
+pub(crate) fn retry_kinds(outcomes: &[Outcome]) -> Vec<TroubleKind> {
     let kind = |outcome: &Outcome| match outcome {
         Outcome::Retry(Trouble { kind, .. }) => *kind,
         other => panic!("expected a retry, got {other:?}"),
@@ -78,23 +72,23 @@ fn retry_kinds(outcomes: &[Outcome]) -> Vec<TroubleKind> {
     outcomes.iter().map(kind).collect()
 }
 
-fn sns(topic_arn: &str) -> SinkSettings {
+pub(crate) fn sns(topic_arn: &str) -> SinkSettings {
     SinkSettings::Sns(SnsSettings { topic_arn: topic_arn.to_owned(), aws: AwsSettings::default() })
 }
 
-fn sqs(queue_url: &str) -> SinkSettings {
+pub(crate) fn sqs(queue_url: &str) -> SinkSettings {
     SinkSettings::Sqs(SqsSettings { queue_url: queue_url.to_owned(), aws: AwsSettings::default() })
 }
 
-fn kinesis(stream: &str) -> SinkSettings {
+pub(crate) fn kinesis(stream: &str) -> SinkSettings {
     SinkSettings::Kinesis(KinesisSettings { stream: stream.to_owned(), aws: AwsSettings::default() })
 }
 
-fn dynamodb(table: &str) -> SinkSettings {
+pub(crate) fn dynamodb(table: &str) -> SinkSettings {
     SinkSettings::DynamoDb(DynamoDbSettings { table: table.to_owned(), aws: AwsSettings::default() })
 }
 
-fn s3(bucket: &str, compression: Compression) -> SinkSettings {
+pub(crate) fn s3(bucket: &str, compression: Compression) -> SinkSettings {
     SinkSettings::S3(S3Settings {
         bucket: bucket.to_owned(),
         prefix: "events".to_owned(),
@@ -103,57 +97,6 @@ fn s3(bucket: &str, compression: Compression) -> SinkSettings {
         max_bytes: 16 * 1024 * 1024,
         aws: AwsSettings::default(),
     })
-}
-
-async fn create_queue(config: &SdkConfig, name: &str) -> String {
-    let mut request = aws_sdk_sqs::Client::new(config).create_queue().queue_name(name);
-    if name.ends_with(".fifo") {
-        request = request.attributes(QueueAttributeName::FifoQueue, "true");
-    }
-    request.send().await.unwrap().queue_url.unwrap()
-}
-
-async fn create_topic(config: &SdkConfig, name: &str) -> String {
-    let mut request = aws_sdk_sns::Client::new(config).create_topic().name(name);
-    if name.ends_with(".fifo") {
-        request = request.attributes("FifoTopic", "true");
-    }
-    request.send().await.unwrap().topic_arn.unwrap()
-}
-
-async fn subscribe(config: &SdkConfig, topic_arn: &str, queue: &str) {
-    aws_sdk_sns::Client::new(config)
-        .subscribe()
-        .topic_arn(topic_arn)
-        .protocol("sqs")
-        .endpoint(format!("arn:aws:sqs:eu-central-1:{ACCOUNT}:{queue}"))
-        .attributes("RawMessageDelivery", "true")
-        .send()
-        .await
-        .unwrap();
-}
-
-/// Receives and deletes until the queue has nothing more.
-async fn drain(config: &SdkConfig, queue_url: &str) -> Vec<Message> {
-    let client = aws_sdk_sqs::Client::new(config);
-    let mut all = Vec::new();
-    loop {
-        let request = client
-            .receive_message()
-            .queue_url(queue_url)
-            .max_number_of_messages(10)
-            .message_attribute_names("All")
-            .message_system_attribute_names(MessageSystemAttributeName::All);
-        let messages = request.send().await.unwrap().messages.unwrap_or_default();
-        if messages.is_empty() {
-            return all;
-        }
-        for message in &messages {
-            let handle = message.receipt_handle.clone().unwrap();
-            client.delete_message().queue_url(queue_url).receipt_handle(handle).send().await.unwrap();
-        }
-        all.extend(messages);
-    }
 }
 
 fn bodies(messages: &[Message]) -> Vec<String> {
@@ -271,20 +214,6 @@ async fn a_kinesis_stream_holds_each_keys_events_in_order() {
     assert_eq!(sink.send(full).await, delivered(500));
 }
 
-async fn read_stream(client: &aws_sdk_kinesis::Client, stream: &str) -> HashMap<String, Vec<String>> {
-    let mut read: HashMap<String, Vec<String>> = HashMap::new();
-    for shard in client.list_shards().stream_name(stream).send().await.unwrap().shards() {
-        let request = client.get_shard_iterator().stream_name(stream).shard_id(shard.shard_id());
-        let iterator = request.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await.unwrap();
-        let records = client.get_records().set_shard_iterator(iterator.shard_iterator).send().await.unwrap();
-        for record in records.records() {
-            let data = String::from_utf8(record.data().as_ref().to_vec()).unwrap();
-            read.entry(record.partition_key().unwrap().to_owned()).or_default().push(data);
-        }
-    }
-    read
-}
-
 #[tokio::test]
 async fn s3_objects_are_put_once() {
     let Some(moto) = Moto::start() else { return };
@@ -338,15 +267,6 @@ async fn an_s3_key_taken_by_other_bytes_is_held() {
     assert_eq!(there.body.collect().await.unwrap().to_vec(), b"something else");
 }
 
-fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {
-    aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(config).force_path_style(true).build())
-}
-
-fn location() -> aws_sdk_s3::types::CreateBucketConfiguration {
-    let region = aws_sdk_s3::types::BucketLocationConstraint::EuCentral1;
-    aws_sdk_s3::types::CreateBucketConfiguration::builder().location_constraint(region).build()
-}
-
 fn unpack(compression: Compression, bytes: &[u8]) -> String {
     let mut text = String::new();
     match compression {
@@ -367,16 +287,7 @@ struct Table {
 impl Table {
     async fn create(config: &SdkConfig) -> Self {
         let client = aws_sdk_dynamodb::Client::new(config);
-        let mut request =
-            client.create_table().table_name("card-state").billing_mode(BillingMode::PayPerRequest);
-        for (name, key_type) in [("PK", KeyType::Hash), ("SK", KeyType::Range)] {
-            let attribute =
-                AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S);
-            let key = KeySchemaElement::builder().attribute_name(name).key_type(key_type);
-            request =
-                request.attribute_definitions(attribute.build().unwrap()).key_schema(key.build().unwrap());
-        }
-        request.send().await.unwrap();
+        create_table(&client, "card-state").await;
         Self { client, sink: open_with(&dynamodb("card-state"), config) }
     }
 

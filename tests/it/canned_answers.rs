@@ -1,12 +1,7 @@
 //! What the emulator never says: throttling, partial failures, refusals. A server that gives every request
 //! the same answer says it as the services do on the wire.
 
-use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
-    thread,
-    time::Duration,
-};
+use std::{net::TcpListener, time::Duration};
 
 use aws_config::timeout::TimeoutConfig;
 use turnstiled::{
@@ -14,45 +9,18 @@ use turnstiled::{
     sinks::{SinkSettings, open_with, s3_objects::Compression},
 };
 
-use crate::{ACCOUNT, dynamodb, entry, kinesis, moto::sdk_config, retry_kinds, s3, sns, sqs};
+use crate::{
+    aws::ACCOUNT,
+    fake_service::{Reply, serve},
+    moto::sdk_config,
+    sinks_moto::{dynamodb, entry, kinesis, retry_kinds, s3, sns, sqs},
+};
 
-/// Serves `answer` (status line, headers, empty line, body) to every request until the process ends.
-fn serve(status: u16, headers: &[&str], body: &str) -> String {
-    let mut answer =
-        format!("HTTP/1.1 {status} Canned\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
-    for header in headers {
-        answer.push_str(header);
-        answer.push_str("\r\n");
-    }
-    answer.push_str("\r\n");
-    answer.push_str(body);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint_url = format!("http://{}", listener.local_addr().unwrap());
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            read_request(&stream);
-            // a client that has gone away already has its answer
-            let _ = (&stream).write_all(answer.as_bytes());
-        }
-    });
-    endpoint_url
-}
-
-fn read_request(stream: &TcpStream) {
-    let mut reader = BufReader::new(stream);
-    let mut body_bytes = 0;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).unwrap_or(0) == 0 || line == "\r\n" {
-            break;
-        }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            body_bytes = value.trim().parse().unwrap();
-        }
-    }
-    let _ = reader.take(body_bytes).read_to_end(&mut Vec::new());
+/// A server that gives every request this answer.
+fn canned(status: u16, headers: &[&str], body: &str) -> String {
+    let headers = headers.iter().map(|header| (*header).to_owned()).collect();
+    let reply = Reply { status, headers, body: body.to_owned() };
+    serve(move |_| reply.clone())
 }
 
 async fn send_to(endpoint_url: &str, settings: &SinkSettings, records: u64) -> Vec<Outcome> {
@@ -75,7 +43,8 @@ async fn kinesis_results_find_their_records() {
         {"SequenceNumber":"1","ShardId":"shardId-0"},
         {"ErrorCode":"InternalFailure","ErrorMessage":"Internal service failure."}]}"#;
     let outcomes =
-        send_to(&serve(200, &["content-type: application/x-amz-json-1.1"], body), &kinesis("exits"), 4).await;
+        send_to(&canned(200, &["content-type: application/x-amz-json-1.1"], body), &kinesis("exits"), 4)
+            .await;
     assert_eq!(retry_kinds(&outcomes[..1]), [TroubleKind::Throttled]);
     assert_eq!(outcomes[1], Outcome::Delivered);
     // the last one is not in the answer at all
@@ -90,7 +59,7 @@ async fn sns_results_find_their_records() {
         <Message>Invalid parameter: Message Reason: Invalid characters</Message></member>
         <member><Id>2</Id><Code>InternalError</Code><SenderFault>false</SenderFault></member></Failed>
         </PublishBatchResult></PublishBatchResponse>"#;
-    let outcomes = send_to(&serve(200, &["content-type: text/xml"], body), &topic(), 3).await;
+    let outcomes = send_to(&canned(200, &["content-type: text/xml"], body), &topic(), 3).await;
     assert!(
         matches!(&outcomes[0], Outcome::Rejected(trouble) if trouble.code == "InvalidParameter"),
         "{outcomes:?}"
@@ -106,7 +75,7 @@ async fn a_batch_that_sqs_refuses_is_to_be_halved() {
         "x-amzn-query-error: AWS.SimpleQueueService.BatchRequestTooLong;Sender",
     ];
     let endpoint_url =
-        serve(400, &headers, r#"{"__type":"com.amazonaws.sqs#BatchRequestTooLong","message":"too long"}"#);
+        canned(400, &headers, r#"{"__type":"com.amazonaws.sqs#BatchRequestTooLong","message":"too long"}"#);
     let outcomes = send_to(&endpoint_url, &queue(), 2).await;
     assert!(matches!(outcomes[..], [Outcome::BatchRefused(_), Outcome::BatchRefused(_)]), "{outcomes:?}");
     let outcomes = send_to(&endpoint_url, &queue(), 1).await;
@@ -116,7 +85,7 @@ async fn a_batch_that_sqs_refuses_is_to_be_halved() {
 #[tokio::test]
 async fn s3_says_when_to_come_again() {
     let body = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
-    let endpoint_url = serve(503, &["content-type: application/xml", "retry-after: 5"], body);
+    let endpoint_url = canned(503, &["content-type: application/xml", "retry-after: 5"], body);
     let outcomes = send_to(&endpoint_url, &s3("archive", Compression::None), 1).await;
     let expected = Trouble {
         kind: TroubleKind::Throttled,
@@ -127,7 +96,7 @@ async fn s3_says_when_to_come_again() {
     assert_eq!(outcomes, [Outcome::Retry(expected)]);
 
     let body = "<Error><Code>ConditionalRequestConflict</Code><Message>conflict</Message></Error>";
-    let outcomes = send_to(&serve(409, &[], body), &s3("archive", Compression::None), 1).await;
+    let outcomes = send_to(&canned(409, &[], body), &s3("archive", Compression::None), 1).await;
     assert_eq!(retry_kinds(&outcomes), [TroubleKind::Transient]);
 }
 
@@ -135,7 +104,7 @@ async fn s3_says_when_to_come_again() {
 async fn dynamodb_refusals_are_told_apart() {
     let answered = async |code: &str, text: &str| {
         let body = format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"{text}"}}"#);
-        send_to(&serve(400, &["content-type: application/x-amz-json-1.0"], &body), &dynamodb("table"), 1)
+        send_to(&canned(400, &["content-type: application/x-amz-json-1.0"], &body), &dynamodb("table"), 1)
             .await
     };
     assert_eq!(
@@ -156,7 +125,7 @@ async fn dynamodb_refusals_are_told_apart() {
 
 #[tokio::test]
 async fn a_gateways_page_is_an_outage() {
-    let endpoint_url = serve(502, &["content-type: text/html"], "<html><h1>Bad Gateway</h1></html>");
+    let endpoint_url = canned(502, &["content-type: text/html"], "<html><h1>Bad Gateway</h1></html>");
     let targets = [topic(), queue(), kinesis("exits"), s3("archive", Compression::Gzip), dynamodb("table")];
     for settings in targets {
         let outcomes = send_to(&endpoint_url, &settings, 2).await;

@@ -1,0 +1,44 @@
+# What people and CI call. Everything here works from a fresh clone with Rust, a C compiler and python3.
+
+PYTHON ?= python3
+CARGO ?= cargo
+VENV := .venv
+MADE := $(VENV)/.made
+
+# The emulator that was pinned, not one that happens to be about; a test that cannot start it fails.
+export MOTO_SERVER ?= $(CURDIR)/$(VENV)/bin/moto_server
+
+.PHONY: help test test-long bench lint clean-venv
+
+help:
+	@echo "make test       every test (makes $(VENV) with the AWS emulator at the first time)"
+	@echo "make test-long  the same, with long outages"
+	@echo "make bench      the benchmarks"
+	@echo "make lint       formatting, and clippy with warnings as errors"
+
+test: $(MADE)
+	$(CARGO) test --workspace --locked
+
+test-long: $(MADE)
+	TURNSTILED_LONG=1 $(CARGO) test --workspace --locked
+
+bench:
+	$(CARGO) bench --workspace --locked
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+clean-venv:
+	rm -rf $(VENV)
+
+# Made once, and again when the requirements change. A half-made one has no stamp and is begun anew.
+$(MADE): tests/requirements.txt
+	@$(PYTHON) -c 'import venv, ensurepip' || { \
+		echo "make: $(PYTHON) cannot make a virtual environment, which the AWS emulator of the tests needs;" >&2; \
+		echo "make: install python3 with venv (Debian, Ubuntu: apt-get install python3-venv)," >&2; \
+		echo "make: or name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	touch $@

@@ -1,0 +1,99 @@
+//! A caller of the daemon: a turnstile, a person, or anyone.
+
+use std::time::Duration;
+
+use reqwest::{
+    Client, Method, RequestBuilder,
+    header::{CONTENT_TYPE, HeaderMap},
+};
+use serde_json::Value;
+
+/// How long an answer may take; a daemon that hangs fails the test.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Someone with credentials, or none.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    client: Client,
+    base_url: String,
+    credentials: Option<(&'static str, String)>,
+}
+
+/// An answer of the daemon, read to its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Caller {
+    pub(crate) fn new(base_url: String, credentials: Option<(&'static str, String)>) -> Self {
+        let client = Client::builder().no_proxy().timeout(ANSWER_TIMEOUT).build().unwrap();
+        Self { client, base_url, credentials }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[], "").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::POST, path, &[], &body.to_string()).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::PUT, path, &[], &body.to_string()).await
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let answer = self.try_send(method.clone(), path, headers, body).await;
+        answer.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"))
+    }
+
+    /// As [`Caller::send`], for a daemon that may be killed meanwhile.
+    pub(crate) async fn try_post(&self, path: &str, body: &Value) -> Result<Answer, reqwest::Error> {
+        self.try_send(Method::POST, path, &[], &body.to_string()).await
+    }
+
+    async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<Answer, reqwest::Error> {
+        let response = self.request(method, path, headers).body(body.to_owned()).send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Ok(Answer { status, headers, body: response.text().await? })
+    }
+
+    fn request(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> RequestBuilder {
+        let mut request = self.client.request(method, format!("{}{path}", self.base_url));
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        if let Some((name, value)) = &self.credentials {
+            request = request.header(*name, value);
+        }
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))
+    }
+}
+
+impl Answer {
+    /// The body, of an answer with the status that was expected.
+    #[track_caller]
+    pub(crate) fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.body);
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}

@@ -1,0 +1,34 @@
+//! The integration tests: one program, so that there is one link step.
+//!
+//! Tests of the daemon start the real binary as a process of its own, on a free port and a data directory
+//! of its own ([`daemon`]); AWS is the emulator ([`moto`]). `make test` brings what they need.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![allow(clippy::print_stdout, reason = "seeds and counts of a run")]
+
+mod aws;
+mod chain;
+mod daemon;
+mod fake_service;
+mod http;
+mod moto;
+mod proxy;
+mod random;
+mod sinks;
+mod traffic;
+mod wait;
+
+mod bad_input;
+mod canned_answers;
+mod cards;
+mod cli;
+mod dead_letters;
+mod full_disk;
+mod kill9;
+mod layers;
+mod lifecycle;
+mod lost_state;
+mod outage;
+mod refused_start;
+mod sinks_moto;
+mod whole_job;

@@ -1,0 +1,38 @@
+//! Looking at `/v1/sinks`.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::{http::Caller, wait::eventually};
+
+pub(crate) async fn sinks_by_name(person: &Caller) -> BTreeMap<String, Value> {
+    let answer = person.get("/v1/sinks").await.expect(200);
+    let items = answer["items"].as_array().unwrap().iter();
+    items.map(|sink| (sink["name"].as_str().unwrap().to_owned(), sink.clone())).collect()
+}
+
+/// Promise 2: `accepted = delivered + pending + dead + discarded`.
+#[track_caller]
+pub(crate) fn conserves(sink: &Value) {
+    let settled: u64 =
+        ["delivered", "pending", "dead", "discarded"].map(|name| sink[name].as_u64().unwrap()).iter().sum();
+    assert_eq!(sink["accepted"].as_u64().unwrap(), settled, "{sink}");
+}
+
+/// Waits until these sinks have accepted so many events and have nothing left to deliver.
+pub(crate) async fn settled(person: &Caller, accepted: &[(&str, u64)]) {
+    let mut last = BTreeMap::new();
+    let what = format!("sinks settle at {accepted:?}");
+    eventually(&what, async || {
+        last = sinks_by_name(person).await;
+        last.values().for_each(conserves);
+        let is_settled = |name: &str, count: u64| {
+            let sink = &last[name];
+            assert!(sink["accepted"].as_u64().unwrap() <= count, "more than was recorded: {sink}");
+            sink["accepted"] == count && sink["pending"] == 0
+        };
+        accepted.iter().all(|(name, count)| is_settled(name, *count)).then_some(())
+    })
+    .await;
+}
