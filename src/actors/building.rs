@@ -114,14 +114,14 @@ pub struct Presence {
     pub people: Vec<(EmployeeId, Inside, Option<String>)>,
 }
 
-/// Ask whether one person is inside.
+/// Ask whether some people are inside.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct FindPerson {
-    /// Who.
-    pub employee: EmployeeId,
-    /// Where they are, once durable.
-    pub reply: oneshot::Sender<Result<Option<Inside>, NoPlace>>,
+pub struct FindPeople {
+    /// Who; at most a page of cards.
+    pub employees: Vec<EmployeeId>,
+    /// Since when they are inside, one each, once durable.
+    pub reply: oneshot::Sender<Result<Vec<Option<Inside>>, NoPlace>>,
 }
 
 impl BuildingActor {
@@ -301,15 +301,15 @@ impl Handler<ReadPresence> for BuildingActor {
     }
 }
 
-impl Handler<FindPerson> for BuildingActor {
+impl Handler<FindPeople> for BuildingActor {
     type Result = ();
 
-    fn handle(&mut self, find: FindPerson, _: &mut Self::Context) {
+    fn handle(&mut self, find: FindPeople, _: &mut Self::Context) {
         let group = match self.recorder.place() {
             Ok(group) => group,
             Err(error) => return drop(find.reply.send(Err(error))),
         };
-        let found = self.building.find(&find.employee).cloned();
+        let found = find.employees.iter().map(|employee| self.building.find(employee).cloned()).collect();
         group.send(move || drop(find.reply.send(Ok(found))));
     }
 }

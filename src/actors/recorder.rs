@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, Ordering::Relaxed},
     },
 };
 
@@ -64,15 +64,17 @@ impl Origin {
     }
 }
 
-/// Where the log ends, as it was recovered.
+/// Where the log ends: at the start as it was recovered, then kept up to date for whoever shares it.
 #[derive(Clone, Debug)]
 pub struct LogEnd {
     /// The name of the sequence.
     pub name: LogName,
-    /// The next event's place in it.
+    /// The first place after what was recovered.
     pub next_sequence: u64,
-    /// The time of the last event in milliseconds since 1970, kept up to date for whoever shares it.
+    /// The time of the last event in milliseconds since 1970.
     pub last_event_millis: Arc<AtomicI64>,
+    /// Whether a commit has failed: nothing more is recorded, the process is about to end.
+    pub is_stopped: Arc<AtomicBool>,
 }
 
 /// The log arbiter's shared side. Cheap to clone; stays on its thread.
@@ -90,13 +92,19 @@ struct Inner {
 }
 
 /// Counts what is on its way into the log.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Places {
     records: Cell<usize>,
-    stopping: Cell<bool>,
+    stopped: Arc<AtomicBool>,
 }
 
 impl Places {
+    /// All free; `stopped` is shared with whoever has to know.
+    #[must_use]
+    pub fn new(stopped: Arc<AtomicBool>) -> Self {
+        Self { records: Cell::new(0), stopped }
+    }
+
     fn take(&self, records: usize) {
         self.records.set(self.records.get().saturating_add(records));
     }
@@ -108,12 +116,12 @@ impl Places {
 
     /// From now on nothing gets a place.
     pub(super) fn stop(&self) {
-        self.stopping.set(true);
+        self.stopped.store(true, Relaxed);
     }
 
     /// Whether a commit has failed.
     pub(super) fn are_stopped(&self) -> bool {
-        self.stopping.get()
+        self.stopped.load(Relaxed)
     }
 }
 
@@ -137,7 +145,7 @@ impl Recorder {
     /// Records after `end`.
     #[must_use]
     pub fn new(log: Addr<LogActor>, places: Rc<Places>, end: LogEnd) -> Self {
-        let LogEnd { name, next_sequence, last_event_millis } = end;
+        let LogEnd { name, next_sequence, last_event_millis, .. } = end;
         let next_sequence = Cell::new(next_sequence);
         let random = RefCell::new(RandomBytes::default());
         Self(Rc::new(Inner { log, places, name, next_sequence, last_event_millis, random }))

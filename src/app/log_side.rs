@@ -1,6 +1,6 @@
 //! The log arbiter: one thread for the log, the buildings and the cards. It may block in `fdatasync`.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use actix::{Actor, Addr, Arbiter, Recipient};
 use tokio::sync::oneshot;
@@ -38,7 +38,7 @@ impl LogSide {
         let arbiter = Arbiter::new();
         let (started, addresses) = oneshot::channel();
         arbiter.spawn_fn(move || {
-            let places = Rc::new(Places::default());
+            let places = Rc::new(Places::new(Arc::clone(&end.is_stopped)));
             let log = LogActor::new(log, Rc::clone(&places), router, metrics.clone()).start();
             let recorder = Recorder::new(log.clone(), places, end);
             let (directory, cards) = DirectoryActor::new(state.directory, recorder.clone());

@@ -11,7 +11,10 @@ mod sinks;
 
 use std::{
     net::{SocketAddr, TcpListener},
-    sync::{Arc, atomic::AtomicI64},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64},
+    },
     time::Duration,
 };
 
@@ -50,7 +53,7 @@ pub struct App {
     http: ServerHandle,
     log: LogSide,
     delivery: DeliverySide,
-    _data_dir: DataDir,
+    data_dir: DataDir,
 }
 
 impl App {
@@ -80,8 +83,9 @@ impl App {
             name: data_dir.log_name.clone(),
             next_sequence: log.next_sequence(),
             last_event_millis: Arc::new(AtomicI64::new(recovered.last_time.as_millis())),
+            is_stopped: Arc::new(AtomicBool::new(false)),
         };
-        let last_event_millis = Arc::clone(&end.last_event_millis);
+        let end_of_log = end.clone();
         let log = LogSide::start(log, recovered, end, delivery.router(), metrics.clone()).await?;
         let buildings = (config.buildings.iter().zip(&log.buildings))
             .map(|(building, actor)| {
@@ -96,11 +100,10 @@ impl App {
             sinks: delivery.board.clone(),
             dead_letters: states,
             metrics,
-            last_event_millis,
+            end_of_log,
         });
         let http = serve(listener, services).map_err(|source| StartError::Listen { listen, source })?;
-        tracing::info!(%address, log = %data_dir.log_name, "listening");
-        Ok(Self { address, http, log, delivery, _data_dir: data_dir })
+        Ok(Self { address, http, log, delivery, data_dir })
     }
 
     /// Where it listens.
@@ -114,6 +117,7 @@ impl App {
         self.http.stop(true).await;
         self.log.stop().await;
         self.delivery.stop().await;
+        drop(self.data_dir);
         tracing::info!("stopped");
     }
 }
@@ -129,6 +133,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
         let mut hang_up = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
+        tracing::info!(address = %app.address(), log = %app.data_dir.log_name, "listening");
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,

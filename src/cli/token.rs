@@ -8,6 +8,7 @@ use super::{CommandError, ConfigFile, Verdict};
 use crate::{
     config::{auth::JwtConfig, duration::parse_duration},
     data_dir::create_private_dir,
+    domain::ids::BuildingId,
     http::auth::{local_issuer::LocalIssuer, person::Grant},
 };
 
@@ -46,6 +47,13 @@ pub(super) fn run(token: &Token, out: &mut impl Write) -> Result<Verdict, Comman
         return Err(
             "[auth] jwt is not { local = true }: this server takes no tokens of its own making".into()
         );
+    }
+    let known =
+        |building: &BuildingId| config.buildings.iter().any(|known| known.rules.building == *building);
+    if let Some(building) =
+        token.role.iter().filter_map(|grant| grant.building.as_ref()).find(|id| !known(id))
+    {
+        return Err(format!("no building {:?} in the configuration", building.as_str()).into());
     }
     let bad = |c: char| c.is_control() || c.is_whitespace();
     if token.subject.is_empty() || token.subject.len() > 128 || token.subject.contains(bad) {

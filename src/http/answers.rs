@@ -4,7 +4,10 @@ use actix_web::{
     Error, HttpMessage,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    http::StatusCode,
+    http::{
+        Method, StatusCode,
+        header::{self, HeaderValue},
+    },
     middleware::Next,
     web::Data,
 };
@@ -16,13 +19,19 @@ use super::{Services, error::ApiError, trace_context::TraceContext};
 /// # Errors
 /// None of its own: what fails inside becomes an answer.
 pub async fn answer(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let trace = TraceContext::of(&request);
+    if request.method() == Method::HEAD {
+        // Routed as the GET that it asks about; the connection knows that no body is to be sent.
+        request.head_mut().method = Method::GET;
+    }
     request.extensions_mut().insert(trace.clone());
     let services = request.app_data::<Data<Services>>().cloned();
-    let response = next.call(request).await?;
+    let mut response = next.call(request).await?;
+    // Answers to people and devices are of this moment, and some are personal.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let status = response.status();
     if let Some(services) = services {
         let route = response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());

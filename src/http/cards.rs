@@ -3,7 +3,7 @@
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header,
-    web::{Bytes, Data, Path},
+    web::{Data, Path},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 use super::{
     Services, ask,
     auth::person::{Person, Role},
+    body::Body,
     error::{ApiError, FieldError},
     fields::{Fields, boolean, short_text, text, texts},
     origin,
 };
 use crate::{
     actors::{
-        building::FindPerson,
+        building::FindPeople,
         directory::{CardQuery, ChangeCard, Changed, FindCard, ReadCards},
     },
     domain::{
@@ -48,7 +49,7 @@ pub async fn put(
     request: HttpRequest,
     card_id: Path<String>,
     person: Person,
-    body: Bytes,
+    body: Body,
 ) -> Result<HttpResponse, ApiError> {
     person.must_be(&[Role::Hr], None)?;
     let card_id = parse_card_id(&card_id)?;
@@ -69,7 +70,7 @@ pub async fn act(
     request: HttpRequest,
     path: Path<(String, String)>,
     person: Person,
-    body: Bytes,
+    body: Body,
 ) -> Result<HttpResponse, ApiError> {
     person.must_be(&[Role::Hr, Role::Security], None)?;
     let (card_id, action) = path.into_inner();
@@ -105,8 +106,8 @@ pub async fn get(
     let card_id = parse_card_id(&card_id)?;
     let card = ask(&services.directory, |reply| FindCard { card_id: card_id.clone(), reply }).await??;
     let card = card.ok_or_else(|| ApiError::NotFound(format!("no card {card_id} is registered")))?;
-    let body = with_presence(&services, &card).await?;
-    Ok(HttpResponse::Ok().insert_header(etag(&card)).json(body))
+    let shown = with_presence(&services, std::slice::from_ref(&card)).await?.pop();
+    Ok(HttpResponse::Ok().insert_header(etag(&card)).json(shown))
 }
 
 /// `GET /v1/cards`
@@ -122,7 +123,8 @@ pub async fn list(
     let query = read_query(request.query_string())?;
     let page = ask(&services.directory, |reply| ReadCards { query, reply }).await??;
     let next_cursor = page.next.map(|card_id| URL_SAFE_NO_PAD.encode(card_id.as_str()));
-    Ok(HttpResponse::Ok().json(json!({ "items": page.cards, "next_cursor": next_cursor })))
+    let items = with_presence(&services, &page.cards).await?;
+    Ok(HttpResponse::Ok().json(json!({ "items": items, "next_cursor": next_cursor })))
 }
 
 async fn change(
@@ -137,20 +139,26 @@ async fn change(
     Ok(ask(&services.directory, |reply| ChangeCard { card_id, command, note, origin, reply }).await??)
 }
 
-/// The card with where its holder is.
-async fn with_presence(services: &Services, card: &Card) -> Result<Value, ApiError> {
-    let mut presence = Vec::new();
+/// Each card with where its holder is.
+async fn with_presence(services: &Services, cards: &[Card]) -> Result<Vec<Value>, ApiError> {
+    let mut places = vec![Vec::new(); cards.len()];
     for building in services.buildings.values() {
-        let employee = card.details.employee_id.clone();
-        if let Some(inside) = ask(&building.actor, |reply| FindPerson { employee, reply }).await?? {
-            presence.push(json!({ "building": building.id, "since": inside.since, "gate": inside.gate }));
+        let employees = cards.iter().map(|card| card.details.employee_id.clone()).collect();
+        let found = ask(&building.actor, |reply| FindPeople { employees, reply }).await??;
+        for (places, inside) in places.iter_mut().zip(found) {
+            places.extend(inside.map(
+                |inside| json!({ "building": building.id, "since": inside.since, "gate": inside.gate }),
+            ));
         }
     }
-    let mut body = serde_json::to_value(card).unwrap_or_default();
-    if let Value::Object(fields) = &mut body {
-        fields.insert("presence".to_owned(), Value::Array(presence));
-    }
-    Ok(body)
+    let shown = cards.iter().zip(places).map(|(card, places)| {
+        let mut shown = serde_json::to_value(card).unwrap_or_default();
+        if let Value::Object(fields) = &mut shown {
+            fields.insert("presence".to_owned(), Value::Array(places));
+        }
+        shown
+    });
+    Ok(shown.collect())
 }
 
 fn card_response(changed: &Changed) -> HttpResponse {

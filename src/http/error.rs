@@ -42,6 +42,9 @@ pub enum ApiError {
     /// 405: not with this method.
     #[error("this resource answers {0}")]
     MethodNotAllowed(String),
+    /// 408: the body did not come in time. The connection is closed.
+    #[error("the body did not arrive in time")]
+    TooSlow,
     /// 409: it contradicts what was said before.
     #[error("{0}")]
     Conflict(String),
@@ -92,6 +95,9 @@ impl ApiError {
             Self::Unauthenticated(_) => {
                 response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
             }
+            Self::TooSlow => {
+                response.force_close();
+            }
             _ => {}
         }
         let errors = match self {
@@ -132,6 +138,7 @@ impl ResponseError for ApiError {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Changed(_) => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,

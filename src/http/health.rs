@@ -20,9 +20,13 @@ pub async fn live() -> HttpResponse {
 /// behind the last event. AWS being away does not matter here.
 ///
 /// # Errors
-/// 503 while the clock is behind.
+/// 503 while the clock is behind, and once a commit has failed.
 pub async fn ready(services: Data<Services>) -> Result<HttpResponse, ApiError> {
-    let (now, last) = (clock::wall(), Timestamp::from_millis(services.last_event_millis.load(Relaxed)));
+    if services.end_of_log.is_stopped.load(Relaxed) {
+        return Err(ApiError::not_committed());
+    }
+    let (now, last) =
+        (clock::wall(), Timestamp::from_millis(services.end_of_log.last_event_millis.load(Relaxed)));
     if now < last {
         return Err(ApiError::Unavailable(format!(
             "the server's clock says {now}, the last event is of {last}; set the clock"

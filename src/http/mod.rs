@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod auth;
+mod body;
 pub mod cards;
 pub mod error;
 pub mod fields;
@@ -12,10 +13,7 @@ pub mod sinks;
 pub mod swipes;
 pub mod trace_context;
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, atomic::AtomicI64},
-};
+use std::collections::{HashMap, HashSet};
 
 use actix::{
     Actor, Addr, Handler, Message,
@@ -27,8 +25,8 @@ use tokio::sync::oneshot;
 use self::{auth::Auth, error::ApiError, trace_context::TraceContext};
 use crate::{
     actors::{
-        building::BuildingActor, directory::DirectoryActor, recorder::Origin, sink_board::SinkBoard,
-        sink_state::SinkStates,
+        building::BuildingActor, directory::DirectoryActor, recorder::LogEnd, recorder::Origin,
+        sink_board::SinkBoard, sink_state::SinkStates,
     },
     domain::ids::{BuildingId, GateId},
     metrics::Metrics,
@@ -49,8 +47,8 @@ pub struct Services {
     pub dead_letters: SinkStates,
     /// What `/metrics` shows.
     pub metrics: Metrics,
-    /// The time of the last event, in milliseconds since 1970: the server's clock should be after it.
-    pub last_event_millis: Arc<AtomicI64>,
+    /// Where the log ends, and whether it can go on.
+    pub end_of_log: LogEnd,
 }
 
 /// One building, as handlers see it.

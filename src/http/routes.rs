@@ -56,8 +56,7 @@ pub fn configure(config: &mut ServiceConfig) {
 
 /// A path with its methods; any other method is a 405 that says which there are.
 fn resource(path: Path) -> Resource {
-    let allow: Vec<String> = path.routes.iter().map(|(method, _)| method.to_string()).collect();
-    let allow = allow.join(", ");
+    let allow = allow(&path);
     let refuse = move || {
         let error = ApiError::MethodNotAllowed(allow.clone());
         async move { Err::<HttpResponse, _>(error) }
@@ -66,6 +65,12 @@ fn resource(path: Path) -> Resource {
         .app_data(PayloadConfig::new(path.max_body_bytes))
         .default_service(web::to(refuse));
     path.routes.into_iter().fold(resource, |resource, (_, route)| resource.route(route))
+}
+
+/// HEAD is answered as GET is, see `answers.rs`.
+fn allow(path: &Path) -> String {
+    let methods = path.routes.iter().map(|(method, _)| method.as_str());
+    methods.map(|method| if method == "GET" { "GET, HEAD" } else { method }).collect::<Vec<_>>().join(", ")
 }
 
 async fn not_found() -> Result<HttpResponse, ApiError> {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    web::{Bytes, Data, Path},
+    web::{Data, Path},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::{
     BuildingServices, Services, ask,
     auth::{KnownDevice, device_keys::Device},
+    body::Body,
     error::{ApiError, FieldError},
     fields::{Fields, text, uuid},
     origin,
@@ -62,7 +63,7 @@ pub async fn enter(
     request: HttpRequest,
     building: Path<String>,
     device: KnownDevice,
-    body: Bytes,
+    body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let answer = swipe(&services, &request, &building, &device, &body, Direction::Entry).await?;
     let (decision, reason, violation) = match answer.decision {
@@ -90,7 +91,7 @@ pub async fn exit(
     request: HttpRequest,
     building: Path<String>,
     device: KnownDevice,
-    body: Bytes,
+    body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let answer = swipe(&services, &request, &building, &device, &body, Direction::Exit).await?;
     Ok(HttpResponse::Accepted().json(exit_answer(&answer)))
@@ -124,7 +125,7 @@ pub async fn exit_batch(
     request: HttpRequest,
     building: Path<String>,
     device: KnownDevice,
-    body: Bytes,
+    body: Body,
 ) -> Result<HttpResponse, ApiError> {
     let building = services.building(&building)?;
     device.must_be_gate_of(&building.id)?;

@@ -8,6 +8,7 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -126,6 +127,9 @@ impl Writer {
     }
 
     fn append(&mut self, first: &Envelope, lines: &[u8]) -> io::Result<()> {
+        if self.is_deleted() {
+            (self.current, self.dir) = (None, None);
+        }
         let dir = match self.dir.take() {
             Some(dir) => dir,
             None => prepare(&self.settings.dir)?,
@@ -146,6 +150,18 @@ impl Writer {
             self.dir = None;
         }
         appended
+    }
+}
+
+impl Writer {
+    /// Whether someone has removed the file or the directory that is open: what is written there reaches
+    /// nobody, so both are made anew.
+    fn is_deleted(&self) -> bool {
+        let file = self.current.as_ref().map(|current| &current.file);
+        [file, self.dir.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|open| open.metadata().is_ok_and(|found| found.nlink() == 0))
     }
 }
 
@@ -349,5 +365,19 @@ mod tests {
         assert!(!is_our_name("hq-1.1-1.ndjson"));
         assert!(!is_our_name("notes.ndjson"));
         assert!(!is_our_name("hq-1.1-00000000000000000001.ndjson.gz"));
+    }
+
+    #[tokio::test]
+    async fn a_removed_file_or_directory_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("sink");
+        let sink = FileSink::new(settings(&place));
+        assert_eq!(sink.send(events(1..=1)).await, [Outcome::Delivered]);
+        fs::remove_file(fs::read_dir(&place).unwrap().next().unwrap().unwrap().path()).unwrap();
+        assert_eq!(sink.send(events(2..=2)).await, [Outcome::Delivered]);
+        assert_eq!(files(&place).iter().map(|(_, found)| found.clone()).collect::<Vec<_>>(), [[2]]);
+        fs::remove_dir_all(&place).unwrap();
+        assert_eq!(sink.send(events(3..=3)).await, [Outcome::Delivered]);
+        assert_eq!(files(&place).iter().map(|(_, found)| found.clone()).collect::<Vec<_>>(), [[3]]);
     }
 }

@@ -117,6 +117,7 @@ impl LocalIssuer {
         rules.set_audience(&[AUDIENCE]);
         rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         rules.leeway = LEEWAY_SECONDS;
+        rules.validate_nbf = true;
         let claims = decode::<Claims>(token, &self.decoding, &rules).ok()?.claims;
         let grants = claims.roles.iter().filter_map(|role| role.parse().ok()).collect();
         Some(Person { subject: claims.sub, grants })
