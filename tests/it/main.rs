@@ -31,4 +31,5 @@ mod lost_state;
 mod outage;
 mod refused_start;
 mod sinks_moto;
+mod swipes;
 mod whole_job;
