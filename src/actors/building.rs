@@ -109,7 +109,7 @@ pub struct ReadPresence {
 pub struct Presence {
     /// The moment.
     pub as_of: Timestamp,
-    /// Everyone inside with the holder's name as the card has it, in the order of employee ids.
+    /// Everyone inside with the holder's name as the card has it, in no order.
     pub people: Vec<(EmployeeId, Inside, Option<String>)>,
 }
 
@@ -251,10 +251,9 @@ impl Handler<ReadPresence> for BuildingActor {
             self.cards
                 .with_card(&inside.card_id, |card| card.and_then(|card| card.details.holder_name.clone()))
         };
-        let mut people: Vec<_> = (self.building.inside())
+        let people: Vec<_> = (self.building.inside())
             .map(|(employee, inside)| (employee.clone(), inside.clone(), name_of(inside)))
             .collect();
-        people.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let audit = Body::AuditRead(AuditRead {
             building: Some(self.building.rules().building.clone()),
             what: "presence".to_owned(),

@@ -18,6 +18,9 @@ use crate::domain::{
 /// Requests that may wait for the directory; at the limit they are answered 503.
 pub const MAILBOX_MESSAGES: usize = 1_024;
 
+/// Cards that one read looks at, matching or not: the gates' decisions wait for it, so it is short.
+pub const MAX_LOOKED_AT_CARDS: usize = 5_000;
+
 /// The cards, to look at.
 #[derive(Clone, Debug)]
 pub struct DirectoryView(Rc<RefCell<Directory>>);
@@ -123,14 +126,12 @@ pub struct ReadCards {
     /// Which ones.
     pub query: CardQuery,
     /// The cards.
-    pub reply: oneshot::Sender<Result<Vec<Card>, NoPlace>>,
+    pub reply: oneshot::Sender<Result<CardPage, NoPlace>>,
 }
 
 /// Which cards to read.
 #[derive(Clone, Debug, Default)]
 pub struct CardQuery {
-    /// This one only.
-    pub card_id: Option<CardId>,
     /// This person's only.
     pub employee_id: Option<EmployeeId>,
     /// In this status only.
@@ -141,23 +142,42 @@ pub struct CardQuery {
     pub limit: usize,
 }
 
+/// Some cards, and where to go on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CardPage {
+    /// In the order of their ids. May be fewer than asked for, or none, and yet not the last.
+    pub cards: Vec<Card>,
+    /// The card to go on after; `None`: these were the last.
+    pub next: Option<CardId>,
+}
+
 impl CardQuery {
-    fn run(&self, directory: &Directory) -> Vec<Card> {
-        let wanted = |card: &&Card| {
-            self.status.is_none_or(|status| card.status == status)
-                && self.after.as_ref().is_none_or(|after| card.card_id > *after)
-        };
-        let mut found: Vec<&Card> = match (&self.card_id, &self.employee_id) {
-            (Some(card_id), _) => directory.find(card_id).into_iter().filter(wanted).collect(),
-            (None, Some(employee)) => directory.cards_of(employee).filter(wanted).collect(),
-            (None, None) => directory.cards().filter(wanted).collect(),
-        };
-        if found.len() > self.limit && self.limit > 0 {
-            found.select_nth_unstable_by(self.limit - 1, |a, b| a.card_id.cmp(&b.card_id));
+    fn run(&self, directory: &Directory) -> CardPage {
+        match &self.employee_id {
+            Some(employee) => {
+                let mut cards: Vec<&Card> = directory.cards_of(employee).collect();
+                cards.sort_unstable_by(|a, b| a.card_id.cmp(&b.card_id));
+                let after = |card: &&Card| self.after.as_ref().is_none_or(|after| card.card_id > *after);
+                self.page(cards.into_iter().filter(after))
+            }
+            None => self.page(directory.cards_after(self.after.as_ref())),
         }
-        found.truncate(self.limit);
-        found.sort_unstable_by(|a, b| a.card_id.cmp(&b.card_id));
-        found.into_iter().cloned().collect()
+    }
+
+    fn page<'a>(&self, cards: impl Iterator<Item = &'a Card>) -> CardPage {
+        let mut page = CardPage::default();
+        let mut last = None;
+        for (looked_at, card) in cards.enumerate() {
+            if page.cards.len() >= self.limit || looked_at >= MAX_LOOKED_AT_CARDS {
+                page.next = last;
+                break;
+            }
+            if self.status.is_none_or(|status| card.status == status) {
+                page.cards.push(card.clone());
+            }
+            last = Some(card.card_id.clone());
+        }
+        page
     }
 }
 
@@ -169,7 +189,30 @@ impl Handler<ReadCards> for DirectoryActor {
             Ok(group) => group,
             Err(error) => return drop(read.reply.send(Err(error))),
         };
-        let cards = read.query.run(&self.directory.borrow());
-        group.send(move || drop(read.reply.send(Ok(cards))));
+        let page = read.query.run(&self.directory.borrow());
+        group.send(move || drop(read.reply.send(Ok(page))));
+    }
+}
+
+/// Read one card. The reply leaves when all it shows is durable.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct FindCard {
+    /// Which one.
+    pub card_id: CardId,
+    /// The card.
+    pub reply: oneshot::Sender<Result<Option<Card>, NoPlace>>,
+}
+
+impl Handler<FindCard> for DirectoryActor {
+    type Result = ();
+
+    fn handle(&mut self, find: FindCard, _: &mut Self::Context) {
+        let group = match self.recorder.place() {
+            Ok(group) => group,
+            Err(error) => return drop(find.reply.send(Err(error))),
+        };
+        let card = self.directory.borrow().find(&find.card_id).cloned();
+        group.send(move || drop(find.reply.send(Ok(card))));
     }
 }

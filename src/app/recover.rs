@@ -62,7 +62,7 @@ pub(super) fn recover(log: &LogReader, rules: Vec<Rules>) -> Result<Recovered, S
     let inside: usize = state.buildings.iter().map(|building| building.inside().len()).sum();
     tracing::info!(
         events = log.committed(),
-        cards = state.directory.cards().len(),
+        cards = state.directory.len(),
         inside,
         seconds = started.elapsed().as_secs_f32(),
         "the state is rebuilt"

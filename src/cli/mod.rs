@@ -89,11 +89,16 @@ pub type CommandError = Box<dyn std::error::Error>;
 /// # Errors
 /// What it failed with, in words for the operator.
 pub fn run(arguments: Arguments) -> Result<Verdict, CommandError> {
-    telemetry::init(arguments.log_format);
+    let default_level = match arguments.command {
+        // its progress and its summary say what there is to say
+        Command::Demo(_) => "warn",
+        _ => "info",
+    };
+    telemetry::init(arguments.log_format, default_level);
     let (mut out, mut err) = (io::stdout().lock(), io::stderr());
     match arguments.command {
         Command::Run(file) => run::run(&file),
-        Command::Demo(demo) => demo::run(&demo),
+        Command::Demo(demo) => demo::run(&demo, &mut out),
         Command::Check(file) => Ok(check::run(file.config.as_deref(), &mut out, &mut err)?),
         Command::TestRoutes(file) => Ok(test_routes::run(file.config.as_deref(), &mut out, &mut err)?),
         Command::Keys(keys) => keys::run(keys, &mut out),

@@ -1,6 +1,9 @@
 //! The cards of this server, and what the card office may do with them.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Bound,
+};
 
 use thiserror::Error;
 
@@ -68,6 +71,7 @@ pub enum CardRefusal {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Directory {
     cards: HashMap<CardId, Card>,
+    order: BTreeSet<CardId>,
     by_employee: HashMap<EmployeeId, Vec<CardId>>,
 }
 
@@ -78,9 +82,22 @@ impl Directory {
         self.cards.get(card_id)
     }
 
-    /// Every card, in no order.
-    pub fn cards(&self) -> impl ExactSizeIterator<Item = &Card> {
-        self.cards.values()
+    /// How many cards there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.cards.len()
+    }
+
+    /// Whether there is no card.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cards.is_empty()
+    }
+
+    /// The cards after one, in the order of their ids.
+    pub fn cards_after<'a>(&'a self, after: Option<&CardId>) -> impl Iterator<Item = &'a Card> + use<'a> {
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.clone()));
+        self.order.range((from, Bound::Unbounded)).filter_map(|card_id| self.cards.get(card_id))
     }
 
     /// The cards of one person, in the order of their registration.
@@ -110,6 +127,7 @@ impl Directory {
     pub fn apply(&mut self, event: &Event) {
         let Body::Card(CardChanged { card, .. }) = &event.body else { return };
         if self.cards.insert(card.card_id.clone(), card.clone()).is_none() {
+            self.order.insert(card.card_id.clone());
             self.by_employee.entry(card.details.employee_id.clone()).or_default().push(card.card_id.clone());
         }
     }
@@ -166,4 +184,85 @@ fn set_status(
 
 fn conflict(card: &Card, wanted: &'static str) -> CardRefusal {
     CardRefusal::Conflict { card_id: card.card_id.clone(), status: card.status, wanted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::Timestamp;
+
+    fn details(employee: &str) -> CardDetails {
+        serde_json::from_value(serde_json::json!({ "employee_id": employee })).unwrap()
+    }
+
+    fn id(text: &str) -> CardId {
+        CardId::parse(text).unwrap()
+    }
+
+    fn decide(
+        directory: &mut Directory,
+        card: &str,
+        command: CardCommand,
+    ) -> Result<Option<u64>, CardRefusal> {
+        let Some(body) = directory.decide(&id(card), command, None)? else { return Ok(None) };
+        let Body::Card(changed) = &body else { panic!("a card command changes a card") };
+        let version = changed.card.version;
+        let (id, time) = (uuid::Uuid::from_u64_pair(1, version), Timestamp::from_millis(0));
+        directory.apply(&Event { id, sequence: version, time, by: String::new(), traceparent: None, body });
+        Ok(Some(version))
+    }
+
+    fn put(employee: &str, if_version: Option<u64>) -> CardCommand {
+        CardCommand::Put { details: details(employee), if_version }
+    }
+
+    #[test]
+    fn a_change_counts_up_the_version_and_no_change_does_not() {
+        let mut directory = Directory::default();
+        assert_eq!(decide(&mut directory, "C1", put("E1", None)), Ok(Some(1)));
+        assert_eq!(decide(&mut directory, "C1", put("E1", None)), Ok(None));
+        assert_eq!(decide(&mut directory, "C1", CardCommand::Suspend), Ok(Some(2)));
+        assert_eq!(decide(&mut directory, "C1", CardCommand::Suspend), Ok(None));
+        assert!(matches!(
+            decide(&mut directory, "C1", put("E1", Some(1))),
+            Err(CardRefusal::Changed { actual: 2, .. })
+        ));
+        assert!(matches!(
+            decide(&mut directory, "C1", put("E2", None)),
+            Err(CardRefusal::OtherEmployee { .. })
+        ));
+        assert!(matches!(
+            decide(&mut directory, "C2", put("E1", Some(1))),
+            Err(CardRefusal::Changed { actual: 0, .. })
+        ));
+        assert!(matches!(decide(&mut directory, "C2", CardCommand::Revoke), Err(CardRefusal::Unknown(_))));
+    }
+
+    #[test]
+    fn only_reinstating_loosens_and_revoked_is_final() {
+        let mut directory = Directory::default();
+        decide(&mut directory, "C1", put("E1", None)).unwrap();
+        decide(&mut directory, "C1", CardCommand::ReportLost).unwrap();
+        assert!(matches!(
+            decide(&mut directory, "C1", CardCommand::Suspend),
+            Err(CardRefusal::Conflict { .. })
+        ));
+        assert_eq!(decide(&mut directory, "C1", CardCommand::Reinstate), Ok(Some(3)));
+        assert_eq!(decide(&mut directory, "C1", CardCommand::Revoke), Ok(Some(4)));
+        for command in [CardCommand::Reinstate, CardCommand::Suspend, CardCommand::ReportLost] {
+            assert!(matches!(decide(&mut directory, "C1", command), Err(CardRefusal::Conflict { .. })));
+        }
+    }
+
+    #[test]
+    fn cards_are_listed_in_order_and_by_holder() {
+        let mut directory = Directory::default();
+        for (card, employee) in [("C3", "E1"), ("C1", "E2"), ("C2", "E1")] {
+            decide(&mut directory, card, put(employee, None)).unwrap();
+        }
+        let ids = |cards: Vec<&Card>| cards.iter().map(|card| card.card_id.to_string()).collect::<Vec<_>>();
+        assert_eq!(ids(directory.cards_after(None).collect()), ["C1", "C2", "C3"]);
+        assert_eq!(ids(directory.cards_after(Some(&id("C1"))).collect()), ["C2", "C3"]);
+        assert_eq!(ids(directory.cards_of(&EmployeeId::parse("E1").unwrap()).collect()), ["C3", "C2"]);
+    }
 }

@@ -1,6 +1,6 @@
-//! Names of things: each is checked once, at the edge, and cannot be wrong afterwards.
+//! Names of things: each is checked once, at the edge, and cannot be wrong afterwards. Cheap to clone.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -29,7 +29,7 @@ macro_rules! id {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(Box<str>);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Checks `text` and keeps it exactly as it is.
@@ -62,7 +62,7 @@ macro_rules! id {
 
         impl From<$name> for String {
             fn from(id: $name) -> Self {
-                id.0.into()
+                id.0.as_ref().to_owned()
             }
         }
 

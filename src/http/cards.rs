@@ -19,7 +19,7 @@ use super::{
 use crate::{
     actors::{
         building::FindPerson,
-        directory::{CardQuery, ChangeCard, Changed, ReadCards},
+        directory::{CardQuery, ChangeCard, Changed, FindCard, ReadCards},
         recorder::Origin,
     },
     domain::{
@@ -59,7 +59,7 @@ pub async fn put(
     check_buildings(&services, &details)?;
     let command = CardCommand::Put { details, if_version };
     let changed = change(&services, &request, &person, card_id, command, None).await?;
-    Ok(card_response(&changed, services_json(&services, &changed.card).await?))
+    Ok(card_response(&changed, with_presence(&services, &changed.card).await?))
 }
 
 /// `POST /v1/cards/{card_id}/{action}`
@@ -91,7 +91,7 @@ pub async fn act(
     let note = fields.optional("note", short_text(MAX_NOTE_CHARS));
     let note = fields.finish(Some(note)).map_err(ApiError::Invalid)?;
     let changed = change(&services, &request, &person, card_id, command, note).await?;
-    Ok(card_response(&changed, services_json(&services, &changed.card).await?))
+    Ok(card_response(&changed, with_presence(&services, &changed.card).await?))
 }
 
 /// `GET /v1/cards/{card_id}`
@@ -105,11 +105,11 @@ pub async fn get(
 ) -> Result<HttpResponse, ApiError> {
     person.must_be(&[Role::Hr, Role::Auditor], None)?;
     let card_id = parse_card_id(&card_id)?;
-    let query = CardQuery { card_id: Some(card_id.clone()), limit: 1, ..CardQuery::default() };
-    let Some(card) = read(&services, query).await?.pop() else {
-        return Err(ApiError::NotFound(format!("no card {card_id} is registered")));
-    };
-    let body = services_json(&services, &card).await?;
+    let (reply, card) = oneshot::channel();
+    services.directory.try_send(FindCard { card_id: card_id.clone(), reply })?;
+    let card = card.await.map_err(|_| ApiError::not_committed())??;
+    let card = card.ok_or_else(|| ApiError::NotFound(format!("no card {card_id} is registered")))?;
+    let body = with_presence(&services, &card).await?;
     Ok(card_response(&Changed { card, is_new: false }, body))
 }
 
@@ -123,17 +123,12 @@ pub async fn list(
     person: Person,
 ) -> Result<HttpResponse, ApiError> {
     person.must_be(&[Role::Hr, Role::Auditor], None)?;
-    let mut query = read_query(request.query_string())?;
-    let page = query.limit;
-    query.limit = page + 1;
-    let mut cards = read(&services, query).await?;
-    let next_cursor = (cards.len() > page)
-        .then(|| {
-            cards.truncate(page);
-            cards.last().map(|card| URL_SAFE_NO_PAD.encode(card.card_id.as_str()))
-        })
-        .flatten();
-    Ok(HttpResponse::Ok().json(json!({ "items": cards, "next_cursor": next_cursor })))
+    let query = read_query(request.query_string())?;
+    let (reply, page) = oneshot::channel();
+    services.directory.try_send(ReadCards { query, reply })?;
+    let page = page.await.map_err(|_| ApiError::not_committed())??;
+    let next_cursor = page.next.map(|card_id| URL_SAFE_NO_PAD.encode(card_id.as_str()));
+    Ok(HttpResponse::Ok().json(json!({ "items": page.cards, "next_cursor": next_cursor })))
 }
 
 async fn change(
@@ -151,14 +146,8 @@ async fn change(
     Ok(changed.await.map_err(|_| ApiError::not_committed())??)
 }
 
-async fn read(services: &Services, query: CardQuery) -> Result<Vec<Card>, ApiError> {
-    let (reply, cards) = oneshot::channel();
-    services.directory.try_send(ReadCards { query, reply })?;
-    Ok(cards.await.map_err(|_| ApiError::not_committed())??)
-}
-
 /// The card with where its holder is.
-async fn services_json(services: &Services, card: &Card) -> Result<Value, ApiError> {
+async fn with_presence(services: &Services, card: &Card) -> Result<Value, ApiError> {
     let mut presence = Vec::new();
     for building in services.buildings.values() {
         let (reply, found) = oneshot::channel();
@@ -265,7 +254,6 @@ fn read_query(query: &str) -> Result<CardQuery, ApiError> {
             .ok_or_else(|| "is not a cursor of this list".to_owned())
     });
     let query = CardQuery {
-        card_id: None,
         employee_id: fields.optional("employee_id", text::<EmployeeId>),
         status,
         after,

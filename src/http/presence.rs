@@ -38,7 +38,9 @@ pub async fn get(
     let origin = Origin { by: person.as_actor(), traceparent: Some(trace.traceparent().to_owned()) };
     let (reply, presence) = oneshot::channel();
     building.actor.try_send(ReadPresence { origin, reply })?;
-    let presence = presence.await.map_err(|_| ApiError::not_committed())??;
+    let mut presence = presence.await.map_err(|_| ApiError::not_committed())??;
+    // Here and not on the log's thread, where gates wait.
+    presence.people.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     if wants_csv(&request) {
         return Ok(HttpResponse::Ok().content_type("text/csv; charset=utf-8").body(csv(&presence)));
     }
