@@ -18,7 +18,8 @@ pub enum LogFormat {
 /// Begins to log to stderr. `RUST_LOG` says what; without it everything from
 /// `default_level` on.
 pub fn init(format: LogFormat, default_level: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(format!("{default_level},actix_server=warn")));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("{default_level},actix_server=warn")));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let begun = match format {
         LogFormat::Human => lines.with_ansi(io::stderr().is_terminal()).with_target(false).try_init(),

@@ -23,6 +23,7 @@ mod canned_answers;
 mod cards;
 mod cli;
 mod dead_letters;
+mod demo;
 mod full_disk;
 mod kill9;
 mod layers;
