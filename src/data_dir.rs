@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::domain::ids::LogName;
+use crate::{clock, domain::ids::LogName};
 
 /// The layout that this program writes and reads.
 const FORMAT: u32 = 1;
@@ -104,8 +104,12 @@ impl DataDir {
         }
         let identity_path = path.join(IDENTITY_FILE);
         if !identity_path.exists() {
-            let new =
-                Identity { format: FORMAT, server: server.to_owned(), epoch: 1, store: "sled".to_owned() };
+            if log_dir(path).exists() {
+                let detail = "it is missing beside a log".to_owned();
+                return Err(DataDirError::Identity { path: identity_path, detail });
+            }
+            let (server, store) = (server.to_owned(), "sled".to_owned());
+            let new = Identity { format: FORMAT, server, epoch: new_epoch(), store };
             let text = toml::to_string(&new).map_err(|error| DataDirError::Identity {
                 path: identity_path.clone(),
                 detail: error.to_string(),
@@ -120,6 +124,12 @@ impl DataDir {
         }
         Ok(Self { path: path.to_owned(), log_name, _lock: lock })
     }
+}
+
+/// The epoch of a new directory is the second of its making: later than that of any directory this server had
+/// before, which nobody may remember.
+fn new_epoch() -> u64 {
+    u64::try_from(clock::wall().as_millis()).unwrap_or(0) / 1_000
 }
 
 /// The name of the log in a data directory, without taking it.
@@ -219,14 +229,20 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("data");
         let taken = DataDir::take(&path, "hq-1").unwrap();
-        assert_eq!(taken.log_name.to_string(), "hq-1.1");
+        assert_eq!(taken.log_name.server, "hq-1");
+        assert!(taken.log_name.epoch > 1_700_000_000);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         assert!(matches!(DataDir::take(&path, "hq-1"), Err(DataDirError::InUse { .. })));
+        let name = taken.log_name.clone();
         drop(taken);
+        assert_eq!(DataDir::take(&path, "hq-1").unwrap().log_name, name);
         assert!(matches!(DataDir::take(&path, "hq-2"), Err(DataDirError::OtherServer { .. })));
         fs::write(path.join(IDENTITY_FILE), "format = 9\nserver = \"hq-1\"\nepoch = 1\nstore = \"sled\"")
             .unwrap();
         assert!(matches!(DataDir::take(&path, "hq-1"), Err(DataDirError::Format { found: 9, .. })));
+        fs::remove_file(path.join(IDENTITY_FILE)).unwrap();
+        fs::create_dir(log_dir(&path)).unwrap();
+        assert!(matches!(DataDir::take(&path, "hq-1"), Err(DataDirError::Identity { .. })));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 pub mod actors;
 pub mod app;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod data_dir;
 pub mod delivery;

@@ -1,12 +1,18 @@
 //! One building's shell: takes a place in the log, asks the rules, applies what they say, sends it to the
 //! log with the answer. Decides nothing itself.
 
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 use thiserror::Error;
 use tokio::sync::oneshot;
-use uuid::Uuid;
 
 use super::{
     directory::DirectoryView,
@@ -15,9 +21,9 @@ use super::{
 use crate::{
     domain::{
         building::{Building, Decided, Inside, Swipe},
-        event::{AuditRead, Body, Decision, Event},
+        event::{AuditRead, Body},
         ids::EmployeeId,
-        swipes::Remembered,
+        swipes::Answer,
         time::Timestamp,
     },
     metrics::Metrics,
@@ -30,11 +36,17 @@ pub const MAILBOX_MESSAGES: usize = 4_096;
 /// between: an evacuation's flood keeps no entry waiting for longer than one commit.
 pub const MAX_EXITS_A_PIECE: usize = 128;
 
+/// How many batches of exits may be under way in one building; at the limit the next one is answered 503.
+pub const MAX_WAITING_BATCHES: usize = 64;
+
 /// How often to look for people who have been inside for longer than possible.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 
-/// How many of them to record at once; the rest follow at the next look.
+/// How many of them to record at once,
 const MAX_EXPIRED_AT_ONCE: usize = 256;
+
+/// and when to go on with the rest.
+const EXPIRE_MORE_AFTER: Duration = Duration::from_millis(100);
 
 /// One building.
 pub struct BuildingActor {
@@ -42,19 +54,8 @@ pub struct BuildingActor {
     cards: DirectoryView,
     recorder: Recorder,
     metrics: Metrics,
-}
-
-/// The answer to a swipe; durable when it leaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The event that records it.
-    pub event_id: Uuid,
-    /// Its place in the log.
-    pub sequence: u64,
-    /// When it was decided.
-    pub decided_at: Timestamp,
-    /// The decision; `None` for an exit.
-    pub decision: Option<Decision>,
+    batches: VecDeque<RecordExits>,
+    piece_in_flight: Arc<AtomicBool>,
 }
 
 /// Why a swipe got no answer. Nothing was recorded.
@@ -127,7 +128,8 @@ impl BuildingActor {
     /// The owner of `building`.
     #[must_use]
     pub fn new(building: Building, cards: DirectoryView, recorder: Recorder, metrics: Metrics) -> Self {
-        Self { building, cards, recorder, metrics }
+        let (batches, piece_in_flight) = (VecDeque::new(), Arc::default());
+        Self { building, cards, recorder, metrics, batches, piece_in_flight }
     }
 
     /// Decides one swipe and takes its events into the state and the group.
@@ -137,7 +139,7 @@ impl BuildingActor {
         origin: &Origin,
         group: &mut Group<'_>,
     ) -> Result<Answer, SwipeError> {
-        let now = self.recorder.now();
+        let now = group.now();
         let decided = self.cards.with_card(&swipe.card_id, |card| self.building.decide(swipe, card, now));
         match decided {
             Decided::Record { before, answer } => {
@@ -146,27 +148,30 @@ impl BuildingActor {
                 }
                 Ok(self.record(answer, origin, group))
             }
-            Decided::Repeat(first) => Ok(first.into()),
+            Decided::Repeat(first) => Ok(first),
             Decided::SwipeReused => Err(SwipeError::SwipeReused),
         }
     }
 
     fn record(&mut self, body: Body, origin: &Origin, group: &mut Group<'_>) -> Answer {
-        let event = group.add(body, origin, self.recorder.now());
+        let event = group.add(body, origin);
         self.building.apply(&event);
         self.metrics.count_event(&event);
         self.metrics.set_inside(self.building.rules().building.as_str(), self.building.inside().len());
         Answer::of(&event)
     }
 
-    fn expire(&mut self) {
-        let over = self.building.expire(self.recorder.now(), MAX_EXPIRED_AT_ONCE);
-        if over.is_empty() {
-            return;
-        }
+    fn expire(&mut self, ctx: &mut Context<Self>) {
         let recorder = self.recorder.clone();
         // No place: the next look finds them again.
         let Ok(mut group) = recorder.place() else { return };
+        let over = self.building.expire(group.now(), MAX_EXPIRED_AT_ONCE);
+        if over.is_empty() {
+            return;
+        }
+        if over.len() == MAX_EXPIRED_AT_ONCE {
+            ctx.run_later(EXPIRE_MORE_AFTER, Self::expire);
+        }
         tracing::info!(
             building = %self.building.rules().building,
             people = over.len(),
@@ -177,6 +182,31 @@ impl BuildingActor {
         }
         group.send(|| {});
     }
+
+    /// Records the next piece of the batch that is at the front, unless one is on its way already: so of all
+    /// batches together at most one piece keeps an entry waiting.
+    fn record_piece(&mut self, ctx: &mut Context<Self>) {
+        if self.piece_in_flight.load(Relaxed) {
+            return;
+        }
+        let Some(mut batch) = self.batches.pop_front() else { return };
+        let recorder = self.recorder.clone();
+        let mut group = match recorder.place() {
+            Ok(group) => group,
+            Err(error) => return batch.refuse_rest(error),
+        };
+        for swipe in batch.swipes.by_ref().take(MAX_EXITS_A_PIECE) {
+            batch.answers.push(self.decide(&swipe, &batch.origin, &mut group));
+        }
+        self.piece_in_flight.store(true, Relaxed);
+        let (address, in_flight) = (ctx.address(), Arc::clone(&self.piece_in_flight));
+        group.send(move || {
+            in_flight.store(false, Relaxed);
+            if let Err(refused) = address.try_send(PieceDone(batch)) {
+                refused.into_inner().0.refuse_rest(NoPlace::Overloaded);
+            }
+        });
+    }
 }
 
 impl Actor for BuildingActor {
@@ -185,7 +215,7 @@ impl Actor for BuildingActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX_MESSAGES);
         self.metrics.set_inside(self.building.rules().building.as_str(), self.building.inside().len());
-        ctx.run_interval(EXPIRE_EVERY, |actor, _| actor.expire());
+        ctx.run_interval(EXPIRE_EVERY, Self::expire);
     }
 }
 
@@ -201,7 +231,8 @@ impl Handler<DecideSwipe> for BuildingActor {
         };
         match self.decide(&swipe, &origin, &mut group) {
             Ok(answer) => group.send(move || drop(reply.send(Ok(answer)))),
-            Err(error) => drop(reply.send(Err(error))),
+            // Not before the swipe that it contradicts is durable.
+            Err(error) => group.send(move || drop(reply.send(Err(error)))),
         }
     }
 }
@@ -209,23 +240,30 @@ impl Handler<DecideSwipe> for BuildingActor {
 impl Handler<RecordExits> for BuildingActor {
     type Result = ();
 
-    fn handle(&mut self, mut batch: RecordExits, ctx: &mut Self::Context) {
-        let recorder = self.recorder.clone();
-        let mut group = match recorder.place() {
-            Ok(group) => group,
-            Err(error) => return batch.refuse_rest(error),
-        };
-        for swipe in batch.swipes.by_ref().take(MAX_EXITS_A_PIECE) {
-            batch.answers.push(self.decide(&swipe, &batch.origin, &mut group));
+    fn handle(&mut self, batch: RecordExits, ctx: &mut Self::Context) {
+        if self.batches.len() >= MAX_WAITING_BATCHES {
+            return batch.refuse_rest(NoPlace::Overloaded);
         }
-        let address = ctx.address();
-        group.send(move || {
-            if batch.swipes.len() == 0 {
-                let _ = batch.reply.send(batch.answers);
-            } else if let Err(refused) = address.try_send(batch) {
-                refused.into_inner().refuse_rest(NoPlace::Overloaded);
-            }
-        });
+        self.batches.push_back(batch);
+        self.record_piece(ctx);
+    }
+}
+
+/// A piece of a batch is durable.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct PieceDone(RecordExits);
+
+impl Handler<PieceDone> for BuildingActor {
+    type Result = ();
+
+    fn handle(&mut self, PieceDone(batch): PieceDone, ctx: &mut Self::Context) {
+        if batch.swipes.len() == 0 {
+            let _ = batch.reply.send(batch.answers);
+        } else {
+            self.batches.push_back(batch); // behind the others: all of them get on
+        }
+        self.record_piece(ctx);
     }
 }
 
@@ -246,7 +284,7 @@ impl Handler<ReadPresence> for BuildingActor {
             Ok(group) => group,
             Err(error) => return drop(read.reply.send(Err(error))),
         };
-        let now = self.recorder.now();
+        let now = group.now();
         let name_of = |inside: &Inside| {
             self.cards
                 .with_card(&inside.card_id, |card| card.and_then(|card| card.details.holder_name.clone()))
@@ -273,22 +311,5 @@ impl Handler<FindPerson> for BuildingActor {
         };
         let found = self.building.find(&find.employee).cloned();
         group.send(move || drop(find.reply.send(Ok(found))));
-    }
-}
-
-impl Answer {
-    fn of(event: &Event) -> Self {
-        let decision = match &event.body {
-            Body::Entry(entry) => Some(entry.decision),
-            _ => None,
-        };
-        Self { event_id: event.id, sequence: event.sequence, decided_at: event.time, decision }
-    }
-}
-
-impl From<Remembered> for Answer {
-    fn from(first: Remembered) -> Self {
-        let Remembered { event_id, sequence, decided_at, decision, .. } = first;
-        Self { event_id, sequence, decided_at, decision }
     }
 }

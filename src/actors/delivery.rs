@@ -2,16 +2,17 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture};
 use thiserror::Error;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::yield_now};
 use turnstiled_wal::{LogReader, ReadError};
 
 use super::{log::LogGrew, sink_board::SinkBoard, sink_state::SinkStates};
 use crate::{
+    clock,
     delivery::{
         Outgoing,
         machine::{Config, Effect, Input, Machine, Now},
@@ -21,7 +22,6 @@ use crate::{
         outbound::{EditError, edit},
         record::{EventRecord, RecordError},
         routes::RouteTable,
-        time::Timestamp,
     },
     sinks::Sink,
 };
@@ -84,10 +84,6 @@ pub struct StopDelivery {
     pub reply: oneshot::Sender<()>,
 }
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Feed(Input);
-
 #[derive(Debug, Error)]
 enum PullError {
     #[error(transparent)]
@@ -121,11 +117,8 @@ impl DeliveryActor {
     }
 
     fn feed(&mut self, input: Input, ctx: &mut Context<Self>) {
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let now = Now {
-            elapsed: self.started.elapsed(),
-            unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
-        };
+        let unix_ms = u64::try_from(clock::wall().as_millis()).unwrap_or(0);
+        let now = Now { elapsed: self.started.elapsed(), unix_ms };
         for effect in self.machine.handle(input, now, &mut random) {
             match effect {
                 Effect::Pull { after, max_records, max_bytes } => {
@@ -161,11 +154,12 @@ impl DeliveryActor {
         match self.read(after, max_records, max_bytes) {
             Ok(pulled) => {
                 self.board.set_stalled(&self.name, None);
-                ctx.notify(Feed(pulled));
+                // Others on this thread have their turn first, their I/O and timers too.
+                ctx.spawn(yield_now().into_actor(self).map(|(), actor, ctx| actor.feed(pulled, ctx)));
             }
             Err(error) => {
                 tracing::error!(sink = %self.name, %error, "the log cannot be read for this sink; run `turnstiled wal verify`");
-                self.board.set_stalled(&self.name, Some((now(), error.to_string())));
+                self.board.set_stalled(&self.name, Some((clock::wall(), error.to_string())));
                 ctx.run_later(STALLED_RETRY, move |actor, ctx| {
                     actor.pull(after, max_records, max_bytes, ctx)
                 });
@@ -220,11 +214,6 @@ impl DeliveryActor {
     }
 }
 
-fn now() -> Timestamp {
-    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(unix.as_millis()).unwrap_or(i64::MAX))
-}
-
 /// Uniform in `0.0..1.0`. Without randomness retries are not spread, which costs nothing but politeness.
 fn random() -> f64 {
     let random = getrandom::u32().unwrap_or(u32::MAX / 2);
@@ -237,14 +226,6 @@ impl Actor for DeliveryActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX_MESSAGES);
         self.feed(Input::Tick, ctx);
-    }
-}
-
-impl Handler<Feed> for DeliveryActor {
-    type Result = ();
-
-    fn handle(&mut self, feed: Feed, ctx: &mut Self::Context) {
-        self.feed(feed.0, ctx);
     }
 }
 

@@ -104,11 +104,12 @@ impl Handler<ChangeCard> for DirectoryActor {
         let mut directory = self.directory.borrow_mut();
         let body = match directory.decide(&card_id, command, note) {
             Ok(body) => body,
-            Err(refusal) => return drop(reply.send(Err(refusal.into()))),
+            // Not before what it is based on is durable.
+            Err(refusal) => return group.send(move || drop(reply.send(Err(refusal.into())))),
         };
         let is_new = matches!(&body, Some(Body::Card(changed)) if changed.change == CardChange::Registered);
         if let Some(body) = body {
-            directory.apply(&group.add(body, &origin, self.recorder.now()));
+            directory.apply(&group.add(body, &origin));
         }
         let card = directory.find(&card_id).cloned();
         group.send(move || {

@@ -6,7 +6,7 @@ use std::{rc::Rc, time::Instant};
 use actix::{Actor, AsyncContext, Context, Handler, Message, Recipient};
 use turnstiled_wal::Log;
 
-use super::recorder::{MAX_IN_FLIGHT_APPENDS, OnCommit, Places};
+use super::recorder::{MAX_IN_FLIGHT_RECORDS, OnCommit, Places, places_of};
 use crate::{domain::record::EventRecord, metrics::Metrics};
 
 /// The most records of one commit: what is over waits for the next one, so that a flood of exits never
@@ -21,6 +21,8 @@ pub const MAX_COMMIT_BYTES: usize = 1 << 20;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Append {
+    /// The sequence that the first of them was stamped with.
+    pub first_sequence: u64,
     /// The events, as one group: all or none of them are in the log after a crash.
     pub records: Vec<EventRecord>,
     /// Runs after the commit.
@@ -30,10 +32,7 @@ pub struct Append {
 /// Tells the router that there is more to read.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct LogGrew {
-    /// The last durable sequence.
-    pub committed: u64,
-}
+pub struct LogGrew;
 
 /// Owns the log.
 pub struct LogActor {
@@ -48,6 +47,7 @@ pub struct LogActor {
 struct Batch {
     appends: Vec<turnstiled_wal::Append>,
     on_commit: Vec<OnCommit>,
+    places: usize,
     bytes: usize,
     commit_is_due: bool,
 }
@@ -64,7 +64,10 @@ impl LogActor {
     }
 
     fn commit(&mut self) {
-        let Batch { appends, on_commit, bytes, .. } = std::mem::take(&mut self.batch);
+        let Batch { appends, on_commit, places, bytes, .. } = std::mem::take(&mut self.batch);
+        if self.places.are_stopped() {
+            return; // memory is ahead of the disk: what waits may not be answered from it
+        }
         if !appends.is_empty() {
             let started = Instant::now();
             if let Err(error) = self.log.commit(&appends) {
@@ -75,7 +78,7 @@ impl LogActor {
             self.metrics.commit_records.observe(appends.len() as f64);
             self.metrics.log_bytes.add(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
-        self.places.release(on_commit.len());
+        self.places.release(places);
         for leave in on_commit {
             leave();
         }
@@ -83,7 +86,7 @@ impl LogActor {
             let committed = self.log.next_sequence().saturating_sub(1);
             self.metrics.log_sequence.set(i64::try_from(committed).unwrap_or(i64::MAX));
             // A full mailbox already holds such a message, and one is enough: the router reads up to the end.
-            let _ = self.router.try_send(LogGrew { committed });
+            let _ = self.router.try_send(LogGrew);
         }
     }
 
@@ -107,7 +110,7 @@ impl Actor for LogActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         // One for every place, so that a sender that holds a place is never refused.
-        ctx.set_mailbox_capacity(MAX_IN_FLIGHT_APPENDS + 1);
+        ctx.set_mailbox_capacity(MAX_IN_FLIGHT_RECORDS + 1);
     }
 }
 
@@ -115,6 +118,10 @@ impl Handler<Append> for LogActor {
     type Result = ();
 
     fn handle(&mut self, append: Append, ctx: &mut Self::Context) {
+        let expected = self.log.next_sequence().saturating_add(self.batch.appends.len() as u64);
+        if !append.records.is_empty() && append.first_sequence != expected && !self.places.are_stopped() {
+            self.stop(&format!("event {} came where {expected} was due", append.first_sequence));
+        }
         let more_bytes: usize = append.records.iter().map(|record| record.payload().len()).sum();
         let batch = &self.batch;
         let is_full = batch.appends.len() + append.records.len() > MAX_COMMIT_RECORDS
@@ -122,6 +129,7 @@ impl Handler<Append> for LogActor {
         if is_full {
             self.commit();
         }
+        self.batch.places += places_of(append.records.len());
         let last = append.records.len().saturating_sub(1);
         self.batch.appends.extend(append.records.into_iter().enumerate().map(|(index, record)| {
             turnstiled_wal::Append { payload: record.payload().clone(), ends_group: index == last }

@@ -4,7 +4,8 @@
 //! [`directory::DirectoryActor`]; it may block in `fdatasync`, and nothing else runs on it. Because they
 //! share a thread, a building's decision, its change of state and its place in the log are one step.
 //! The [`router::RouterActor`] and a [`delivery::DeliveryActor`] for each sink have an arbiter apart.
-//! Messages carry their reply sender; `try_send` alone is used, so a full mailbox is an answer, not a loss.
+//! Messages carry their reply sender and are sent by `try_send` (a clean stop waits with `send`), so a full
+//! mailbox is an answer, not a loss.
 
 pub mod building;
 pub mod delivery;

@@ -1,29 +1,35 @@
 //! The way of a decision into the log, shared by the actors of the log arbiter: a place is taken before
-//! anything is decided, events get id, time and sequence in the order they are applied, and the answer
+//! anything is decided, events get id, sequence and time in the order they are applied, and the answer
 //! travels with them and leaves when they are durable.
 
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    time::SystemTime,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
 };
 
 use actix::Addr;
 use thiserror::Error;
-use uuid::{Builder, Uuid};
+use uuid::Builder;
 
 use super::log::{Append, LogActor};
-use crate::domain::{
-    event::{Body, Event},
-    event_json::encode,
-    ids::LogName,
-    record::EventRecord,
-    time::Timestamp,
+use crate::{
+    clock,
+    domain::{
+        event::{Body, Event},
+        event_json::encode,
+        ids::LogName,
+        record::EventRecord,
+        time::Timestamp,
+    },
 };
 
-/// The most messages on their way into the log at once. At the limit requests are answered 503.
-/// At one commit for every 512 records and a millisecond each, the last one waits for 16 ms.
-pub const MAX_IN_FLIGHT_APPENDS: usize = 8_192;
+/// The most records on their way into the log at once; a message without records counts as one. At the
+/// limit requests are answered 503. With 512 records to a commit the last one waits for 16 commits.
+pub const MAX_IN_FLIGHT_RECORDS: usize = 8_192;
 
 /// What leaves when the events before it are durable: usually an answer to a request.
 pub type OnCommit = Box<dyn FnOnce() + Send>;
@@ -31,11 +37,13 @@ pub type OnCommit = Box<dyn FnOnce() + Send>;
 /// The log takes no more at the moment; nothing was decided or changed.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum NoPlace {
-    /// [`MAX_IN_FLIGHT_APPENDS`] are waiting.
-    #[error("{MAX_IN_FLIGHT_APPENDS} requests are waiting for the log; try again in a second")]
+    /// [`MAX_IN_FLIGHT_RECORDS`], or an actor's mailbox is full.
+    #[error("the server is busy; nothing was recorded, try again in a second")]
     Overloaded,
     /// A commit failed; the process is about to stop.
-    #[error("the log cannot commit and the server is restarting; try again in a few seconds")]
+    #[error(
+        "the log cannot commit and the server is restarting; it may or may not be recorded, try again with the same swipe_id in a few seconds"
+    )]
     Stopping,
 }
 
@@ -56,54 +64,83 @@ impl Origin {
     }
 }
 
+/// Where the log ends, as it was recovered.
+#[derive(Clone, Debug)]
+pub struct LogEnd {
+    /// The name of the sequence.
+    pub name: LogName,
+    /// The next event's place in it.
+    pub next_sequence: u64,
+    /// The time of the last event in milliseconds since 1970, kept up to date for whoever shares it.
+    pub last_event_millis: Arc<AtomicI64>,
+}
+
 /// The log arbiter's shared side. Cheap to clone; stays on its thread.
 #[derive(Clone, Debug)]
-pub struct Recorder {
+pub struct Recorder(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     log: Addr<LogActor>,
-    name: Rc<LogName>,
     places: Rc<Places>,
-    stamps: Rc<Stamps>,
+    name: LogName,
+    next_sequence: Cell<u64>,
+    last_event_millis: Arc<AtomicI64>,
+    random: RefCell<RandomBytes>,
 }
 
 /// Counts what is on its way into the log.
 #[derive(Debug, Default)]
 pub struct Places {
-    in_flight: Cell<usize>,
+    records: Cell<usize>,
     stopping: Cell<bool>,
 }
 
 impl Places {
+    fn take(&self, records: usize) {
+        self.records.set(self.records.get().saturating_add(records));
+    }
+
     /// Gives places back after a commit.
-    pub(super) fn release(&self, appends: usize) {
-        self.in_flight.set(self.in_flight.get().saturating_sub(appends));
+    pub(super) fn release(&self, records: usize) {
+        self.records.set(self.records.get().saturating_sub(records));
     }
 
     /// From now on nothing gets a place.
     pub(super) fn stop(&self) {
         self.stopping.set(true);
     }
+
+    /// Whether a commit has failed.
+    pub(super) fn are_stopped(&self) -> bool {
+        self.stopping.get()
+    }
+}
+
+/// How many places a group of so many records takes.
+pub(super) fn places_of(records: usize) -> usize {
+    records.max(1)
 }
 
 /// A place in the log's mailbox, taken before deciding, and the events that go there as one group. Given
 /// back when dropped empty.
 #[derive(Debug)]
 pub struct Group<'a> {
-    recorder: &'a Recorder,
+    recorder: &'a Inner,
+    now: Timestamp,
+    first_sequence: u64,
     records: Vec<EventRecord>,
     sent: bool,
 }
 
 impl Recorder {
-    /// A recorder whose next event has the sequence `next`, after a last event at `last_time`.
+    /// Records after `end`.
     #[must_use]
-    pub fn new(
-        log: Addr<LogActor>,
-        places: Rc<Places>,
-        name: LogName,
-        next: u64,
-        last_time: Timestamp,
-    ) -> Self {
-        Self { log, name: Rc::new(name), places, stamps: Rc::new(Stamps::new(next, last_time)) }
+    pub fn new(log: Addr<LogActor>, places: Rc<Places>, end: LogEnd) -> Self {
+        let LogEnd { name, next_sequence, last_event_millis } = end;
+        let next_sequence = Cell::new(next_sequence);
+        let random = RefCell::new(RandomBytes::default());
+        Self(Rc::new(Inner { log, places, name, next_sequence, last_event_millis, random }))
     }
 
     /// Takes a place in the log's mailbox.
@@ -111,30 +148,57 @@ impl Recorder {
     /// # Errors
     /// [`NoPlace`] if there is none; then nothing may be decided.
     pub fn place(&self) -> Result<Group<'_>, NoPlace> {
-        let in_flight = self.places.in_flight.get();
-        if self.places.stopping.get() {
+        let places = &self.0.places;
+        if places.are_stopped() {
             return Err(NoPlace::Stopping);
         }
-        if in_flight >= MAX_IN_FLIGHT_APPENDS {
+        if places.records.get() >= MAX_IN_FLIGHT_RECORDS {
             return Err(NoPlace::Overloaded);
         }
-        self.places.in_flight.set(in_flight + 1);
-        Ok(Group { recorder: self, records: Vec::new(), sent: false })
+        places.take(1);
+        Ok(Group {
+            recorder: &self.0,
+            now: self.now(),
+            first_sequence: self.0.next_sequence.get(),
+            records: Vec::new(),
+            sent: false,
+        })
     }
 
     /// The server's time: never before that of the last event.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.stamps.now()
+        clock::wall().max(Timestamp::from_millis(self.0.last_event_millis.load(Relaxed)))
     }
 }
 
 impl Group<'_> {
+    /// The time that everything in this group is decided at.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// Stamps an event as the next of the log. The caller takes it into the state at once, before the log
     /// has it; should the log refuse, memory would be ahead of the disk, so the process ends and recovers
     /// (invariant 3).
-    pub fn add(&mut self, body: Body, origin: &Origin, now: Timestamp) -> Event {
-        let event = self.recorder.stamps.stamp(body, origin, now);
+    pub fn add(&mut self, body: Body, origin: &Origin) -> Event {
+        let sequence = self.recorder.next_sequence.get();
+        let Some(next) = sequence.checked_add(1) else {
+            stop_before_memory_is_ahead("no sequences are left")
+        };
+        self.recorder.next_sequence.set(next);
+        self.recorder.last_event_millis.store(self.now.as_millis(), Relaxed);
+        let unix_millis = u64::try_from(self.now.as_millis()).unwrap_or(0);
+        let random = self.recorder.random.borrow_mut().next();
+        let event = Event {
+            id: Builder::from_unix_timestamp_millis(unix_millis, &random).into_uuid(),
+            sequence,
+            time: self.now,
+            by: origin.by.clone(),
+            traceparent: origin.traceparent.clone(),
+            body,
+        };
         match encode(&event, &self.recorder.name) {
             Ok(record) => self.records.push(record),
             Err(error) => stop_before_memory_is_ahead(&error.to_string()),
@@ -146,7 +210,9 @@ impl Group<'_> {
     /// everything before it is.
     pub fn send(mut self, on_commit: impl FnOnce() + Send + 'static) {
         self.sent = true;
-        let append = Append { records: std::mem::take(&mut self.records), on_commit: Box::new(on_commit) };
+        let records = std::mem::take(&mut self.records);
+        self.recorder.places.take(places_of(records.len()) - 1);
+        let append = Append { first_sequence: self.first_sequence, records, on_commit: Box::new(on_commit) };
         if let Err(error) = self.recorder.log.try_send(append) {
             stop_before_memory_is_ahead(&error.to_string());
         }
@@ -167,47 +233,6 @@ impl Drop for Group<'_> {
 fn stop_before_memory_is_ahead(error: &str) -> ! {
     tracing::error!(error, "an event could not be handed to the log; stopping, the log tells the rest");
     std::process::exit(1)
-}
-
-/// Ids, sequences and times, in the order events are applied.
-#[derive(Debug)]
-struct Stamps {
-    next_sequence: Cell<u64>,
-    last_millis: Cell<i64>,
-    random: RefCell<RandomBytes>,
-}
-
-impl Stamps {
-    fn new(next: u64, last_time: Timestamp) -> Self {
-        Self {
-            next_sequence: Cell::new(next),
-            last_millis: Cell::new(last_time.as_millis()),
-            random: RefCell::new(RandomBytes::default()),
-        }
-    }
-
-    fn now(&self) -> Timestamp {
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let millis = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX).max(self.last_millis.get());
-        self.last_millis.set(millis);
-        Timestamp::from_millis(millis)
-    }
-
-    fn stamp(&self, body: Body, origin: &Origin, now: Timestamp) -> Event {
-        let sequence = self.next_sequence.get();
-        self.next_sequence.set(sequence + 1);
-        let millis = u64::try_from(now.as_millis()).unwrap_or(0);
-        let id: Uuid =
-            Builder::from_unix_timestamp_millis(millis, &self.random.borrow_mut().next()).into_uuid();
-        Event {
-            id,
-            sequence,
-            time: now,
-            by: origin.by.clone(),
-            traceparent: origin.traceparent.clone(),
-            body,
-        }
-    }
 }
 
 /// The kernel's random bytes, fetched many at a time.

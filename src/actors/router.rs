@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, WrapFuture};
+use tokio::task::yield_now;
 use turnstiled_wal::LogReader;
 
 use super::{delivery::DeliveryActor, log::LogGrew, sink_board::SinkBoard};
@@ -31,6 +32,7 @@ pub struct RouterActor {
     sinks: HashMap<Arc<str>, RoutedSink>,
     scanned_to: u64,
     scanning: bool,
+    is_stalled: bool,
 }
 
 struct RoutedSink {
@@ -52,10 +54,6 @@ pub struct RouterParts {
     pub sinks: Vec<(String, Addr<DeliveryActor>, Progress)>,
 }
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Scan;
-
 impl RouterActor {
     /// Counts from the sink that is furthest behind.
     #[must_use]
@@ -70,7 +68,7 @@ impl RouterActor {
         let sinks = (sinks.into_iter())
             .map(|(name, delivery, at_start)| (name.into(), RoutedSink { delivery, at_start }))
             .collect();
-        Self { log, routes, board, sinks, scanned_to, scanning: false }
+        Self { log, routes, board, sinks, scanned_to, scanning: false, is_stalled: false }
     }
 
     fn scan(&mut self, ctx: &mut Context<Self>) {
@@ -78,11 +76,18 @@ impl RouterActor {
         let records = match self.log.read(self.scanned_to, MAX_SCANNED_RECORDS, MAX_SCANNED_BYTES) {
             Ok(records) => records,
             // The deliveries stall at the same place and say so; counting goes on when the log can be read.
-            Err(error) => return tracing::error!(%error, "the router cannot read the log"),
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_stalled, true) {
+                    tracing::error!(%error, "the router cannot read the log; run `turnstiled wal verify`");
+                }
+                return;
+            }
         };
+        self.is_stalled = false;
         let mut counts: HashMap<Arc<str>, u64> = HashMap::new();
         for found in records {
             self.scanned_to = found.sequence;
+            // The deliveries stall here and say so.
             let Ok(record) = EventRecord::parse(found.payload) else { continue };
             for destination in self.routes.sinks_for(record.event_type()).iter() {
                 if let Some(sink) = self.sinks.get(&destination.sink)
@@ -92,14 +97,13 @@ impl RouterActor {
                 }
             }
         }
-        let committed = self.log.committed();
         for (name, events) in counts {
             self.board.accept(&name, events);
             if let Some(sink) = self.sinks.get(&name) {
-                wake(&sink.delivery, committed);
+                wake(&sink.delivery);
             }
         }
-        if self.scanned_to < committed {
+        if self.scanned_to < self.log.committed() {
             self.scan_soon(ctx);
         }
     }
@@ -107,14 +111,15 @@ impl RouterActor {
     fn scan_soon(&mut self, ctx: &mut Context<Self>) {
         if !self.scanning {
             self.scanning = true;
-            ctx.notify(Scan);
+            // Others on this thread have their turn first, their I/O and timers too.
+            ctx.spawn(yield_now().into_actor(self).map(|(), actor, ctx| actor.scan(ctx)));
         }
     }
 }
 
 /// A full mailbox already holds such a message, and one is enough.
-fn wake(delivery: &Addr<DeliveryActor>, committed: u64) {
-    let _ = delivery.try_send(LogGrew { committed });
+fn wake(delivery: &Addr<DeliveryActor>) {
+    let _ = delivery.try_send(LogGrew);
 }
 
 impl Actor for RouterActor {
@@ -124,9 +129,8 @@ impl Actor for RouterActor {
         ctx.set_mailbox_capacity(MAILBOX_MESSAGES);
         self.scan_soon(ctx);
         ctx.run_interval(WAKE_ALL_EVERY, |actor, ctx| {
-            let committed = actor.log.committed();
-            actor.sinks.values().for_each(|sink| wake(&sink.delivery, committed));
-            if actor.scanned_to < committed {
+            actor.sinks.values().for_each(|sink| wake(&sink.delivery));
+            if actor.scanned_to < actor.log.committed() {
                 actor.scan_soon(ctx);
             }
         });
@@ -138,13 +142,5 @@ impl Handler<LogGrew> for RouterActor {
 
     fn handle(&mut self, _: LogGrew, ctx: &mut Self::Context) {
         self.scan_soon(ctx);
-    }
-}
-
-impl Handler<Scan> for RouterActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Scan, ctx: &mut Self::Context) {
-        self.scan(ctx);
     }
 }

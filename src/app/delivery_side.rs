@@ -92,7 +92,7 @@ impl DeliverySide {
             // An error means that the delivery ended by itself; it has said so.
             let _ = done.await;
         }
-        self.arbiter.stop();
+        super::end(self.arbiter).await;
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     sinks::OpenSinkError,
 };
 
-/// Why the server does not start. Nothing was changed, and nothing is left running.
+/// Why the server does not start. No event was recorded; the process is to end.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The address is taken or not this machine's.
@@ -56,6 +56,14 @@ pub enum StartError {
         sequence: u64,
         /// Why.
         source: EventJsonError,
+    },
+    /// An event that says that it belongs elsewhere.
+    #[error("sequence {sequence} of the log holds event {says}; run `turnstiled wal verify`")]
+    Misplaced {
+        /// Where it lies.
+        sequence: u64,
+        /// Where it says it belongs.
+        says: u64,
     },
     /// Cursors or dead letters.
     #[error(transparent)]

@@ -12,9 +12,8 @@ use crate::{
         building::BuildingActor,
         directory::DirectoryActor,
         log::{Append, LogActor, LogGrew},
-        recorder::{Places, Recorder},
+        recorder::{LogEnd, Places, Recorder},
     },
-    domain::ids::LogName,
     metrics::Metrics,
 };
 
@@ -32,7 +31,7 @@ impl LogSide {
     pub(super) async fn start(
         log: Log,
         state: Recovered,
-        name: LogName,
+        end: LogEnd,
         router: Recipient<LogGrew>,
         metrics: Metrics,
     ) -> Result<Self, StartError> {
@@ -40,9 +39,8 @@ impl LogSide {
         let (started, addresses) = oneshot::channel();
         arbiter.spawn_fn(move || {
             let places = Rc::new(Places::default());
-            let next = log.next_sequence();
             let log = LogActor::new(log, Rc::clone(&places), router, metrics.clone()).start();
-            let recorder = Recorder::new(log.clone(), places, name, next, state.last_time);
+            let recorder = Recorder::new(log.clone(), places, end);
             let (directory, cards) = DirectoryActor::new(state.directory, recorder.clone());
             let directory = directory.start();
             let buildings: Vec<_> = (state.buildings.into_iter())
@@ -61,6 +59,7 @@ impl LogSide {
     pub(super) async fn stop(self) {
         let (reply, durable) = oneshot::channel();
         let last = Append {
+            first_sequence: 0,
             records: vec![],
             on_commit: Box::new(move || {
                 let _ = reply.send(());
@@ -70,6 +69,6 @@ impl LogSide {
             // An error means that the last commit failed; the log actor has said so.
             let _ = durable.await;
         }
-        self.arbiter.stop();
+        super::end(self.arbiter).await;
     }
 }

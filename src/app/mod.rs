@@ -11,9 +11,11 @@ mod sinks;
 
 use std::{
     net::{SocketAddr, TcpListener},
+    sync::{Arc, atomic::AtomicI64},
     time::Duration,
 };
 
+use actix::Arbiter;
 use actix_web::{App as HttpApp, HttpServer, dev::ServerHandle, middleware::from_fn, web::Data};
 use tokio::signal::unix::{SignalKind, signal};
 use turnstiled_wal::{Log, LogOptions, StateStore};
@@ -21,7 +23,7 @@ use turnstiled_wal::{Log, LogOptions, StateStore};
 pub use self::error::StartError;
 use self::{delivery_side::DeliverySide, log_side::LogSide};
 use crate::{
-    actors::sink_state::SinkStates,
+    actors::{recorder::LogEnd, sink_state::SinkStates},
     config::{Config, auth::JwtConfig},
     data_dir::{self, DataDir},
     http::{
@@ -68,15 +70,19 @@ impl App {
         let states = SinkStates::new(StateStore::open(&data_dir::state_dir(&data_dir.path))?);
         let rules = config.buildings.iter().map(|building| building.rules.clone());
         let recovered = recover::recover(&log.reader(), rules.collect())?;
-        let started_after = recovered.last_time;
         let metrics = Metrics::new();
         metrics.log_bytes.set(i64::try_from(recovered.bytes).unwrap_or(i64::MAX));
+        metrics.log_sequence.set(i64::try_from(log.reader().committed()).unwrap_or(i64::MAX));
 
         let sinks = sinks::open(&config.sinks).await?;
         let delivery = DeliverySide::start(&config, sinks, &log.reader(), &states).await?;
-        let log =
-            LogSide::start(log, recovered, data_dir.log_name.clone(), delivery.router(), metrics.clone())
-                .await?;
+        let end = LogEnd {
+            name: data_dir.log_name.clone(),
+            next_sequence: log.next_sequence(),
+            last_event_millis: Arc::new(AtomicI64::new(recovered.last_time.as_millis())),
+        };
+        let last_event_millis = Arc::clone(&end.last_event_millis);
+        let log = LogSide::start(log, recovered, end, delivery.router(), metrics.clone()).await?;
         let buildings = (config.buildings.iter().zip(&log.buildings))
             .map(|(building, actor)| {
                 let (id, gates) = (building.rules.building.clone(), building.rules.gates.clone());
@@ -90,7 +96,7 @@ impl App {
             sinks: delivery.board.clone(),
             dead_letters: states,
             metrics,
-            started_after,
+            last_event_millis,
         });
         let http = serve(listener, services).map_err(|source| StartError::Listen { listen, source })?;
         tracing::info!(%address, log = %data_dir.log_name, "listening");
@@ -118,10 +124,11 @@ impl App {
 /// [`StartError`] if it cannot start.
 pub fn run(config: Config) -> Result<(), StartError> {
     actix::System::new().block_on(async {
+        // Until here a signal ends the process at once, which is safe: nothing has been answered.
+        let app = App::start(config).await?;
         let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
         let mut hang_up = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
-        let app = App::start(config).await?;
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
@@ -135,6 +142,15 @@ pub fn run(config: Config) -> Result<(), StartError> {
         app.stop().await;
         Ok(())
     })
+}
+
+/// Ends an arbiter's thread and waits for it: what it owned is closed then.
+async fn end(arbiter: Arbiter) {
+    arbiter.stop();
+    let ended = tokio::task::spawn_blocking(|| arbiter.join()).await;
+    if !matches!(ended, Ok(Ok(()))) {
+        tracing::error!("a thread of actors did not end as it should");
+    }
 }
 
 fn open_auth(config: &Config) -> Result<Auth, StartError> {
@@ -162,7 +178,8 @@ fn serve(listener: TcpListener, services: Data<Services>) -> std::io::Result<Ser
     let handle = server.handle();
     actix::spawn(async move {
         if let Err(error) = server.await {
-            tracing::error!(%error, "the HTTP server ended");
+            tracing::error!(%error, "the HTTP server ended; stopping, the service manager starts it again");
+            std::process::exit(1);
         }
     });
     Ok(handle)

@@ -50,6 +50,9 @@ pub(super) fn recover(log: &LogReader, rules: Vec<Rules>) -> Result<Recovered, S
             let record = EventRecord::parse(found.payload)
                 .map_err(|source| StartError::Record { sequence, source })?;
             let event = decode(&record).map_err(|source| StartError::Event { sequence, source })?;
+            if event.sequence != sequence {
+                return Err(StartError::Misplaced { sequence, says: event.sequence });
+            }
             state.buildings.iter_mut().for_each(|building| building.apply(&event));
             state.directory.apply(&event);
             state.last_time = state.last_time.max(event.time);

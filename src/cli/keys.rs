@@ -1,19 +1,14 @@
 //! `turnstiled keys`: API keys of devices. Works beside a running daemon, which sees the change at once.
 
-use std::{
-    io::Write,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::io::Write;
 
 use clap::{Subcommand, ValueEnum};
 
 use super::{CommandError, ConfigFile, Verdict};
 use crate::{
+    clock,
     config::Config,
-    domain::{
-        ids::{BuildingId, GateId},
-        time::Timestamp,
-    },
+    domain::ids::{BuildingId, GateId},
     http::auth::device_keys::{self, DeviceKind},
 };
 
@@ -69,9 +64,8 @@ pub(super) fn run(keys: Keys, out: &mut impl Write) -> Result<Verdict, CommandEr
                 Kind::Gate => DeviceKind::Gate,
                 Kind::Panel => DeviceKind::Panel,
             };
-            let millis = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-            let now = Timestamp::from_millis(i64::try_from(millis)?);
-            let key = device_keys::add(&config.auth.devices, building, gate, kind, name, now)?;
+            let devices = &config.auth.devices;
+            let key = device_keys::add(devices, building, gate, kind, name, clock::wall())?;
             writeln!(out, "{key}")?;
         }
         Keys::List { file } => {

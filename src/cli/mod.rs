@@ -95,7 +95,8 @@ pub fn run(arguments: Arguments) -> Result<Verdict, CommandError> {
         _ => "info",
     };
     telemetry::init(arguments.log_format, default_level);
-    let (mut out, mut err) = (io::stdout().lock(), io::stderr());
+    // Not locked: the stdout sink of a daemon writes there, too.
+    let (mut out, mut err) = (io::stdout(), io::stderr());
     match arguments.command {
         Command::Run(file) => run::run(&file),
         Command::Demo(demo) => demo::run(&demo, &mut out),

@@ -15,7 +15,7 @@ use super::{
     event::{Body, Decision, Entry, Event, Exit, PresenceExpired, Swiped},
     ids::{BuildingId, CardId, EmployeeId, GateId},
     reason::{Anomaly, Reason},
-    swipes::{Direction, Remembered, SwipeWindow},
+    swipes::{Answer, Direction, SwipeWindow},
     time::Timestamp,
 };
 
@@ -72,7 +72,7 @@ pub enum Decided {
         answer: Body,
     },
     /// A retry: the first answer again.
-    Repeat(Remembered),
+    Repeat(Answer),
     /// The `swipe_id` was used for something else.
     SwipeReused,
 }
@@ -126,7 +126,7 @@ impl Building {
         let first = swipe.swipe_id.and_then(|swipe_id| self.swipes.find(&swipe.gate, swipe_id, now));
         match (first, swipe.direction) {
             (Some(first), direction) if first.answers(direction, &swipe.card_id, swipe.occurred_at) => {
-                Decided::Repeat(first.clone())
+                Decided::Repeat(first.answer.clone())
             }
             (Some(_), _) => Decided::SwipeReused,
             (None, Direction::Entry) => self.decide_entry(swipe, card, now),

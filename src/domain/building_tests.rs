@@ -71,7 +71,7 @@ impl Site {
     }
 
     fn register(&mut self, card: &str, employee: &str) {
-        self.command(card, CardCommand::Put { details: details(employee), if_version: None });
+        self.command(card, CardCommand::Put { details: details(employee), expected: None });
     }
 
     fn command(&mut self, card: &str, command: CardCommand) {
@@ -155,7 +155,7 @@ fn soft_anti_passback_flags_and_off_ignores() {
 fn the_swiped_cards_own_exemption_decides() {
     let mut site = Site::new(rules(AntiPassback::Hard));
     let exempt = CardDetails { anti_passback_exempt: true, ..details("E1") };
-    site.command("C1", CardCommand::Put { details: exempt, if_version: None });
+    site.command("C1", CardCommand::Put { details: exempt, expected: None });
     site.register("C2", "E1");
     assert_eq!((site.enter("C1"), site.enter("C1")), (GRANTED, GRANTED));
     assert_eq!(site.enter("C2"), Decision::Denied(Reason::AntiPassback));

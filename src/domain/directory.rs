@@ -20,8 +20,8 @@ pub enum CardCommand {
     Put {
         /// Everything that is to be said of it from now on.
         details: CardDetails,
-        /// Only if the card has this version.
-        if_version: Option<u64>,
+        /// Only if the card is as the caller takes it to be.
+        expected: Option<Expected>,
     },
     /// Out of use for a while.
     Suspend,
@@ -33,6 +33,15 @@ pub enum CardCommand {
     ReportLost,
 }
 
+/// What the caller takes a card to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Registered, in whatever version.
+    Registered,
+    /// In this version.
+    Version(u64),
+}
+
 /// Why a card was not changed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CardRefusal {
@@ -40,12 +49,12 @@ pub enum CardRefusal {
     #[error("no card {0} is registered; PUT /v1/cards/{0} registers it")]
     Unknown(CardId),
     /// The caller's `If-Match` is of an older state.
-    #[error("card {card_id} has version {actual}, not {expected}; read it again and decide anew")]
+    #[error(
+        "card {card_id} has version {actual} (0: not registered), which is not what If-Match says; read it again and decide anew"
+    )]
     Changed {
         /// The card.
         card_id: CardId,
-        /// `If-Match`.
-        expected: u64,
         /// What it has; 0 if it is not registered.
         actual: u64,
     },
@@ -117,7 +126,7 @@ impl Directory {
     ) -> Result<Option<Body>, CardRefusal> {
         let found = self.cards.get(card_id);
         let changed = match command {
-            CardCommand::Put { details, if_version } => put(card_id, found, details, if_version)?,
+            CardCommand::Put { details, expected } => put(card_id, found, details, expected)?,
             command => set_status(card_id, found, &command)?,
         };
         Ok(changed.map(|(change, card)| Body::Card(CardChanged { change, card, note })))
@@ -137,11 +146,16 @@ fn put(
     card_id: &CardId,
     found: Option<&Card>,
     details: CardDetails,
-    if_version: Option<u64>,
+    expected: Option<Expected>,
 ) -> Result<Option<(CardChange, Card)>, CardRefusal> {
-    let version = found.map_or(0, |card| card.version);
-    if let Some(expected) = if_version.filter(|&expected| expected != version) {
-        return Err(CardRefusal::Changed { card_id: card_id.clone(), expected, actual: version });
+    let actual = found.map_or(0, |card| card.version);
+    let is_as_expected = match expected {
+        None => true,
+        Some(Expected::Registered) => found.is_some(),
+        Some(Expected::Version(version)) => version == actual,
+    };
+    if !is_as_expected {
+        return Err(CardRefusal::Changed { card_id: card_id.clone(), actual });
     }
     let Some(card) = found else {
         let card = Card { card_id: card_id.clone(), details, status: Status::Active, version: 1 };
@@ -213,7 +227,7 @@ mod tests {
     }
 
     fn put(employee: &str, if_version: Option<u64>) -> CardCommand {
-        CardCommand::Put { details: details(employee), if_version }
+        CardCommand::Put { details: details(employee), expected: if_version.map(Expected::Version) }
     }
 
     #[test]
@@ -236,6 +250,12 @@ mod tests {
             Err(CardRefusal::Changed { actual: 0, .. })
         ));
         assert!(matches!(decide(&mut directory, "C2", CardCommand::Revoke), Err(CardRefusal::Unknown(_))));
+        let if_there = CardCommand::Put { details: details("E1"), expected: Some(Expected::Registered) };
+        assert!(matches!(
+            decide(&mut directory, "C2", if_there.clone()),
+            Err(CardRefusal::Changed { actual: 0, .. })
+        ));
+        assert_eq!(decide(&mut directory, "C1", if_there), Ok(None));
     }
 
     #[test]

@@ -108,7 +108,7 @@ fn check(text: &str, extra: &str, allowed: &'static str) -> Result<(), InvalidId
 pub struct LogName {
     /// `[server] id`.
     pub server: String,
-    /// Counts data directories of this server, from 1.
+    /// Rises with every new data directory of this server.
     pub epoch: u64,
 }
 

@@ -26,10 +26,10 @@ pub enum Direction {
     Exit,
 }
 
-/// The first answer to a swipe.
+/// The answer to a swipe, as its event has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remembered {
-    /// The event that the answer names.
+pub struct Answer {
+    /// The event that records it.
     pub event_id: Uuid,
     /// Its place in the log.
     pub sequence: u64,
@@ -37,6 +37,25 @@ pub struct Remembered {
     pub decided_at: Timestamp,
     /// The decision; `None` for an exit.
     pub decision: Option<Decision>,
+}
+
+impl Answer {
+    /// The answer that an event is.
+    #[must_use]
+    pub fn of(event: &Event) -> Self {
+        let decision = match &event.body {
+            Body::Entry(entry) => Some(entry.decision),
+            _ => None,
+        };
+        Self { event_id: event.id, sequence: event.sequence, decided_at: event.time, decision }
+    }
+}
+
+/// The first answer to a swipe, with what was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The answer.
+    pub answer: Answer,
     card_id: CardId,
     occurred_at: Option<Timestamp>,
 }
@@ -45,7 +64,7 @@ impl Remembered {
     /// Whether a retry says the same as the request that was answered.
     #[must_use]
     pub fn answers(&self, direction: Direction, card_id: &CardId, occurred_at: Option<Timestamp>) -> bool {
-        self.decision.is_some() == (direction == Direction::Entry)
+        self.answer.decision.is_some() == (direction == Direction::Entry)
             && self.card_id == *card_id
             && self.occurred_at == occurred_at
     }
@@ -62,7 +81,7 @@ impl SwipeWindow {
     /// The first answer to this swipe, if it is still remembered at `now`.
     #[must_use]
     pub fn find(&self, gate: &GateId, swipe_id: Uuid, now: Timestamp) -> Option<&Remembered> {
-        self.answers.get(&(gate.clone(), swipe_id)).filter(|first| !is_over(first.decided_at, now))
+        self.answers.get(&(gate.clone(), swipe_id)).filter(|first| !is_over(first.answer.decided_at, now))
     }
 
     /// Remembers the answer that `event` is, and forgets what is over.
@@ -75,13 +94,10 @@ impl SwipeWindow {
                 self.forget(decided_at, gate, swipe_id);
             }
         }
-        let Some((swiped, decision)) = answer_of(&event.body) else { return };
+        let Some(swiped) = swiped(&event.body) else { return };
         let Some(swipe_id) = swiped.swipe_id else { return };
         let first = Remembered {
-            event_id: event.id,
-            sequence: event.sequence,
-            decided_at: event.time,
-            decision,
+            answer: Answer::of(event),
             card_id: swiped.card_id.clone(),
             occurred_at: swiped.occurred_at,
         };
@@ -91,16 +107,16 @@ impl SwipeWindow {
 
     fn forget(&mut self, decided_at: Timestamp, gate: GateId, swipe_id: Uuid) {
         let key = (gate, swipe_id);
-        if self.answers.get(&key).is_some_and(|first| first.decided_at == decided_at) {
+        if self.answers.get(&key).is_some_and(|first| first.answer.decided_at == decided_at) {
             self.answers.remove(&key);
         }
     }
 }
 
-fn answer_of(body: &Body) -> Option<(&Swiped, Option<Decision>)> {
+fn swiped(body: &Body) -> Option<&Swiped> {
     match body {
-        Body::Entry(entry) => Some((&entry.swipe, Some(entry.decision))),
-        Body::Exit(exit) => Some((&exit.swipe, None)),
+        Body::Entry(entry) => Some(&entry.swipe),
+        Body::Exit(exit) => Some(&exit.swipe),
         _ => None,
     }
 }

@@ -7,24 +7,22 @@ use actix_web::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 use super::{
-    Services,
+    Services, ask,
     auth::person::{Person, Role},
     error::{ApiError, FieldError},
     fields::{Fields, boolean, short_text, text, texts},
-    trace_context::TraceContext,
+    origin,
 };
 use crate::{
     actors::{
         building::FindPerson,
         directory::{CardQuery, ChangeCard, Changed, FindCard, ReadCards},
-        recorder::Origin,
     },
     domain::{
         card::{Card, CardDetails, Status},
-        directory::CardCommand,
+        directory::{CardCommand, Expected},
         ids::{CardId, EmployeeId},
         time::Timestamp,
     },
@@ -54,12 +52,12 @@ pub async fn put(
 ) -> Result<HttpResponse, ApiError> {
     person.must_be(&[Role::Hr], None)?;
     let card_id = parse_card_id(&card_id)?;
-    let if_version = if_match(&request)?;
+    let expected = if_match(&request)?;
     let details = read_details(Fields::of_body(&body, false)?).map_err(ApiError::Invalid)?;
     check_buildings(&services, &details)?;
-    let command = CardCommand::Put { details, if_version };
+    let command = CardCommand::Put { details, expected };
     let changed = change(&services, &request, &person, card_id, command, None).await?;
-    Ok(card_response(&changed, with_presence(&services, &changed.card).await?))
+    Ok(card_response(&changed))
 }
 
 /// `POST /v1/cards/{card_id}/{action}`
@@ -91,7 +89,7 @@ pub async fn act(
     let note = fields.optional("note", short_text(MAX_NOTE_CHARS));
     let note = fields.finish(Some(note)).map_err(ApiError::Invalid)?;
     let changed = change(&services, &request, &person, card_id, command, note).await?;
-    Ok(card_response(&changed, with_presence(&services, &changed.card).await?))
+    Ok(card_response(&changed))
 }
 
 /// `GET /v1/cards/{card_id}`
@@ -105,12 +103,10 @@ pub async fn get(
 ) -> Result<HttpResponse, ApiError> {
     person.must_be(&[Role::Hr, Role::Auditor], None)?;
     let card_id = parse_card_id(&card_id)?;
-    let (reply, card) = oneshot::channel();
-    services.directory.try_send(FindCard { card_id: card_id.clone(), reply })?;
-    let card = card.await.map_err(|_| ApiError::not_committed())??;
+    let card = ask(&services.directory, |reply| FindCard { card_id: card_id.clone(), reply }).await??;
     let card = card.ok_or_else(|| ApiError::NotFound(format!("no card {card_id} is registered")))?;
     let body = with_presence(&services, &card).await?;
-    Ok(card_response(&Changed { card, is_new: false }, body))
+    Ok(HttpResponse::Ok().insert_header(etag(&card)).json(body))
 }
 
 /// `GET /v1/cards`
@@ -124,9 +120,7 @@ pub async fn list(
 ) -> Result<HttpResponse, ApiError> {
     person.must_be(&[Role::Hr, Role::Auditor], None)?;
     let query = read_query(request.query_string())?;
-    let (reply, page) = oneshot::channel();
-    services.directory.try_send(ReadCards { query, reply })?;
-    let page = page.await.map_err(|_| ApiError::not_committed())??;
+    let page = ask(&services.directory, |reply| ReadCards { query, reply }).await??;
     let next_cursor = page.next.map(|card_id| URL_SAFE_NO_PAD.encode(card_id.as_str()));
     Ok(HttpResponse::Ok().json(json!({ "items": page.cards, "next_cursor": next_cursor })))
 }
@@ -139,20 +133,16 @@ async fn change(
     command: CardCommand,
     note: Option<String>,
 ) -> Result<Changed, ApiError> {
-    let trace = TraceContext::of_request(request);
-    let origin = Origin { by: person.as_actor(), traceparent: Some(trace.traceparent().to_owned()) };
-    let (reply, changed) = oneshot::channel();
-    services.directory.try_send(ChangeCard { card_id, command, note, origin, reply })?;
-    Ok(changed.await.map_err(|_| ApiError::not_committed())??)
+    let origin = origin(person.as_actor(), request);
+    Ok(ask(&services.directory, |reply| ChangeCard { card_id, command, note, origin, reply }).await??)
 }
 
 /// The card with where its holder is.
 async fn with_presence(services: &Services, card: &Card) -> Result<Value, ApiError> {
     let mut presence = Vec::new();
     for building in services.buildings.values() {
-        let (reply, found) = oneshot::channel();
-        building.actor.try_send(FindPerson { employee: card.details.employee_id.clone(), reply })?;
-        if let Some(inside) = found.await.map_err(|_| ApiError::not_committed())?? {
+        let employee = card.details.employee_id.clone();
+        if let Some(inside) = ask(&building.actor, |reply| FindPerson { employee, reply }).await?? {
             presence.push(json!({ "building": building.id, "since": inside.since, "gate": inside.gate }));
         }
     }
@@ -163,25 +153,29 @@ async fn with_presence(services: &Services, card: &Card) -> Result<Value, ApiErr
     Ok(body)
 }
 
-fn card_response(changed: &Changed, body: Value) -> HttpResponse {
+fn card_response(changed: &Changed) -> HttpResponse {
     let mut response = if changed.is_new { HttpResponse::Created() } else { HttpResponse::Ok() };
-    response.insert_header((header::ETAG, format!("\"{}\"", changed.card.version))).json(body)
+    response.insert_header(etag(&changed.card)).json(&changed.card)
+}
+
+fn etag(card: &Card) -> (header::HeaderName, String) {
+    (header::ETAG, format!("\"{}\"", card.version))
 }
 
 fn parse_card_id(text: &str) -> Result<CardId, ApiError> {
     CardId::parse(text).map_err(|error| ApiError::field("card_id", error.to_string()))
 }
 
-/// `If-Match: "3"`, with or without quotes; `*` is any version.
-fn if_match(request: &HttpRequest) -> Result<Option<u64>, ApiError> {
+/// `If-Match: "3"`, with or without quotes; `*` is any version, but the card has to be there (RFC 9110).
+fn if_match(request: &HttpRequest) -> Result<Option<Expected>, ApiError> {
     let Some(value) = request.headers().get(header::IF_MATCH) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
     if text == "*" {
-        return Ok(None);
+        return Ok(Some(Expected::Registered));
     }
     let version = text.trim_matches('"').parse();
     version
-        .map(Some)
+        .map(|version| Some(Expected::Version(version)))
         .map_err(|_| ApiError::Malformed("If-Match must be a card's version, such as \"3\"".to_owned()))
 }
 

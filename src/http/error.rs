@@ -12,6 +12,9 @@ use crate::{
 /// When to come again after a 503, in seconds.
 const RETRY_AFTER_SECONDS: &str = "1";
 
+/// The most field errors that one answer names.
+const MAX_FIELD_ERRORS: usize = 100;
+
 /// A field of a body or query that breaks the model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
@@ -51,7 +54,8 @@ pub enum ApiError {
     /// 422: JSON, but not what the model says; every field is named.
     #[error("{} of the request cannot be accepted", plural(.0.len()))]
     Invalid(Vec<FieldError>),
-    /// 503: nothing was recorded; safe to try again.
+    /// 503: too busy, then nothing was recorded; or stopping, then it may or may not have been. Safe to try
+    /// again with the same `swipe_id`.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -91,7 +95,7 @@ impl ApiError {
             _ => {}
         }
         let errors = match self {
-            Self::Invalid(errors) => errors.as_slice(),
+            Self::Invalid(errors) => errors.get(..MAX_FIELD_ERRORS).unwrap_or(errors),
             _ => &[],
         };
         let problem = Problem {

@@ -5,9 +5,6 @@ use serde_json::{Map, Value};
 
 use super::error::{ApiError, FieldError};
 
-/// The most field errors that one answer names.
-const MAX_FIELD_ERRORS: usize = 100;
-
 /// A JSON object being read.
 #[derive(Debug)]
 pub struct Fields {
@@ -85,11 +82,10 @@ impl Fields {
     /// # Errors
     /// Every error that was noted.
     pub fn finish<T>(mut self, value: Option<T>) -> Result<T, Vec<FieldError>> {
-        let unknown: Vec<String> = self.left.keys().take(MAX_FIELD_ERRORS).cloned().collect();
+        let unknown: Vec<String> = self.left.keys().cloned().collect();
         for name in unknown {
             self.error(&super::cut(&name), "is not a field of this request".to_owned());
         }
-        self.errors.truncate(MAX_FIELD_ERRORS);
         match value {
             Some(value) if self.errors.is_empty() => Ok(value),
             _ => Err(self.errors),

@@ -1,12 +1,12 @@
 //! For load balancers, Prometheus and readers of the API: open to everyone, nothing personal in it.
 
-use std::time::SystemTime;
+use std::sync::{Mutex, PoisonError, atomic::Ordering::Relaxed};
 
 use actix_web::{HttpResponse, web::Data};
 use serde_json::json;
 
 use super::{Services, error::ApiError};
-use crate::domain::time::Timestamp;
+use crate::{clock, domain::time::Timestamp};
 
 /// The OpenAPI document, also printed by `turnstiled openapi`.
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -22,11 +22,10 @@ pub async fn live() -> HttpResponse {
 /// # Errors
 /// 503 while the clock is behind.
 pub async fn ready(services: Data<Services>) -> Result<HttpResponse, ApiError> {
-    let now = now();
-    if now < services.started_after {
+    let (now, last) = (clock::wall(), Timestamp::from_millis(services.last_event_millis.load(Relaxed)));
+    if now < last {
         return Err(ApiError::Unavailable(format!(
-            "the server's clock says {now}, the last event is of {}; set the clock",
-            services.started_after
+            "the server's clock says {now}, the last event is of {last}; set the clock"
         )));
     }
     Ok(HttpResponse::Ok().json(json!({ "status": "ready" })))
@@ -34,17 +33,14 @@ pub async fn ready(services: Data<Services>) -> Result<HttpResponse, ApiError> {
 
 /// `GET /metrics`
 pub async fn metrics(services: Data<Services>) -> HttpResponse {
-    services.sinks.publish(&services.metrics, now());
+    // One at a time: the sinks' counters are brought up to date and shown in one step.
+    static SCRAPE: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = SCRAPE.lock().unwrap_or_else(PoisonError::into_inner);
+    services.sinks.publish(&services.metrics, clock::wall());
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(services.metrics.render())
 }
 
 /// `GET /openapi.json`
 pub async fn openapi() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(OPENAPI)
-}
-
-/// The wall clock.
-pub(super) fn now() -> Timestamp {
-    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX))
 }

@@ -12,19 +12,25 @@ pub mod sinks;
 pub mod swipes;
 pub mod trace_context;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, atomic::AtomicI64},
+};
 
-use actix::Addr;
+use actix::{
+    Actor, Addr, Handler, Message,
+    dev::{MessageResponse, ToEnvelope},
+};
+use actix_web::HttpRequest;
+use tokio::sync::oneshot;
 
-use self::{auth::Auth, error::ApiError};
+use self::{auth::Auth, error::ApiError, trace_context::TraceContext};
 use crate::{
     actors::{
-        building::BuildingActor, directory::DirectoryActor, sink_board::SinkBoard, sink_state::SinkStates,
+        building::BuildingActor, directory::DirectoryActor, recorder::Origin, sink_board::SinkBoard,
+        sink_state::SinkStates,
     },
-    domain::{
-        ids::{BuildingId, GateId},
-        time::Timestamp,
-    },
+    domain::ids::{BuildingId, GateId},
     metrics::Metrics,
 };
 
@@ -43,8 +49,8 @@ pub struct Services {
     pub dead_letters: SinkStates,
     /// What `/metrics` shows.
     pub metrics: Metrics,
-    /// The time of the last event at start: the server's clock should be after it.
-    pub started_after: Timestamp,
+    /// The time of the last event, in milliseconds since 1970: the server's clock should be after it.
+    pub last_event_millis: Arc<AtomicI64>,
 }
 
 /// One building, as handlers see it.
@@ -68,6 +74,28 @@ impl Services {
             .get(id)
             .ok_or_else(|| ApiError::NotFound(format!("this server has no building {:?}", cut(id))))
     }
+}
+
+/// Sends a message that carries its reply sender, and waits for the reply.
+///
+/// # Errors
+/// 503 if the mailbox is full, or if the reply can no longer come because the process is about to stop.
+async fn ask<A, M, T>(actor: &Addr<A>, message: impl FnOnce(oneshot::Sender<T>) -> M) -> Result<T, ApiError>
+where
+    A: Actor + Handler<M>,
+    A::Context: ToEnvelope<A, M>,
+    M: Message + Send + 'static,
+    M::Result: MessageResponse<A, M> + Send,
+{
+    let (reply, answer) = oneshot::channel();
+    actor.try_send(message(reply))?;
+    answer.await.map_err(|_| ApiError::not_committed())
+}
+
+/// Who acts, in the trace of the request.
+fn origin(by: String, request: &HttpRequest) -> Origin {
+    let trace = TraceContext::of_request(request);
+    Origin { by, traceparent: Some(trace.traceparent().to_owned()) }
 }
 
 /// What a caller sent, short enough to be sent back.

@@ -6,18 +6,14 @@ use actix_web::{
     web::{Data, Path},
 };
 use serde_json::json;
-use tokio::sync::oneshot;
 
 use super::{
-    Services,
+    Services, ask,
     auth::person::{Person, Role},
     error::ApiError,
-    trace_context::TraceContext,
+    origin,
 };
-use crate::actors::{
-    building::{Presence, ReadPresence},
-    recorder::Origin,
-};
+use crate::actors::building::{Presence, ReadPresence};
 
 /// How sure a line is: a granted entry is taken for a passage. Gates that confirm come with a later version.
 const CERTAINTY: &str = "assumed";
@@ -34,11 +30,8 @@ pub async fn get(
 ) -> Result<HttpResponse, ApiError> {
     let building = services.building(&building)?;
     person.must_be(&[Role::Security, Role::Auditor], Some(&building.id))?;
-    let trace = TraceContext::of_request(&request);
-    let origin = Origin { by: person.as_actor(), traceparent: Some(trace.traceparent().to_owned()) };
-    let (reply, presence) = oneshot::channel();
-    building.actor.try_send(ReadPresence { origin, reply })?;
-    let mut presence = presence.await.map_err(|_| ApiError::not_committed())??;
+    let origin = origin(person.as_actor(), &request);
+    let mut presence = ask(&building.actor, |reply| ReadPresence { origin, reply }).await??;
     // Here and not on the log's thread, where gates wait.
     presence.people.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     if wants_csv(&request) {

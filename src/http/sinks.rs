@@ -2,7 +2,7 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    web::{Data, Query},
+    web::{self, Data, Query},
 };
 use serde_json::json;
 
@@ -10,8 +10,8 @@ use super::{
     Services,
     auth::person::{Person, Role},
     error::ApiError,
-    health::now,
 };
+use crate::clock;
 
 /// Dead letters in one page.
 const PAGE_LETTERS: usize = 100;
@@ -19,9 +19,10 @@ const PAGE_LETTERS: usize = 100;
 /// `GET /v1/sinks`
 ///
 /// # Errors
-/// 401.
-pub async fn list(services: Data<Services>, _: Person) -> Result<HttpResponse, ApiError> {
-    let items = services.sinks.reports(now());
+/// 401; 403 without any role.
+pub async fn list(services: Data<Services>, person: Person) -> Result<HttpResponse, ApiError> {
+    person.must_have_a_role()?;
+    let items = services.sinks.reports(clock::wall());
     Ok(HttpResponse::Ok().json(json!({ "items": items, "next_cursor": null })))
 }
 
@@ -42,15 +43,22 @@ pub async fn dead_letters(
         match name.as_str() {
             "sink" if services.sinks.has(&value) => sink = Some(value),
             "sink" => return Err(ApiError::NotFound(format!("there is no sink {:?}", super::cut(&value)))),
-            "cursor" => cursor = Some(value),
+            "cursor" if value.contains(':') => cursor = Some(value),
+            "cursor" => return Err(ApiError::field("cursor", "is not a cursor of this list")),
             _ => return Err(ApiError::field(&super::cut(&name), "is not a parameter of this request")),
         }
     }
-    let found = services.dead_letters.dead_letters(sink.as_deref(), cursor.as_deref(), PAGE_LETTERS + 1);
-    let mut letters = found.map_err(|error| {
-        tracing::error!(%error, "dead letters cannot be read");
-        ApiError::Unavailable("dead letters cannot be read; the server's log says why".to_owned())
-    })?;
+    let states = services.dead_letters.clone();
+    // On a thread of its own: a read waits for a cursor that is being written.
+    let found = web::block(move || {
+        let found = states.dead_letters(sink.as_deref(), cursor.as_deref(), PAGE_LETTERS + 1);
+        found.inspect_err(|error| tracing::error!(%error, "dead letters cannot be read"))
+    });
+    let Ok(Ok(mut letters)) = found.await else {
+        return Err(ApiError::Unavailable(
+            "dead letters cannot be read; the server's log says why".to_owned(),
+        ));
+    };
     let is_more = letters.len() > PAGE_LETTERS;
     letters.truncate(PAGE_LETTERS);
     let next_cursor = letters.last().filter(|_| is_more).map(|letter| letter.id.clone());

@@ -8,27 +8,23 @@ use actix_web::{
 };
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    BuildingServices, Services,
-    auth::device_keys::Device,
+    BuildingServices, Services, ask,
+    auth::{KnownDevice, device_keys::Device},
     error::{ApiError, FieldError},
     fields::{Fields, text, uuid},
-    trace_context::TraceContext,
+    origin,
 };
 use crate::{
-    actors::{
-        building::{Answer, DecideSwipe, RecordExits, SwipeError},
-        recorder::Origin,
-    },
+    actors::building::{DecideSwipe, RecordExits, SwipeError},
     domain::{
         building::Swipe,
         event::Decision,
         ids::{CardId, GateId},
         reason::Reason,
-        swipes::Direction,
+        swipes::{Answer, Direction},
         time::Timestamp,
     },
 };
@@ -65,7 +61,7 @@ pub async fn enter(
     services: Data<Services>,
     request: HttpRequest,
     building: Path<String>,
-    device: Device,
+    device: KnownDevice,
     body: Bytes,
 ) -> Result<HttpResponse, ApiError> {
     let answer = swipe(&services, &request, &building, &device, &body, Direction::Entry).await?;
@@ -93,7 +89,7 @@ pub async fn exit(
     services: Data<Services>,
     request: HttpRequest,
     building: Path<String>,
-    device: Device,
+    device: KnownDevice,
     body: Bytes,
 ) -> Result<HttpResponse, ApiError> {
     let answer = swipe(&services, &request, &building, &device, &body, Direction::Exit).await?;
@@ -113,9 +109,8 @@ async fn swipe(
     device.must_be_gate_of(&building.id)?;
     let swipe = read_swipe(Fields::of_body(body, false)?, direction).map_err(ApiError::Invalid)?;
     check_gate(building, device, &swipe.gate)?;
-    let (reply, answer) = oneshot::channel();
-    building.actor.try_send(DecideSwipe { swipe, origin: origin(device, request), reply })?;
-    let answer = answer.await.map_err(|_| ApiError::not_committed())??;
+    let origin = origin(device.as_actor(), request);
+    let answer = ask(&building.actor, |reply| DecideSwipe { swipe, origin, reply }).await??;
     services.metrics.decision_seconds.observe(arrived.elapsed().as_secs_f64());
     Ok(answer)
 }
@@ -128,7 +123,7 @@ pub async fn exit_batch(
     services: Data<Services>,
     request: HttpRequest,
     building: Path<String>,
-    device: Device,
+    device: KnownDevice,
     body: Bytes,
 ) -> Result<HttpResponse, ApiError> {
     let building = services.building(&building)?;
@@ -137,16 +132,10 @@ pub async fn exit_batch(
     for swipe in &swipes {
         check_gate(building, &device, &swipe.gate)?;
     }
-    let (reply, answers) = oneshot::channel();
-    let origin = origin(&device, &request);
-    let answers_so_far = Vec::with_capacity(swipes.len());
-    building.actor.try_send(RecordExits {
-        swipes: swipes.into_iter(),
-        origin,
-        answers: answers_so_far,
-        reply,
-    })?;
-    let answers = answers.await.map_err(|_| ApiError::not_committed())?;
+    let origin = origin(device.as_actor(), &request);
+    let answers = Vec::with_capacity(swipes.len());
+    let swipes = swipes.into_iter();
+    let answers = ask(&building.actor, |reply| RecordExits { swipes, origin, answers, reply }).await?;
     if let Some(Err(SwipeError::NoPlace(error))) = answers.first() {
         return Err((*error).into());
     }
@@ -174,11 +163,6 @@ fn exit_answer(answer: &Answer) -> ExitAnswer {
 /// As in events: 20 digits, so that text sorts like numbers.
 pub(super) fn sequence(sequence: u64) -> String {
     format!("{sequence:020}")
-}
-
-fn origin(device: &Device, request: &HttpRequest) -> Origin {
-    let trace = TraceContext::of_request(request);
-    Origin { by: device.as_actor(), traceparent: Some(trace.traceparent().to_owned()) }
 }
 
 fn check_gate(building: &BuildingServices, device: &Device, gate: &GateId) -> Result<(), ApiError> {

@@ -12,12 +12,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sinks", &["delivery", "domain"]),
     ("config", &["domain"]),
     ("metrics", &["domain"]),
-    ("data_dir", &["domain"]),
+    ("clock", &["domain"]),
+    ("data_dir", &["clock", "domain"]),
     ("telemetry", &[]),
-    ("actors", &["delivery", "sinks", "domain", "metrics"]),
-    ("http", &["actors", "data_dir", "domain", "metrics"]),
+    ("actors", &["clock", "delivery", "sinks", "domain", "metrics"]),
+    ("http", &["actors", "clock", "data_dir", "domain", "metrics"]),
     ("app", &["actors", "config", "data_dir", "delivery", "domain", "http", "metrics", "sinks"]),
-    ("cli", &["app", "config", "data_dir", "domain", "http", "metrics", "telemetry"]),
+    ("cli", &["app", "clock", "config", "data_dir", "domain", "http", "metrics", "telemetry"]),
 ];
 
 /// Where a dependency may be named: its homes, by path below the repository.

@@ -57,7 +57,7 @@ impl Server {
         for person in people.iter().filter(|person| person.is_registered()) {
             for card in &person.cards {
                 let details = serde_json::from_value(person.card_details(Self::now())).unwrap();
-                server.command(card, CardCommand::Put { details, if_version: None });
+                server.command(card, CardCommand::Put { details, expected: None });
                 match person.sanction() {
                     Some("suspend") => server.command(card, CardCommand::Suspend),
                     Some("revoke") => server.command(card, CardCommand::Revoke),

@@ -2,6 +2,7 @@
 //! change at the next request.
 
 use std::{
+    collections::HashMap,
     fs::{self, File},
     io,
     os::unix::fs::MetadataExt,
@@ -149,7 +150,7 @@ pub struct DeviceKeys {
 #[derive(Debug)]
 struct Snapshot {
     identity: Option<FileIdentity>,
-    keys: Vec<Device>,
+    keys: HashMap<String, Arc<Device>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,31 +173,34 @@ impl DeviceKeys {
     /// The device that a key belongs to. Looks at the file's identity each time, so a key that was added or
     /// revoked counts at once. A file that has become unreadable keeps the keys it had, and says so.
     #[must_use]
-    pub fn find(&self, key: &str) -> Option<Device> {
+    pub fn find(&self, key: &str) -> Option<Arc<Device>> {
         let snapshot = self.current();
         let (id, _) = key.split_once('.')?;
         let hash = hash_of(key);
-        let device = snapshot.keys.iter().find(|device| device.id == id)?;
-        bool::from(device.sha256.as_bytes().ct_eq(hash.as_bytes())).then(|| device.clone())
+        let device = snapshot.keys.get(id)?;
+        bool::from(device.sha256.as_bytes().ct_eq(hash.as_bytes())).then(|| Arc::clone(device))
     }
 
     fn current(&self) -> Arc<Snapshot> {
         let read = Arc::clone(&self.read.read().unwrap_or_else(PoisonError::into_inner));
-        if FileIdentity::of(&self.path) == read.identity {
+        let identity = FileIdentity::of(&self.path);
+        if identity == read.identity {
             return read;
         }
-        match Snapshot::read(&self.path) {
+        let fresh = match Snapshot::read(&self.path) {
             Ok(fresh) => {
-                let fresh = Arc::new(fresh);
-                *self.read.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
                 tracing::info!(keys = fresh.keys.len(), "the devices file has changed and was read again");
                 fresh
             }
             Err(error) => {
                 tracing::error!(%error, "the devices file has changed and cannot be read; the keys stay as they were");
-                read
+                // Not to be read again before it changes again.
+                Snapshot { identity, keys: read.keys.clone() }
             }
-        }
+        };
+        let fresh = Arc::new(fresh);
+        *self.read.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
+        fresh
     }
 }
 
@@ -211,7 +215,8 @@ impl Snapshot {
     fn read(path: &Path) -> Result<Self, DeviceKeysError> {
         // The identity first: if the file changes in between, the next look reads it again.
         let identity = FileIdentity::of(path);
-        Ok(Self { identity, keys: list(path)? })
+        let keys = list(path)?.into_iter().map(|device| (device.id.clone(), Arc::new(device))).collect();
+        Ok(Self { identity, keys })
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::person::{Grant, Person};
-use crate::data_dir;
+use crate::{clock, data_dir};
 
 /// The key's file in the data directory.
 pub const KEY_FILE: &str = "local-issuer.key";
@@ -96,7 +96,7 @@ impl LocalIssuer {
     /// # Errors
     /// [`IssuerError::Token`] if it cannot be signed.
     pub fn issue(&self, subject: &str, grants: &[Grant], ttl: Duration) -> Result<String, IssuerError> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = now_seconds();
         let claims = Claims {
             iss: self.name.clone(),
             aud: AUDIENCE.to_owned(),
@@ -121,6 +121,10 @@ impl LocalIssuer {
         let grants = claims.roles.iter().filter_map(|role| role.parse().ok()).collect();
         Some(Person { subject: claims.sub, grants })
     }
+}
+
+fn now_seconds() -> u64 {
+    u64::try_from(clock::wall().as_millis()).unwrap_or(0) / 1_000
 }
 
 fn read_or_make(path: &Path) -> io::Result<Vec<u8>> {
@@ -154,7 +158,7 @@ mod tests {
         let person = issuer.verify(&token).unwrap();
         assert_eq!((person.subject.as_str(), person.grants.len()), ("ada", 2));
 
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let now = now_seconds();
         let over = Claims {
             iss: issuer.name.clone(),
             aud: AUDIENCE.into(),

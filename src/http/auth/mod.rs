@@ -5,7 +5,10 @@ pub mod device_keys;
 pub mod local_issuer;
 pub mod person;
 
-use std::future::{Ready, ready};
+use std::{
+    future::{Ready, ready},
+    sync::Arc,
+};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web::Data};
 
@@ -25,7 +28,18 @@ pub struct Auth {
     pub people: Option<LocalIssuer>,
 }
 
-impl FromRequest for Device {
+/// A device that showed a known key.
+#[derive(Clone, Debug)]
+pub struct KnownDevice(pub Arc<Device>);
+
+impl std::ops::Deref for KnownDevice {
+    type Target = Device;
+    fn deref(&self) -> &Device {
+        &self.0
+    }
+}
+
+impl FromRequest for KnownDevice {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
 
@@ -33,7 +47,7 @@ impl FromRequest for Device {
         ready(authenticate(request, "device", |auth| {
             let key = header(request, "x-api-key")
                 .ok_or(ApiError::Unauthenticated("a device's key is needed in X-Api-Key"))?;
-            auth.devices.find(key).ok_or(ApiError::Unauthenticated("this API key is not known"))
+            auth.devices.find(key).map(Self).ok_or(ApiError::Unauthenticated("this API key is not known"))
         }))
     }
 }

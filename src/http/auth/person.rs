@@ -104,6 +104,14 @@ impl Person {
         Err(ApiError::Forbidden(format!("this needs the role {} {scope}", wanted.join(" or "))))
     }
 
+    /// Insists on some role, whichever and for whatever building.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn must_have_a_role(&self) -> Result<(), ApiError> {
+        if self.grants.is_empty() { Err(ApiError::Forbidden("this needs a role".to_owned())) } else { Ok(()) }
+    }
+
     /// As an event's `by`.
     #[must_use]
     pub fn as_actor(&self) -> String {
