@@ -10,7 +10,7 @@ use crate::{
     daemon::{Site, TWO_BUILDINGS, events, sequence},
     moto::Moto,
     random::Random,
-    sinks::{settled, sinks_by_name},
+    sinks::{assert_ordered_by_key, settled, sinks_by_name},
     traffic::{Crowd, fold},
     wait::eventually,
 };
@@ -58,6 +58,7 @@ async fn every_service_gets_everything_in_spite_of_kills() {
     )
     .await;
     assert_eq!(admin.get("/v1/dead-letters").await.expect(200)["items"], json!([]));
+    assert_ordered_by_key(&estate.read_stream().await);
     let mut repeats = Vec::new();
     for (name, lines, wanted) in [
         ("queue", estate.drain_queue().await, is_internal),

@@ -1,12 +1,14 @@
 //! Stopping, signals, keys that change while the daemon runs, and what it shows to everyone.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, net::TcpListener};
 
 use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Site, sequence},
+    aws::Estate,
+    daemon::{Site, TWO_BUILDINGS, sequence},
     http::Caller,
+    moto::Moto,
     sinks::{settled, sinks_by_name},
 };
 
@@ -75,6 +77,32 @@ async fn a_stop_answers_what_is_under_way() {
     let logged: HashSet<String> =
         site.dump().iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect();
     assert!(answered.is_subset(&logged), "an answered exit is not in the log");
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_aws() {
+    const EXITS: usize = 30;
+    let Some(moto) = Moto::start() else { return };
+    let estate = Estate::make(&moto).await;
+    // connections are taken by the kernel and nobody ever reads them
+    let silence = TcpListener::bind("127.0.0.1:0").unwrap();
+    let site = Site::new(&format!("{TWO_BUILDINGS}{}", estate.sinks()))
+        .with_aws_at(format!("http://{}", silence.local_addr().unwrap()));
+    let (key, token) = (site.key("hq"), site.token("admin"));
+    let daemon = site.start();
+    let admin = daemon.person(&token);
+    leave(&daemon.device(&key), EXITS).await;
+    settled(&admin, &[("files", EXITS as u64)]).await;
+    assert_eq!(sinks_by_name(&admin).await["exits"]["pending"], EXITS);
+    assert_eq!(daemon.stop().0.code(), Some(0));
+
+    let site = site.with_aws(&moto);
+    let daemon = site.start();
+    let count = EXITS as u64;
+    settled(&daemon.person(&token), &[("files", count), ("exits", count), ("archive", count)]).await;
+    assert_eq!(estate.read_stream().await.len(), EXITS);
+    daemon.stop();
+    assert_eq!(site.file_lines("sinks/files").len(), EXITS);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     http::Caller,
     moto::Moto,
     proxy::{Mode, Proxy},
-    sinks::{conserves, settled, sinks_by_name},
+    sinks::{assert_ordered_by_key, conserves, settled, sinks_by_name},
     wait::eventually,
 };
 
@@ -102,8 +103,14 @@ async fn an_outage_is_no_poison() {
     }
     assert_eq!(admin.get("/v1/dead-letters").await.expect(200)["items"], json!([]));
 
+    for client in 0..CLIENTS {
+        let item = estate.item(&format!("EMPLOYEE#E{client}"), "PRESENCE#hq").await.unwrap();
+        assert_eq!(item["inside"], AttributeValue::Bool(false), "everyone has left: {item:?}");
+    }
+
     let lost_replies = proxy.lost_replies();
     let mut repeats = Vec::new();
+    assert_ordered_by_key(&estate.read_stream().await);
     let found = [
         ("internal", estate.drain_queue().await),
         ("exits", estate.read_stream().await),

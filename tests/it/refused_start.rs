@@ -172,6 +172,17 @@ impl Original {
     }
 }
 
+#[tokio::test]
+async fn a_log_whose_name_is_lost_is_refused() {
+    let site = Site::with_files();
+    site.start().stop();
+    fs::remove_file(site.path("data/identity.toml")).unwrap();
+    let nameless = refused(&site);
+    assert_eq!(nameless.status.code(), Some(1));
+    assert!(nameless.stderr.contains("identity.toml"), "{}", nameless.stderr);
+    assert!(!site.path("data/identity.toml").exists(), "no new name for an old log");
+}
+
 /// Done to a data directory.
 type Damage = fn(&Path);
 

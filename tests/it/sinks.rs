@@ -1,10 +1,10 @@
 //! Looking at `/v1/sinks`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
-use crate::{http::Caller, wait::eventually};
+use crate::{daemon::sequence, http::Caller, wait::eventually};
 
 pub(crate) async fn sinks_by_name(person: &Caller) -> BTreeMap<String, Value> {
     let answer = person.get("/v1/sinks").await.expect(200);
@@ -35,4 +35,18 @@ pub(crate) async fn settled(person: &Caller, accepted: &[(&str, u64)]) {
         accepted.iter().all(|(name, count)| is_settled(name, *count)).then_some(())
     })
     .await;
+}
+
+/// That the first copies of each holder's events are in the order they happened.
+#[track_caller]
+pub(crate) fn assert_ordered_by_key(lines: &[String]) {
+    let mut last: HashMap<String, u64> = HashMap::new();
+    let mut seen = HashSet::new();
+    for line in lines {
+        let event: Value = serde_json::from_str(line).unwrap();
+        if seen.insert(event["id"].as_str().unwrap().to_owned()) {
+            let previous = last.insert(event["partitionkey"].as_str().unwrap().to_owned(), sequence(&event));
+            assert!(previous < Some(sequence(&event)), "after {previous:?}: {line}");
+        }
+    }
 }
