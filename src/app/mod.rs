@@ -122,12 +122,17 @@ impl App {
     }
 }
 
+/// Runs a future in an actix system of this thread's own, which [`App`] needs around it.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    actix::System::new().block_on(future)
+}
+
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// [`StartError`] if it cannot start.
 pub fn run(config: Config) -> Result<(), StartError> {
-    actix::System::new().block_on(async {
+    block_on(async {
         // Until here a signal ends the process at once, which is safe: nothing has been answered.
         let app = App::start(config).await?;
         let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;

@@ -37,7 +37,10 @@ use self::{
     summary::Summary,
 };
 use super::{CommandError, Verdict};
-use crate::{app::App, config::duration::parse_duration};
+use crate::{
+    app::{App, block_on},
+    config::duration::parse_duration,
+};
 
 /// The fewest employees: one of each kind.
 const MIN_EMPLOYEES: i64 = people::CAST_SIZE as i64;
@@ -93,7 +96,7 @@ fn length(text: &str) -> Result<Duration, String> {
 /// If the demo cannot be carried through. A demo that found something wrong is [`Verdict::Failed`].
 pub fn run(demo: &Demo, out: &mut dyn Write) -> Result<Verdict, CommandError> {
     let setting = Setting::make(demo.employees, demo.listen)?;
-    actix::System::new().block_on(demo.show(setting, out))
+    block_on(demo.show(setting, out))
 }
 
 impl Demo {
