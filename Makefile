@@ -8,12 +8,13 @@ MADE := $(VENV)/.made
 # The emulator that was pinned, not one that happens to be about; a test that cannot start it fails.
 export MOTO_SERVER ?= $(CURDIR)/$(VENV)/bin/moto_server
 
-.PHONY: help test test-long bench lint clean-venv
+.PHONY: help test test-long bench lint deny clean-venv
 
 help:
 	@echo "make test       every test (makes $(VENV) with the AWS emulator at the first time)"
 	@echo "make test-long  the same, with long outages"
 	@echo "make bench      the benchmarks"
+	@echo "make deny       licences, bans and sources of dependencies (needs cargo-deny: cargo install cargo-deny)"
 	@echo "make lint       formatting, and clippy with warnings as errors"
 
 test: $(MADE)
@@ -28,6 +29,9 @@ bench:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+deny:
+	$(CARGO) deny --offline check licenses bans sources
 
 clean-venv:
 	rm -rf $(VENV)
