@@ -71,6 +71,20 @@ impl SinkStates {
         found.map(|bytes| serde_json::from_slice(&bytes).map_err(content)).transpose()
     }
 
+    /// Writes where new sinks begin, atomically and durably: all of them or none.
+    ///
+    /// # Errors
+    /// [`SinkStateError`].
+    pub fn begin(&self, sinks: &[(String, Progress)]) -> Result<(), SinkStateError> {
+        let change = |(sink, progress): &(String, Progress)| {
+            let content = |source| SinkStateError::Content { what: format!("sink {sink}"), source };
+            let value = serde_json::to_vec(progress).map_err(content)?;
+            Ok(Change::Put { key: progress_key(sink), value: value.into() })
+        };
+        let changes = sinks.iter().map(change).collect::<Result<Vec<_>, SinkStateError>>()?;
+        if changes.is_empty() { Ok(()) } else { Ok(self.0.write(&changes)?) }
+    }
+
     /// Writes a settlement, atomically and durably.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use crate::{
         Config,
         sinks::{SinkConfig, StartAt},
     },
-    delivery::progress::{Progress, Settlement},
+    delivery::progress::Progress,
     sinks::Sink,
 };
 
@@ -33,21 +33,24 @@ pub(super) struct DeliverySide {
 }
 
 impl DeliverySide {
-    /// Starts with the sinks of the configuration, in its order.
+    /// Starts with the sinks of the configuration, in its order. With `has_lost_state` every sink begins at
+    /// the oldest event, whatever its `from`: repeats are better than gaps.
     pub(super) async fn start(
         config: &Config,
         sinks: Vec<Arc<dyn Sink>>,
         log: &LogReader,
         states: &SinkStates,
+        has_lost_state: bool,
     ) -> Result<Self, StartError> {
         let board = SinkBoard::new(config.sinks.iter().map(|sink| sink.name.clone()), log.clone());
         let routes = Arc::new(config.routes.clone());
         let mut parts = Vec::with_capacity(sinks.len());
-        for (settings, sink) in config.sinks.iter().zip(sinks) {
+        let progress = progress_of_all(&config.sinks, log, states, has_lost_state)?;
+        for ((settings, sink), progress) in config.sinks.iter().zip(sinks).zip(progress) {
             parts.push(DeliveryParts {
                 name: settings.name.clone(),
                 sink,
-                progress: progress(settings, log, states)?,
+                progress,
                 rate_limit: settings.rate_limit,
                 log: log.clone(),
                 routes: Arc::clone(&routes),
@@ -96,21 +99,32 @@ impl DeliverySide {
     }
 }
 
-/// Where a sink goes on. A sink that was never seen gets its place at once, durably: from now on every
-/// event that is for it counts.
-fn progress(sink: &SinkConfig, log: &LogReader, states: &SinkStates) -> Result<Progress, StartError> {
+/// Where each sink goes on. Those that were never seen get their place at once, durably and together: from
+/// now on every event that is for them counts.
+fn progress_of_all(
+    sinks: &[SinkConfig],
+    log: &LogReader,
+    states: &SinkStates,
+    has_lost_state: bool,
+) -> Result<Vec<Progress>, StartError> {
+    let (mut all, mut new) = (Vec::with_capacity(sinks.len()), Vec::new());
     let committed = log.committed();
-    if let Some(progress) = states.progress(&sink.name)? {
-        let reached = progress.settled.last().map_or(progress.cursor, |&(_, last)| last);
-        if reached > committed {
-            return Err(StartError::CursorAhead { sink: sink.name.clone(), cursor: reached, committed });
+    for sink in sinks {
+        if let Some(progress) = states.progress(&sink.name)? {
+            let reached = progress.settled.last().map_or(progress.cursor, |&(_, last)| last);
+            if reached > committed {
+                return Err(StartError::CursorAhead { sink: sink.name.clone(), cursor: reached, committed });
+            }
+            all.push(progress);
+            continue;
         }
-        return Ok(progress);
+        let progress = Progress::starting_after(match sink.from {
+            StartAt::Head if !has_lost_state => committed,
+            StartAt::Head | StartAt::Oldest => log.first().saturating_sub(1),
+        });
+        new.push((sink.name.clone(), progress.clone()));
+        all.push(progress);
     }
-    let progress = Progress::starting_after(match sink.from {
-        StartAt::Head => committed,
-        StartAt::Oldest => log.first().saturating_sub(1),
-    });
-    states.settle(&sink.name, &Settlement { progress: progress.clone(), dead: vec![] })?;
-    Ok(progress)
+    states.begin(&new)?;
+    Ok(all)
 }

@@ -37,7 +37,7 @@ pub enum StartError {
     Log(#[from] turnstiled_wal::OpenError),
     /// The state beside the log.
     #[error("the state beside the log cannot be opened: {0}")]
-    State(#[from] turnstiled_wal::SledOpenError),
+    State(#[from] turnstiled_wal::StateOpenError),
     /// A damaged record.
     #[error("the log cannot be read: {0}")]
     Read(#[from] turnstiled_wal::ReadError),

@@ -70,7 +70,14 @@ impl App {
         let log_dir = data_dir::log_dir(&data_dir.path);
         tracing::info!(path = %log_dir.display(), "opening the log");
         let log = Log::open(&log_dir, LogOptions::default())?;
-        let states = SinkStates::new(StateStore::open(&data_dir::state_dir(&data_dir.path))?);
+        let state = StateStore::open(&data_dir::state_dir(&data_dir.path))?;
+        let has_lost_state = state.is_new() && log.reader().committed() > 0;
+        if has_lost_state {
+            tracing::warn!(
+                "cursors and dead letters are gone: every sink begins again with the oldest event"
+            );
+        }
+        let states = SinkStates::new(state);
         let rules = config.buildings.iter().map(|building| building.rules.clone());
         let recovered = recover::recover(&log.reader(), rules.collect())?;
         let metrics = Metrics::new();
@@ -78,7 +85,7 @@ impl App {
         metrics.log_sequence.set(i64::try_from(log.reader().committed()).unwrap_or(i64::MAX));
 
         let sinks = sinks::open(&config.sinks).await?;
-        let delivery = DeliverySide::start(&config, sinks, &log.reader(), &states).await?;
+        let delivery = DeliverySide::start(&config, sinks, &log.reader(), &states, has_lost_state).await?;
         let end = LogEnd {
             name: data_dir.log_name.clone(),
             next_sequence: log.next_sequence(),

@@ -23,7 +23,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// Where a dependency may be named: its homes, by path below the repository.
 const HOMES: &[(&str, &[&str])] = &[
-    ("sled::", &["wal/src/sled_db.rs", "wal/src/sled_store.rs", "wal/src/state_sled.rs"]),
+    (
+        "sled::",
+        &["wal/src/sled_db.rs", "wal/src/sled_store.rs", "wal/src/state_open.rs", "wal/src/state_sled.rs"],
+    ),
     ("actix::", &["src/actors", "src/app", "src/http"]),
     ("actix_web::", &["src/http", "src/app"]),
     ("aws_sdk_", &["src/sinks"]),

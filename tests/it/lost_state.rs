@@ -66,7 +66,6 @@ async fn is_refused(original: &Site, what: &str, damage: impl FnOnce(&Path)) -> 
 }
 
 #[tokio::test]
-#[ignore = "a state that is missing, empty or damaged is taken for a new one: undelivered events are forgotten"]
 async fn flipped_bits_in_the_state_forget_nothing() {
     let original = half_delivered().await;
     assert!(!is_refused(&original, "an undamaged copy", |_| {}).await);
@@ -89,7 +88,6 @@ async fn flipped_bits_in_the_state_forget_nothing() {
 }
 
 #[tokio::test]
-#[ignore = "a state that is missing, empty or damaged is taken for a new one: undelivered events are forgotten"]
 async fn an_empty_state_forgets_nothing() {
     let original = half_delivered().await;
     let empty = |state: &Path| fs::write(state.join("db"), "").unwrap();
@@ -97,7 +95,6 @@ async fn an_empty_state_forgets_nothing() {
 }
 
 #[tokio::test]
-#[ignore = "a state that is missing, empty or damaged is taken for a new one: undelivered events are forgotten"]
 async fn a_missing_state_forgets_nothing() {
     let original = half_delivered().await;
     is_refused(&original, "no state", |state| fs::remove_dir_all(state).unwrap()).await;

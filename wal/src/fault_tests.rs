@@ -136,6 +136,25 @@ fn readers_never_run_ahead_of_the_disk() {
 }
 
 #[test]
+fn who_has_caught_up_does_not_touch_the_store() {
+    let disk = Arc::new(MemoryStore::new());
+    let mut log = open_memory(&disk);
+    log.commit(&[one("a")]).expect("committed");
+    let mut log = open_memory(&disk);
+    log.commit(&[part("b"), one("c")]).expect("committed");
+    for sequence in 1..=3 {
+        disk.lose(sequence);
+    }
+    let reader = log.reader();
+    assert_eq!(reader.read(1, 9, usize::MAX).expect("from memory").len(), 2);
+    assert!(matches!(reader.read(0, 9, usize::MAX), Err(ReadError::Damaged { sequence: 1, .. })));
+    disk.fail_sync_after(0);
+    log.commit(&[one("d")]).expect_err("the injected fault");
+    assert_eq!(reader.read(2, 9, usize::MAX).expect("from memory").len(), 1, "d is not shown");
+    assert!(reader.read(3, 9, usize::MAX).expect("nothing").is_empty());
+}
+
+#[test]
 fn an_unfinished_group_is_dropped_for_good() {
     let dir = ten_records();
     let hash = {
@@ -285,7 +304,7 @@ fn a_record_damaged_while_the_log_runs_is_found_by_read() {
     let disk = Arc::new(MemoryStore::new());
     let mut log = open_memory(&disk);
     log.commit(&[one("a"), one("b"), one("c")]).expect("committed");
-    let reader = log.reader();
+    let reader = log.reader().of_the_store();
     assert!(disk.flip_bit(2, 50));
     assert_eq!(reader.read(0, 1, usize::MAX).expect("the first is whole").len(), 1);
     assert!(matches!(reader.read(0, 3, usize::MAX), Err(ReadError::Damaged { sequence: 2, .. })));

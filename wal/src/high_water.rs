@@ -18,6 +18,9 @@
 //! | 4 | zero |
 //! | 4 | CRC32C of the 60 bytes before |
 //!
+//! The state store keeps one, too: there the sequence is the generation, and the hash that of its seal (see
+//! `state_seal.rs`).
+//!
 //! Integers are little-endian. The slots begin at byte 0 and at byte [`SLOT_DISTANCE_BYTES`], so that one bad
 //! sector does not take both.
 
@@ -89,14 +92,15 @@ pub(crate) fn read(dir: &Path) -> Result<Found, StoreError> {
     }
 }
 
-/// Creates the file, durably, for a log without records. It appears under its name only when it is whole.
-pub(crate) fn create(dir: &Path) -> Result<(), StoreError> {
+/// Creates the file, durably, with this mark in both slots: [`Mark::NONE`] for a log without records. It appears
+/// under its name only when it is whole.
+pub(crate) fn create(dir: &Path, mark: &Mark) -> Result<(), StoreError> {
     let path = dir.join(FILE_NAME);
     let unfinished = dir.join("high-water.new");
     let write = || {
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(&unfinished)?;
-        file.write_all_at(&encode(0, &Mark::NONE), 0)?;
-        file.write_all_at(&encode(1, &Mark::NONE), SLOT_DISTANCE_BYTES)?;
+        file.write_all_at(&encode(0, mark), 0)?;
+        file.write_all_at(&encode(1, mark), SLOT_DISTANCE_BYTES)?;
         file.sync_all()?;
         fs::rename(&unfinished, &path)
     };
@@ -197,7 +201,7 @@ mod tests {
     }
 
     fn write_three_marks(dir: &Path) {
-        create(dir).expect("created");
+        create(dir, &Mark::NONE).expect("created");
         let mut high_water = HighWater::open(dir).expect("opened");
         for sequence in [5, 6, 7] {
             high_water.write(&mark(sequence)).expect("written");
@@ -213,7 +217,7 @@ mod tests {
     fn the_newest_mark_is_read_back() {
         let dir = tempfile::tempdir().expect("a directory");
         assert_eq!(read(dir.path()).expect("read"), Found::Missing);
-        create(dir.path()).expect("created");
+        create(dir.path(), &Mark::NONE).expect("created");
         assert_eq!(read(dir.path()).expect("read"), Found::Mark(Mark::NONE));
         write_three_marks(dir.path());
         assert_eq!(read(dir.path()).expect("read"), Found::Mark(mark(7)));

@@ -18,21 +18,25 @@
 //! From the outside in:
 //!
 //! - `log.rs`: [`Log`], the one writer; [`Log::commit`] is the whole point
-//! - `reader.rs`: [`LogReader`], which sees committed records only
+//! - `reader.rs`: [`LogReader`], which sees committed records only; `recent.rs`: the last ones, in memory
 //! - `recovery.rs`: what an open checks before it believes a segment, and what it refuses
 //! - `frame.rs`: [`frame`], the self-describing record; `high_water.rs`: how a lost tail is noticed
 //! - `store.rs`: [`SegmentStore`], the contract of one segment; `conformance.rs`: its tests, for every implementation
 //! - `sled_store.rs`: a segment in sled; `memory_store.rs`: [`MemoryStore`], the same in memory, with faults
 //! - `segments.rs`: what segments are called
-//! - `state_store.rs`: [`StateStore`], small keyed state beside the log; `state_sled.rs`: how sled holds it
-//! - `verify.rs`: [`verify()`], a check of everything on a copy; `stat.rs`: [`stat()`], counts
+//! - `state_store.rs`: [`StateStore`], small keyed state beside the log; `state_sled.rs`: how sled holds it;
+//!   `state_open.rs`: what an open checks; `state_seal.rs`: how lost entries are noticed
+//! - `verify.rs`: [`verify()`], a check of everything on a copy; `state_verify.rs`: [`verify_state()`], the same of
+//!   state; `stat.rs`: [`stat()`], counts
+//! - `scan.rs`: [`scan()`], what is in the files whatever sled thinks of them; `sequence_set.rs`: which sequences
 //! - `sled_db.rs`: **how sled is opened and synced so that `Ok` means durable**, and what was measured. sled's own
 //!   README sends those for whom reliability comes first to SQLite; that file says what is done about it
 //! - `durable_fs.rs`: fsync of files and directories; `opening.rs`: what to say when opening panics
 //!
 //! # On disk
 //! `<dir>/<first sequence, 20 digits>.sled/` is a segment (today there is one), `<dir>/high-water` the last sequence
-//! known to be durable, `<dir>/set-aside/` files that were in the way of opening.
+//! known to be durable, `<dir>/set-aside/` files that were in the way of opening. A state store is a directory of its
+//! own, a sled database with a `high-water` file of its own in it.
 //!
 //! # Invariants
 //! - When [`Log::commit`] returns `Ok`, its records survive power loss. Readers see nothing before that.
@@ -42,6 +46,7 @@
 //! - Nothing damaged is returned: every read checks checksum and sequence; an open refuses a log that lost its
 //!   tail, its head or something between. A refusal removes no record; sled, when it opens a damaged database, may
 //!   overwrite torn pages of its own, which is why [`verify()`] works on a copy.
+//! - A state store opens with everything that was written to it, or not at all.
 
 mod durable_fs;
 pub mod frame;
@@ -50,13 +55,19 @@ mod log;
 mod memory_store;
 mod opening;
 mod reader;
+mod recent;
 mod recovery;
+mod scan;
 mod segments;
+mod sequence_set;
 mod sled_db;
 mod sled_store;
 mod stat;
+mod state_open;
+mod state_seal;
 mod state_sled;
 mod state_store;
+mod state_verify;
 mod store;
 mod verify;
 
@@ -66,6 +77,10 @@ mod conformance;
 mod fault_tests;
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod scan_tests;
+#[cfg(test)]
+mod state_fault_tests;
 #[cfg(test)]
 mod state_tests;
 
@@ -77,12 +92,15 @@ pub use memory_store::MemoryStore;
 pub use opening::explain_panics_while_opening;
 pub use reader::{LogReader, ReadError};
 pub use recovery::{Damage, OpenError};
+pub use scan::{MAX_SCAN_RANGES, MAX_SCAN_SEQUENCES, Ranges, ScanReport, scan};
 pub use segments::segment_paths;
 pub use sled_db::SledOpenError;
 pub use stat::{LogStat, SegmentStat, StatError, stat};
+pub use state_open::StateOpenError;
 pub use state_store::{
     Change, MAX_STATE_KEY_BYTES, MAX_STATE_VALUE_BYTES, MAX_STATE_WRITE_BYTES, StateError, StateStore,
 };
+pub use state_verify::{StateReport, verify_state};
 pub use store::{SegmentStore, StoreError};
 pub use verify::{Finding, MAX_FINDINGS, VerifyError, VerifyReport, verify};
 

@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use crate::durable_fs;
-use crate::frame::{self, Hash, MAX_PAYLOAD_BYTES};
+use crate::frame::{self, Hash, MAX_PAYLOAD_BYTES, Record};
 use crate::high_water::{self, Found, HighWater, Mark};
 use crate::memory_store::MemoryStore;
+use crate::opening::Opening;
 use crate::reader::LogReader;
+use crate::recent::Recent;
 use crate::recovery::{self, Damage, OpenError};
 use crate::segments;
 use crate::sled_store::SledStore;
@@ -99,7 +101,15 @@ pub struct Log {
     first: u64,
     last: Mark,
     committed: Arc<AtomicU64>,
+    recent: Arc<Recent>,
     poisoned: bool,
+}
+
+/// A batch ready to be written.
+struct Encoded {
+    frames: Vec<(u64, Bytes)>,
+    records: Vec<Record>,
+    last: Mark,
 }
 
 impl Log {
@@ -119,7 +129,7 @@ impl Log {
             (Found::Mark(mark), _) => mark,
             (Found::Missing, []) => {
                 // before the segment, so that records without it are always damage
-                high_water::create(dir)?;
+                high_water::create(dir, &Mark::NONE)?;
                 Mark::NONE
             }
             (found, _) => return Err(unreadable_high_water(dir, &found)),
@@ -130,6 +140,7 @@ impl Log {
             [_, second, ..] => return Err(OpenError::SeveralSegments { second: second.clone() }),
         };
         recovery::check_files(&path, &mark)?;
+        let _opening = Opening::of(&path, crate::VERIFY_HINT);
         let store = Arc::new(SledStore::open(&path, options.cache_bytes)?);
         let first = segments::first_sequence(&path).unwrap_or(FIRST_SEQUENCE);
         let last = recovery::recover(store.as_ref(), first, &mark)?;
@@ -157,7 +168,7 @@ impl Log {
 
     fn starting(store: Arc<dyn SegmentStore>, high_water: Option<HighWater>, first: u64, last: Mark) -> Log {
         let committed = Arc::new(AtomicU64::new(last.sequence));
-        Log { store, high_water, first, last, committed, poisoned: false }
+        Log { store, high_water, first, last, committed, recent: Arc::default(), poisoned: false }
     }
 
     /// The sequence the next record will have.
@@ -181,34 +192,39 @@ impl Log {
         }
         check(batch)?;
         let first = self.next_sequence();
-        let (frames, last) = self.encode(batch)?;
+        let Encoded { frames, records, last } = self.encode(batch)?;
         // until it has succeeded: also if the store should panic and someone catches that
         self.poisoned = true;
         self.write(&frames, &last)?;
         self.poisoned = false;
         self.last = last;
+        // before readers hear of them, so that those who wait for them find them here
+        self.recent.push(records);
         self.committed.store(last.sequence, Ordering::Release);
         Ok(first..=last.sequence)
     }
 
     /// A reader, for any thread, while this log goes on committing.
     pub fn reader(&self) -> LogReader {
-        LogReader::new(Arc::clone(&self.store), Arc::clone(&self.committed), self.first)
+        let (store, committed) = (Arc::clone(&self.store), Arc::clone(&self.committed));
+        LogReader::new(store, committed, Arc::clone(&self.recent), self.first)
     }
 
-    fn encode(&self, batch: &[Append]) -> Result<(Vec<(u64, Bytes)>, Mark), CommitError> {
+    fn encode(&self, batch: &[Append]) -> Result<Encoded, CommitError> {
         let mut last = self.last;
         let mut frames = Vec::with_capacity(batch.len());
+        let mut records = Vec::with_capacity(batch.len());
         for append in batch {
             let sequence = last
                 .sequence
                 .checked_add(1)
                 .ok_or(CommitError::SequencesExhausted { last: self.last.sequence })?;
             let bytes = frame::encode(sequence, &last.hash, append.ends_group, &append.payload);
+            records.push(frame::record(sequence, last.hash, append.ends_group, &bytes));
             last = Mark { sequence, hash: frame::hash(&bytes) };
             frames.push((sequence, bytes));
         }
-        Ok((frames, last))
+        Ok(Encoded { frames, records, last })
     }
 
     fn write(&mut self, frames: &[(u64, Bytes)], last: &Mark) -> Result<(), StoreError> {

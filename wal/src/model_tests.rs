@@ -71,6 +71,8 @@ impl Model {
 
     fn check_read(&self, reader: &LogReader, after: u64, max_records: usize, max_bytes: usize) {
         let records = reader.read(after, max_records, max_bytes).expect("read");
+        let stored = reader.of_the_store().read(after, max_records, max_bytes).expect("read");
+        assert_eq!(records, stored, "from memory it is the same");
         let mut expected = Vec::new();
         let mut bytes = 0;
         for record in self.0.iter().skip(after as usize).take(max_records) {

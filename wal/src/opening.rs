@@ -9,23 +9,31 @@ use std::panic;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, TryLockError};
 
-static OPENING: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+static OPENING: Mutex<Vec<Note>> = Mutex::new(Vec::new());
 
-/// Lists a path as being opened until it is dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Note {
+    path: PathBuf,
+    hint: String,
+}
+
+/// Lists a path as being opened, and what to do if it is damaged, until it is dropped. Hold it until everything
+/// that an open checks has been read: sled panics over damaged pages then, too.
 #[derive(Debug)]
-pub(crate) struct Opening(PathBuf);
+pub(crate) struct Opening(Note);
 
 impl Opening {
-    pub(crate) fn of(path: &Path) -> Opening {
-        OPENING.lock().unwrap_or_else(PoisonError::into_inner).push(path.to_owned());
-        Opening(path.to_owned())
+    pub(crate) fn of(path: &Path, hint: &str) -> Opening {
+        let note = Note { path: path.to_owned(), hint: hint.to_owned() };
+        OPENING.lock().unwrap_or_else(PoisonError::into_inner).push(note.clone());
+        Opening(note)
     }
 }
 
 impl Drop for Opening {
     fn drop(&mut self) {
         let mut opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(index) = opening.iter().position(|path| *path == self.0) {
+        if let Some(index) = opening.iter().position(|note| *note == self.0) {
             opening.swap_remove(index);
         }
     }
@@ -43,12 +51,11 @@ pub fn explain_panics_while_opening() {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        for path in opening.iter() {
+        for Note { path, hint } in opening.iter() {
             eprintln!(
                 "turnstiled: this happened while opening {}, which is probably damaged; \
-                 copy it before anything else, then {}",
-                path.display(),
-                crate::VERIFY_HINT
+                 copy it before anything else, then {hint}",
+                path.display()
             );
         }
     }));
@@ -70,6 +77,13 @@ mod tests {
         assert!(note.contains("data/00000000000000000001.sled"), "{stderr}");
         assert!(note.contains("run `turnstiled wal verify`"), "{stderr}");
         assert!(!note.contains("opened-before.sled"), "{stderr}");
+        let stderr = panic_in_child("opening state");
+        let note = stderr.lines().last().expect("a last line");
+        assert!(
+            note.contains("data/state, which") && note.contains("then move data/state away: "),
+            "{stderr}"
+        );
+        assert!(!note.contains("wal verify"), "{stderr}");
         let stderr = panic_in_child("later");
         assert!(stderr.contains("as sled does") && !stderr.contains("wal verify"), "{stderr}");
     }
@@ -79,8 +93,14 @@ mod tests {
     fn child() {
         let Ok(when) = std::env::var(CHILD_VARIABLE) else { return };
         explain_panics_while_opening();
-        drop(Opening::of(Path::new("data/opened-before.sled")));
-        let _opening = (when == "opening").then(|| Opening::of(Path::new("data/00000000000000000001.sled")));
+        drop(Opening::of(Path::new("data/opened-before.sled"), "do nothing"));
+        let segment = Path::new("data/00000000000000000001.sled");
+        let state = Path::new("data/state");
+        let _opening = match when.as_str() {
+            "opening" => Some(Opening::of(segment, crate::VERIFY_HINT)),
+            "opening state" => Some(Opening::of(state, &crate::state_open::move_away(state))),
+            _ => None,
+        };
         // on a thread of its own, as sled's are
         let panicked = std::thread::spawn(|| panic!("as sled does")).join();
         panicked.expect_err("a panic");

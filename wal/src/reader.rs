@@ -7,13 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use crate::frame::{self, Record};
+use crate::recent::Recent;
 use crate::store::{SegmentStore, StoreError};
 
-/// Reads a log from any thread while its [`crate::Log`] goes on committing. Clones are cheap.
+/// Reads a log from any thread while its [`crate::Log`] goes on committing. Clones are cheap. Whoever has caught up
+/// reads from memory: see `recent.rs`.
 #[derive(Debug, Clone)]
 pub struct LogReader {
     store: Arc<dyn SegmentStore>,
     committed: Arc<AtomicU64>,
+    recent: Arc<Recent>,
     first: u64,
 }
 
@@ -39,8 +42,19 @@ pub enum ReadError {
 }
 
 impl LogReader {
-    pub(crate) fn new(store: Arc<dyn SegmentStore>, committed: Arc<AtomicU64>, first: u64) -> LogReader {
-        LogReader { store, committed, first }
+    pub(crate) fn new(
+        store: Arc<dyn SegmentStore>,
+        committed: Arc<AtomicU64>,
+        recent: Arc<Recent>,
+        first: u64,
+    ) -> LogReader {
+        LogReader { store, committed, recent, first }
+    }
+
+    /// The same log without what is in memory: everything is read from the store.
+    #[cfg(test)]
+    pub(crate) fn of_the_store(&self) -> LogReader {
+        LogReader { recent: Arc::default(), ..self.clone() }
     }
 
     /// The last committed sequence, 0 if there is none. Everything up to it is durable.
@@ -74,7 +88,11 @@ impl LogReader {
             };
         }
         let visible = usize::try_from(committed - after).unwrap_or(usize::MAX);
-        let frames = self.store.read(from, max_records.min(visible), max_bytes).map_err(|error| {
+        let max_records = max_records.min(visible);
+        if let Some(records) = self.recent.read(from, max_records, max_bytes) {
+            return Ok(records);
+        }
+        let frames = self.store.read(from, max_records, max_bytes).map_err(|error| {
             if error.is_damage() { self.damaged(from, error.to_string()) } else { ReadError::Store(error) }
         })?;
         if frames.is_empty() {

@@ -30,7 +30,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::durable_fs;
-use crate::opening::Opening;
 use crate::store::StoreError;
 
 /// The longest value that may be stored. sled splits a page at more than 16 values and keeps items in the log
@@ -84,7 +83,8 @@ impl fmt::Debug for SledDb {
 }
 
 impl SledDb {
-    /// Opens or creates the database. Everything it then shows is durable.
+    /// Opens or creates the database. Everything it then shows is durable. The caller holds an
+    /// [`crate::opening::Opening`], which knows what to do about damage.
     pub(crate) fn open(dir: &Path, cache_bytes: u64) -> Result<SledDb, SledOpenError> {
         durable_fs::create_dir_all(dir)?;
         await_lock(dir)?;
@@ -94,9 +94,7 @@ impl SledDb {
             .cache_capacity(cache_bytes)
             .flush_every_ms(None)
             .use_compression(false);
-        let opening = Opening::of(dir);
         let tree = config.open().or_else(|_| config.open()).map_err(|error| refusal(dir, error))?;
-        drop(opening);
         let data_path = dir.join("db");
         let data_file = OpenOptions::new()
             .read(true)
@@ -191,6 +189,10 @@ fn refusal(dir: &Path, error: sled::Error) -> SledOpenError {
     let path = dir.to_owned();
     match source.kind() {
         io::ErrorKind::StorageFull => SledOpenError::DiskFull { path },
+        // no sign of damage
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            SledOpenError::File(StoreError { action: "open", path, source })
+        }
         _ => SledOpenError::Refused { path, reason: source.to_string() },
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::durable_fs;
 use crate::high_water::{self, Found};
 use crate::log::DEFAULT_CACHE_BYTES;
+use crate::opening::Opening;
 use crate::segments;
 use crate::sled_db::SledOpenError;
 use crate::sled_store::SledStore;
@@ -67,6 +68,7 @@ pub fn stat(dir: &Path) -> Result<LogStat, StatError> {
 }
 
 fn stat_segment(path: &Path) -> Result<SegmentStat, StatError> {
+    let _opening = Opening::of(path, crate::VERIFY_HINT);
     let store = SledStore::open(path, DEFAULT_CACHE_BYTES)?;
     let (first, last) = store.bounds()?.unwrap_or((0, 0));
     let (records, bytes_on_disk) = (store.count()?, durable_fs::tree_bytes(path)?);

@@ -7,7 +7,7 @@ use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
 
-use crate::sled_db::SledOpenError;
+use crate::state_open::{self, StateOpenError};
 use crate::state_sled::StateSled;
 use crate::store::StoreError;
 
@@ -29,6 +29,7 @@ pub const MAX_STATE_WRITE_BYTES: usize = 16 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct StateStore {
     shared: Arc<RwLock<Shared>>,
+    is_new: bool,
 }
 
 /// One change of a write. If a write names a key twice, the later change counts.
@@ -72,22 +73,35 @@ struct Shared {
 #[derive(Debug)]
 enum Backend {
     Sled(StateSled),
-    Memory { values: BTreeMap<Bytes, Bytes>, writes_until_failure: Option<u64> },
+    Memory { values: BTreeMap<Bytes, Bytes>, was_written: bool, writes_until_failure: Option<u64> },
 }
 
 impl StateStore {
-    /// Opens or creates the store in `dir`, which holds nothing else.
+    /// Opens the store in `dir`, which holds nothing else, or creates it if the directory is empty or missing.
+    /// Everything it then shows was written, and everything that was written is there. While it is created,
+    /// `<dir>.unfinished` is used.
+    ///
+    /// sled may panic or hang on a damaged store: call [`crate::explain_panics_while_opening`] once, and log `dir`
+    /// before this.
     ///
     /// # Errors
-    /// See [`SledOpenError`].
-    pub fn open(dir: &Path) -> Result<StateStore, SledOpenError> {
-        Ok(StateStore::on(Backend::Sled(StateSled::open(dir)?)))
+    /// See [`StateOpenError`]. A store that lost anything, its high-water file included, is refused.
+    pub fn open(dir: &Path) -> Result<StateStore, StateOpenError> {
+        let sled = state_open::open(dir)?;
+        let is_new = sled.is_new();
+        Ok(StateStore::on(Backend::Sled(sled), is_new))
+    }
+
+    /// Whether nothing had ever been written to this store when it was opened: it was created then, or by a process
+    /// that ended before its first write.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// A store in memory, for tests and simulation. Its clones share it; a clone kept over a simulated crash is
     /// the disk.
     pub fn in_memory() -> StateStore {
-        StateStore::on(Backend::Memory { values: BTreeMap::new(), writes_until_failure: None })
+        StateStore::on_memory(BTreeMap::new(), false)
     }
 
     /// In memory: the write after `writes` more good ones fails, without effect, and poisons the store. Does
@@ -103,12 +117,16 @@ impl StateStore {
     /// In memory: what opening again after a crash finds, as a new store. `None` on disk.
     pub fn reopen_in_memory(&self) -> Option<StateStore> {
         let shared = self.shared.read().ok()?;
-        let Backend::Memory { values, .. } = &shared.backend else { return None };
-        Some(StateStore::on(Backend::Memory { values: values.clone(), writes_until_failure: None }))
+        let Backend::Memory { values, was_written, .. } = &shared.backend else { return None };
+        Some(StateStore::on_memory(values.clone(), *was_written))
     }
 
-    fn on(backend: Backend) -> StateStore {
-        StateStore { shared: Arc::new(RwLock::new(Shared { backend, poisoned: false })) }
+    fn on_memory(values: BTreeMap<Bytes, Bytes>, was_written: bool) -> StateStore {
+        StateStore::on(Backend::Memory { values, was_written, writes_until_failure: None }, !was_written)
+    }
+
+    fn on(backend: Backend, is_new: bool) -> StateStore {
+        StateStore { shared: Arc::new(RwLock::new(Shared { backend, poisoned: false })), is_new }
     }
 
     /// The value of a key.
@@ -180,10 +198,11 @@ impl Backend {
     fn write(&mut self, changes: &[Change]) -> Result<(), StoreError> {
         match self {
             Backend::Sled(sled) => sled.write(changes),
-            Backend::Memory { values, writes_until_failure } => {
+            Backend::Memory { values, was_written, writes_until_failure } => {
                 if crate::memory_store::is_due(writes_until_failure) {
                     return Err(crate::memory_store::injected("write to"));
                 }
+                *was_written = true;
                 for change in changes {
                     match change {
                         Change::Put { key, value } => values.insert(key.clone(), value.clone()),

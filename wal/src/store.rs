@@ -60,7 +60,8 @@ pub struct StoreError {
 impl StoreError {
     /// Whether what is stored is damaged, as against a failure to reach it.
     pub fn is_damage(&self) -> bool {
-        self.source.kind() == io::ErrorKind::InvalidData
+        // a file that ends too early is one that was cut
+        matches!(self.source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
     }
 
     /// For `map_err`: names the action and the path.

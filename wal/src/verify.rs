@@ -60,6 +60,9 @@ pub enum VerifyError {
     /// The directory has neither a segment nor a high-water file.
     #[error("there is no log in {}; is this the data directory?", .dir.display())]
     NoLog { dir: PathBuf },
+    /// The directory of the state store is missing or empty.
+    #[error("there is no state store in {}; is this the data directory?", .dir.display())]
+    NoState { dir: PathBuf },
     /// A running daemon has the log open; a copy would be of no moment in time.
     #[error("{} is in use; stop the daemon first", .path.display())]
     Locked { path: PathBuf },
