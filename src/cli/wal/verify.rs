@@ -38,7 +38,7 @@ enum What {
 pub(super) fn run(data_dir: &DataDir, out: &mut impl Write) -> Result<Verdict, CommandError> {
     let log = data_dir::log_dir(&data_dir.path);
     let is_log_whole = in_child(data_dir, What::Log, &log, out)?;
-    if !is_log_whole {
+    if !is_log_whole && log.exists() {
         print_scan(&log, out)?;
     }
     let is_state_whole = in_child(data_dir, What::State, &data_dir::state_dir(&data_dir.path), out)?;
@@ -50,7 +50,7 @@ pub(super) fn run(data_dir: &DataDir, out: &mut impl Write) -> Result<Verdict, C
         let state = data_dir::state_dir(&data_dir.path);
         writeln!(
             out,
-            "cursors and dead letters: move {} away, then every sink begins again with the oldest event in the log, \
+            "cursors and dead letters: move {} away if it is there, then every sink begins again with the oldest event in the log, \
              which repeats events (consumers deduplicate by id), and dead letters kept there are lost",
             state.display()
         )?;
@@ -65,6 +65,10 @@ fn in_child(
     original: &Path,
     out: &mut impl Write,
 ) -> Result<bool, CommandError> {
+    if !original.exists() {
+        writeln!(out, "{}: is missing", original.display())?;
+        return Ok(false);
+    }
     out.flush()?;
     let scratch = tempfile::Builder::new().prefix("verify-").tempdir_in(&data_dir.path)?;
     let name = if what == What::Log { "log" } else { "state" };
