@@ -44,6 +44,9 @@
 //!   overwrite torn pages of its own, which is why [`verify()`] works on a copy.
 
 mod durable_fs;
+mod file_format;
+mod file_scan;
+mod file_store;
 pub mod frame;
 mod high_water;
 mod log;
@@ -64,6 +67,8 @@ mod verify;
 mod conformance;
 #[cfg(test)]
 mod fault_tests;
+#[cfg(test)]
+mod file_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]

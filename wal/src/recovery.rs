@@ -109,9 +109,7 @@ pub(crate) fn recover(store: &dyn SegmentStore, first: u64, mark: &Mark) -> Resu
         let what = "the group that was committed last has no end".to_owned();
         return Err(damaged(store, last_whole.sequence + 1, last, what));
     }
-    if last_whole.sequence < last {
-        store.remove_tail(last_whole.sequence)?;
-    }
+    store.remove_tail(last_whole.sequence)?;
     // also for records that a killed process had written but not synced: they count from here on
     store.sync()?;
     Ok(last_whole)
@@ -139,9 +137,29 @@ fn check_bounds(store: &dyn SegmentStore, first: u64, mark: &Mark) -> Result<u64
     }
     let (held, expected) = (store.count()?, (held_last - held_first).saturating_add(1));
     if held != expected {
-        return Err(damaged(store, held_first, held_last, format!("{held} of {expected} records are there")));
+        let (gap_first, gap_last) = first_gap(store, held_first, held_last)?;
+        let what = format!("missing; {held} of {expected} records are there");
+        return Err(damaged(store, gap_first, gap_last, what));
     }
     Ok(held_last)
+}
+
+/// The first run of missing sequences; everything, if none is missing after all.
+fn first_gap(store: &dyn SegmentStore, first: u64, last: u64) -> Result<(u64, u64), OpenError> {
+    let mut expected = first;
+    while expected <= last {
+        let window = store.read(expected, WINDOW_RECORDS, WINDOW_BYTES)?;
+        if window.is_empty() {
+            return Ok((expected, last));
+        }
+        for (stored, _) in window {
+            if stored > expected {
+                return Ok((expected, stored - 1));
+            }
+            expected = stored.saturating_add(1);
+        }
+    }
+    Ok((first, last))
 }
 
 /// Checks the frames at the end, and the one at the mark. Returns the last record that ends a group.

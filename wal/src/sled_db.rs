@@ -42,8 +42,8 @@ pub(crate) const MAX_KEY_BYTES: usize = 384;
 
 /// How long to wait for a lock that is held: a database just dropped or a process just killed gives it back only
 /// a moment later.
-const LOCK_WAIT_MS: u64 = 1_000;
-const LOCK_POLL_MS: u64 = 10;
+pub(crate) const LOCK_WAIT_MS: u64 = 1_000;
+pub(crate) const LOCK_POLL_MS: u64 = 10;
 
 /// Where files go that are in the way.
 const SET_ASIDE_DIR: &str = "set-aside";

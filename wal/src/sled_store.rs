@@ -102,6 +102,10 @@ impl SegmentStore for SledStore {
         Ok(count)
     }
 
+    fn remaining_bytes(&self) -> u64 {
+        u64::MAX
+    }
+
     fn remove_tail(&self, after: u64) -> Result<(), StoreError> {
         let Some(from) = after.checked_add(1) else { return Ok(()) };
         let mut batch = sled::Batch::default();
