@@ -54,13 +54,17 @@ mod memory_store;
 mod opening;
 mod reader;
 mod recovery;
+mod sealed;
+mod segment_paths;
 mod segments;
 mod sled_db;
 mod sled_store;
+mod spare;
 mod stat;
 mod state_sled;
 mod state_store;
 mod store;
+mod store_kind;
 mod verify;
 
 #[cfg(test)]
@@ -72,23 +76,27 @@ mod file_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod segments_tests;
+#[cfg(test)]
 mod state_tests;
 
 pub use frame::{Hash, MAX_PAYLOAD_BYTES, Record};
 pub use log::{
-    Append, CommitError, DEFAULT_CACHE_BYTES, Log, LogOptions, MAX_BATCH_BYTES, MAX_BATCH_RECORDS,
+    Append, CommitError, DEFAULT_CACHE_BYTES, Log, LogOptions, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, TrimError,
 };
 pub use memory_store::MemoryStore;
 pub use opening::explain_panics_while_opening;
 pub use reader::{LogReader, ReadError};
 pub use recovery::{Damage, OpenError};
-pub use segments::segment_paths;
+pub use segment_paths::segment_paths;
+pub use segments::DEFAULT_SEGMENT_BYTES;
 pub use sled_db::SledOpenError;
 pub use stat::{LogStat, SegmentStat, StatError, stat};
 pub use state_store::{
     Change, MAX_STATE_KEY_BYTES, MAX_STATE_VALUE_BYTES, MAX_STATE_WRITE_BYTES, StateError, StateStore,
 };
 pub use store::{SegmentStore, StoreError};
+pub use store_kind::StoreKind;
 pub use verify::{Finding, MAX_FINDINGS, VerifyError, VerifyReport, verify};
 
 /// How every message about damage ends: the next command.

@@ -56,7 +56,7 @@ pub(crate) struct SledDb {
     data_file: File,
 }
 
-/// A database could not be opened.
+/// A database, or a segment file, could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SledOpenError {
     /// Someone else has it open.
@@ -74,6 +74,19 @@ pub enum SledOpenError {
     /// A file could not be moved, listed or synced.
     #[error(transparent)]
     File(#[from] StoreError),
+}
+
+impl From<SledOpenError> for StoreError {
+    fn from(error: SledOpenError) -> StoreError {
+        let message = error.to_string();
+        let (path, kind) = match error {
+            SledOpenError::Locked { path } => (path, io::ErrorKind::WouldBlock),
+            SledOpenError::DiskFull { path } => (path, io::ErrorKind::StorageFull),
+            SledOpenError::Refused { path, .. } => (path, io::ErrorKind::InvalidData),
+            SledOpenError::File(error) => return error,
+        };
+        StoreError { action: "open", path, source: io::Error::new(kind, message) }
+    }
 }
 
 /// Not derived: sled's own prints what it holds.
