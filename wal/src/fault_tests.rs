@@ -14,7 +14,7 @@ use crate::model_tests::{OPTIONS, check_chain, open, open_memory};
 use crate::sled_store::SledStore;
 use crate::{
     Append, CommitError, Damage, Log, MemoryStore, OpenError, ReadError, SegmentStore, StoreKind,
-    segment_paths,
+    segment_names,
 };
 
 fn one(payload: &'static str) -> Append {
@@ -36,7 +36,7 @@ fn ten_records() -> tempfile::TempDir {
 }
 
 fn segment(dir: &Path) -> SledStore {
-    SledStore::open(&segment_paths::path(dir, 1, StoreKind::Sled), 1 << 20).expect("opened")
+    SledStore::open(&segment_names::path(dir, 1, StoreKind::Sled), 1 << 20).expect("opened")
 }
 
 #[track_caller]
@@ -177,7 +177,7 @@ fn a_lost_tail_is_refused_at_open() {
     for _ in 0..2 {
         let damage = refused(dir.path());
         assert_eq!((damage.first, damage.last), (8, 10));
-        assert_eq!(damage.path, segment_paths::path(dir.path(), 1, StoreKind::Sled));
+        assert_eq!(damage.path, segment_names::path(dir.path(), 1, StoreKind::Sled));
     }
     let report = crate::verify(dir.path(), &dir.path().join("scratch")).expect("checked");
     assert_eq!(report.findings.len(), 1, "{report:?}");
@@ -187,7 +187,7 @@ fn a_lost_tail_is_refused_at_open() {
 #[test]
 fn a_cut_file_is_refused_at_open() {
     let dir = ten_records();
-    let data_file = segment_paths::path(dir.path(), 1, StoreKind::Sled).join("db");
+    let data_file = segment_names::path(dir.path(), 1, StoreKind::Sled).join("db");
     for (bytes, snapshots_too) in [(100, true), (0, false)] {
         fs::OpenOptions::new()
             .write(true)
@@ -215,7 +215,7 @@ fn remove_snapshots(segment: &Path) {
 #[test]
 fn a_missing_segment_is_refused_and_not_created_anew() {
     let dir = ten_records();
-    fs::remove_dir_all(segment_paths::path(dir.path(), 1, StoreKind::Sled)).expect("removed");
+    fs::remove_dir_all(segment_names::path(dir.path(), 1, StoreKind::Sled)).expect("removed");
     for _ in 0..2 {
         assert_eq!(refused(dir.path()).last, 10);
     }
@@ -310,7 +310,7 @@ fn damaged_pages_are_damage_to_open_and_findings_to_verify() {
         let mut log = open(dir.path());
         log.commit(&vec![Append { payload: payload.clone(), ends_group: true }; 200]).expect("committed");
     }
-    let data_file = segment_paths::path(dir.path(), 1, StoreKind::Sled).join("db");
+    let data_file = segment_names::path(dir.path(), 1, StoreKind::Sled).join("db");
     let whole = fs::read(&data_file).expect("read");
     let mut findings = 0;
     for try_at in 0..20 {
@@ -320,7 +320,7 @@ fn damaged_pages_are_damage_to_open_and_findings_to_verify() {
         let mut bytes = whole.clone();
         let byte = whole.len() / 20 * try_at + 700;
         bytes[byte] ^= 1;
-        fs::write(segment_paths::path(&copied, 1, StoreKind::Sled).join("db"), bytes).expect("damaged");
+        fs::write(segment_names::path(&copied, 1, StoreKind::Sled).join("db"), bytes).expect("damaged");
         let report = crate::verify(&copied, &copy.path().join("scratch")).expect("checked");
         assert!(report.findings.iter().all(|finding| finding.last <= 2000), "{report:?}");
         match Log::open(&copied, OPTIONS) {
@@ -373,7 +373,7 @@ fn an_old_damaged_record_is_beyond_open_but_not_beyond_read() {
 fn a_raw_scan_finds_every_short_frame_in_the_files_of_sled() {
     let dir = ten_records();
     let raw =
-        Bytes::from(fs::read(segment_paths::path(dir.path(), 1, StoreKind::Sled).join("db")).expect("read"));
+        Bytes::from(fs::read(segment_names::path(dir.path(), 1, StoreKind::Sled).join("db")).expect("read"));
     let mut found = std::collections::BTreeSet::new();
     for start in 0..raw.len() {
         let Ok(length) = frame::claimed_bytes(&raw[start..]) else { continue };
@@ -389,7 +389,7 @@ fn a_raw_scan_finds_every_short_frame_in_the_files_of_sled() {
 fn a_leftover_snapshot_is_set_aside() {
     let dir = ten_records();
     let leftover =
-        segment_paths::path(dir.path(), 1, StoreKind::Sled).join("snap.00000000000FFFFF.generating");
+        segment_names::path(dir.path(), 1, StoreKind::Sled).join("snap.00000000000FFFFF.generating");
     for copies in 1..=2 {
         fs::write(&leftover, b"unfinished").expect("written");
         assert_eq!(open(dir.path()).reader().committed(), 10);

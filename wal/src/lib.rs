@@ -1,7 +1,7 @@
 //! A durable log of opaque frames, one group commit at a time.
 //!
-//! A plain synchronous library: bytes and sequences. It knows nothing of turnstiles, has no actors, and starts no
-//! thread on the way of a commit.
+//! A plain synchronous library: bytes and sequences. It knows nothing of turnstiles, has no actors, and no
+//! thread of its own is on the way of a commit.
 //!
 //! ```
 //! use turnstiled_wal::{Append, Log, LogOptions};
@@ -21,9 +21,12 @@
 //! - `reader.rs`: [`LogReader`], which sees committed records only
 //! - `recovery.rs`: what an open checks before it believes a segment, and what it refuses
 //! - `frame.rs`: [`frame`], the self-describing record; `high_water.rs`: how a lost tail is noticed
+//! - `segments.rs`: all segments as one, when the next begins, and trimming; `sealed.rs`: those that take no more
+//!   appends; `spare.rs`: the next one, prepared ahead; `segment_names.rs`: what they are called; `store_kind.rs`:
+//!   [`StoreKind`], the stores there are
 //! - `store.rs`: [`SegmentStore`], the contract of one segment; `conformance.rs`: its tests, for every implementation
-//! - `sled_store.rs`: a segment in sled; `memory_store.rs`: [`MemoryStore`], the same in memory, with faults
-//! - `segments.rs`: what segments are called
+//! - `sled_store.rs`: a segment in sled; `file_store.rs`: in a file of our own, with `file_format.rs` and
+//!   `file_scan.rs`; `memory_store.rs`: [`MemoryStore`], in memory, with faults
 //! - `state_store.rs`: [`StateStore`], small keyed state beside the log; `state_sled.rs`: how sled holds it
 //! - `verify.rs`: [`verify()`], a check of everything on a copy; `stat.rs`: [`stat()`], counts
 //! - `sled_db.rs`: **how sled is opened and synced so that `Ok` means durable**, and what was measured. sled's own
@@ -31,14 +34,16 @@
 //! - `durable_fs.rs`: fsync of files and directories; `opening.rs`: what to say when opening panics
 //!
 //! # On disk
-//! `<dir>/<first sequence, 20 digits>.sled/` is a segment (today there is one), `<dir>/high-water` the last sequence
-//! known to be durable, `<dir>/set-aside/` files that were in the way of opening.
+//! `<dir>/<first sequence, 20 digits>.sled/` or `.seg` is a segment, `<dir>/high-water` the last sequence known to be
+//! durable, `<dir>/set-aside/` files that were in the way of opening. `*.preparing` will be a segment, `*.trimmed` was
+//! one; an open removes what a crash left of these.
 //!
 //! # Invariants
 //! - When [`Log::commit`] returns `Ok`, its records survive power loss. Readers see nothing before that.
 //! - After a failed write or sync the log is poisoned until it is opened again from disk: never retried, never
 //!   carried on.
-//! - Sequences are gapless from 1. A group (the records of one command) is there whole or not at all.
+//! - Sequences are gapless from 1, or from where the log was trimmed. A group (the records of one command) is there
+//!   whole or not at all; a commit is within one segment.
 //! - Nothing damaged is returned: every read checks checksum and sequence; an open refuses a log that lost its
 //!   tail, its head or something between. A refusal removes no record; sled, when it opens a damaged database, may
 //!   overwrite torn pages of its own, which is why [`verify()`] works on a copy.
@@ -55,7 +60,7 @@ mod opening;
 mod reader;
 mod recovery;
 mod sealed;
-mod segment_paths;
+mod segment_names;
 mod segments;
 mod sled_db;
 mod sled_store;
@@ -88,7 +93,7 @@ pub use memory_store::MemoryStore;
 pub use opening::explain_panics_while_opening;
 pub use reader::{LogReader, ReadError};
 pub use recovery::{Damage, OpenError};
-pub use segment_paths::segment_paths;
+pub use segment_names::segment_paths;
 pub use segments::DEFAULT_SEGMENT_BYTES;
 pub use sled_db::SledOpenError;
 pub use stat::{LogStat, SegmentStat, StatError, stat};

@@ -13,7 +13,7 @@ use crate::high_water::{self, Found, HighWater, Mark};
 use crate::memory_store::MemoryStore;
 use crate::reader::LogReader;
 use crate::recovery::{self, Damage, OpenError};
-use crate::segment_paths;
+use crate::segment_names;
 use crate::segments::{DEFAULT_SEGMENT_BYTES, Segments};
 use crate::store::{SegmentStore, StoreError};
 use crate::store_kind::StoreKind;
@@ -137,7 +137,7 @@ impl Log {
     /// tail cannot be told from a whole log, and whoever restores a backup must restore both.
     pub fn open(dir: &Path, options: LogOptions) -> Result<Log, OpenError> {
         durable_fs::create_dir_all(dir)?;
-        let paths = segment_paths::segment_paths(dir)?;
+        let paths = segment_names::segment_paths(dir)?;
         let mark = match (high_water::read(dir)?, paths.as_slice()) {
             (Found::Mark(mark), _) => mark,
             (Found::Missing, []) => {
@@ -189,7 +189,8 @@ impl Log {
         self.last.hash
     }
 
-    /// Appends the batch with one write and one sync, and returns its sequences. Durable when it returns `Ok`.
+    /// Appends the batch with one write and one sync, and returns its sequences. Durable when it returns `Ok`. A batch
+    /// that does not fit into the last segment begins the next one: a few syncs more if that was prepared ahead.
     ///
     /// # Errors
     /// See [`CommitError`]. After a failed write or sync the log is poisoned: a failed sync is never retried on the

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::frame::{self, Hash, NO_HASH, Record};
 use crate::high_water::Mark;
 use crate::log::MAX_BATCH_RECORDS;
-use crate::segment_paths;
+use crate::segment_names;
 use crate::segments::Segments;
 use crate::sled_db::SledOpenError;
 use crate::store::{SegmentStore, StoreError};
@@ -106,7 +106,7 @@ pub(crate) fn check_files(
     store: StoreKind,
     mark: &Mark,
 ) -> Result<(), OpenError> {
-    if let Some(path) = paths.iter().find(|path| segment_paths::kind(path) != Some(store)) {
+    if let Some(path) = paths.iter().find(|path| segment_names::kind(path) != Some(store)) {
         return Err(OpenError::OtherStore { path: path.clone(), store });
     }
     let missing = |path: &Path, first, last| {
@@ -114,9 +114,9 @@ pub(crate) fn check_files(
         Err(OpenError::Damaged(Damage { path: path.to_owned(), first, last, what }))
     };
     if paths.is_empty() && mark.sequence > 0 {
-        return missing(&segment_paths::path(dir, 1, store), 1, mark.sequence);
+        return missing(&segment_names::path(dir, 1, store), 1, mark.sequence);
     }
-    let firsts = paths.iter().map(|path| segment_paths::first_sequence(path).unwrap_or(1));
+    let firsts = paths.iter().map(|path| segment_names::first_sequence(path).unwrap_or(1));
     let lasts = firsts.clone().skip(1).map(|next| next - 1).chain([mark.sequence]);
     for ((path, first), last) in paths.iter().zip(firsts).zip(lasts) {
         // an empty one at the end may have been begun just before a crash

@@ -20,15 +20,21 @@ use crate::high_water::Mark;
 use crate::log::LogOptions;
 use crate::recovery::OpenError;
 use crate::sealed::{Recent, Sealed};
-use crate::segment_paths::{self, first_sequence};
+use crate::segment_names::{self, first_sequence};
 use crate::spare::Spare;
 use crate::store::{SegmentStore, StoreError};
 
 /// The size at which the next segment begins: of the file, or in sled of the frames.
 pub const DEFAULT_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
-/// What a segment file needs besides frames, generously.
+/// What a segment file needs besides frames, generously, and so the least that it may have.
 const SEGMENT_OVERHEAD_BYTES: u64 = 2 * HEADER_BLOCK_BYTES;
+
+/// With less of the segment left than this, the next one is prepared. Early, because zeros are written slowly when
+/// commits are many, and late enough that a log that rests keeps no spare.
+fn spare_below_bytes(segment_bytes: u64) -> u64 {
+    segment_bytes / 4 * 3
+}
 
 /// All segments of a log. One thread appends, begins segments and trims; any thread reads.
 #[derive(Debug)]
@@ -64,13 +70,15 @@ impl Segments {
     /// The segments at `paths`, in order, of the log in `dir`: the last one is opened. Without any, the first one
     /// is created.
     pub(crate) fn open(dir: &Path, paths: &[PathBuf], options: &LogOptions) -> Result<Segments, OpenError> {
-        segment_paths::remove_leftovers(dir)?;
+        segment_names::remove_leftovers(dir)?;
+        let segment_bytes = options.segment_bytes.max(SEGMENT_OVERHEAD_BYTES);
+        let options = &LogOptions { segment_bytes, ..options.clone() };
         let kind = options.store;
         let (sealed, current_first, current) = match paths.split_last() {
             None => {
-                let prepared = segment_paths::preparing(dir, "now", kind);
-                kind.prepare(&prepared, options.segment_bytes, &AtomicBool::new(false))?;
-                let path = segment_paths::path(dir, 1, kind);
+                let prepared = segment_names::preparing(dir, "now", kind);
+                kind.prepare(&prepared, segment_bytes, &AtomicBool::new(false))?;
+                let path = segment_names::path(dir, 1, kind);
                 (&[][..], 1, kind.begin(&prepared, &path, &Mark::NONE, options)?)
             }
             Some((last, sealed)) => {
@@ -80,8 +88,8 @@ impl Segments {
         };
         let sealed =
             sealed.iter().filter_map(|path| Some(Sealed::closed(first_sequence(path)?, path))).collect();
-        let spare = Spare::start(dir, kind, options.segment_bytes)
-            .map_err(StoreError::on("start a thread for", dir))?;
+        let spare =
+            Spare::start(dir, kind, segment_bytes).map_err(StoreError::on("start a thread for", dir))?;
         let place = Place { dir: dir.to_owned(), options: options.clone(), spare };
         Ok(Segments::of(Chain { sealed, current_first, current }, Some(place)))
     }
@@ -114,7 +122,7 @@ impl Segments {
         let Some(Place { dir, options, spare }) = &self.place else { return Ok(None) };
         let remaining = self.chain().current.remaining_bytes();
         if remaining >= bytes {
-            if remaining < options.segment_bytes / 2 {
+            if remaining < spare_below_bytes(options.segment_bytes) {
                 spare.request();
             }
             return Ok(None);
@@ -125,7 +133,7 @@ impl Segments {
         {
             return Ok(Some(ready));
         }
-        let path = segment_paths::preparing(dir, "now", options.store);
+        let path = segment_names::preparing(dir, "now", options.store);
         options.store.prepare(&path, options.segment_bytes.max(needed), &AtomicBool::new(false))?;
         Ok(Some(path))
     }
@@ -134,8 +142,9 @@ impl Segments {
     pub(crate) fn begin(&self, prepared: &Path, last: &Mark) -> Result<(), StoreError> {
         let Some(Place { dir, options, spare }) = &self.place else { return Ok(()) };
         let first = last.sequence.saturating_add(1);
-        let path = segment_paths::path(dir, first, options.store);
+        let path = segment_names::path(dir, first, options.store);
         let next = options.store.begin(prepared, &path, last, options)?;
+        spare.segment_begun();
         let mut chain = self.chain_mut();
         let before_first = std::mem::replace(&mut chain.current_first, first);
         let before = std::mem::replace(&mut chain.current, next);
@@ -156,7 +165,7 @@ impl Segments {
     pub(crate) fn trim(&self, below: u64) -> Result<u64, StoreError> {
         while let Some(sealed) = self.pop_sealed(below)? {
             drop(self.recent.forget(sealed.first));
-            let aside = segment_paths::trimmed(&sealed.path);
+            let aside = segment_names::trimmed(&sealed.path);
             fs::rename(&sealed.path, &aside).map_err(StoreError::on("trim", &sealed.path))?;
             sealed.path.parent().map_or(Ok(()), durable_fs::sync_dir)?;
             durable_fs::remove(&aside)?;

@@ -1,17 +1,19 @@
 //! Many segments: each event of their lives once by hand, then random operations against a model.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::frame;
-use crate::high_water::Mark;
+use crate::high_water::{HighWater, Mark};
 use crate::sealed::MAX_OPEN_SEALED;
-use crate::segment_paths::{self, first_sequence, segment_paths};
+use crate::segment_names::{self, first_sequence, segment_paths};
 use crate::store_kind::StoreKind;
 use crate::{Append, CommitError, Log, LogOptions, LogReader, OpenError, ReadError};
 
@@ -94,7 +96,7 @@ fn a_log_of_many_segments_is_one_log() {
 fn the_next_segment_is_prepared_ahead() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path(), StoreKind::Files);
-    let spare = segment_paths::preparing(dir.path(), "next", StoreKind::Files);
+    let spare = segment_names::preparing(dir.path(), "next", StoreKind::Files);
     for _ in 0..10 {
         log.commit(&[append(PAYLOAD_BYTES)]).expect("committed");
     }
@@ -155,7 +157,7 @@ fn a_segment_that_cannot_be_made_refuses_the_commit_and_no_more() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path(), StoreKind::Files);
     log.commit(&[append(SEGMENT_BYTES as usize / 4)]).expect("committed");
-    let in_the_way = segment_paths::preparing(dir.path(), "now", StoreKind::Files);
+    let in_the_way = segment_names::preparing(dir.path(), "now", StoreKind::Files);
     fs::create_dir(&in_the_way).expect("created");
     let error = log.commit(&[append(SEGMENT_BYTES as usize)]).expect_err("no segment");
     assert!(matches!(error, CommitError::NoSegment(_)) && !error.poisons(), "{error}");
@@ -183,8 +185,8 @@ fn last(dir: &Path, store: StoreKind) -> Mark {
 }
 
 fn begin_next(dir: &Path, store: StoreKind, last: &Mark) {
-    let prepared = segment_paths::preparing(dir, "now", store);
-    let path = segment_paths::path(dir, last.sequence + 1, store);
+    let prepared = segment_names::preparing(dir, "now", store);
+    let path = segment_names::path(dir, last.sequence + 1, store);
     store.prepare(&prepared, SEGMENT_BYTES, &AtomicBool::new(false)).expect("prepared");
     drop(store.begin(&prepared, &path, last, &options(store)).expect("begun"));
 }
@@ -237,6 +239,32 @@ fn a_lost_or_foreign_segment_is_noticed() {
             StoreKind::Files => fs::write(&paths[1], b"").expect("created"),
         }
         assert!(matches!(Log::open(dir.path(), options(store)), Err(OpenError::Damaged(_))));
+    }
+}
+
+/// After power loss the mark may be older than the log, by more than a segment.
+#[test]
+fn a_mark_in_an_earlier_segment_is_compared_too() {
+    for store in StoreKind::ALL {
+        let (dir, paths) = hundred_records(store);
+        let log = open(dir.path(), store);
+        let fourth = log.reader().read(3, 1, usize::MAX).expect("read").remove(0);
+        drop(log);
+        let write =
+            |mark| HighWater::open(dir.path()).and_then(|mut file| file.write(mark)).expect("written");
+        write(&Mark { sequence: 3, hash: [9; 32] });
+        match Log::open(dir.path(), options(store)) {
+            Err(OpenError::Damaged(damage)) => {
+                assert_eq!((damage.path, damage.first, damage.last), (paths[0].clone(), 3, 3));
+            }
+            other => panic!("expected damage, got {other:?}"),
+        }
+        let third = Mark { sequence: 3, hash: fourth.previous_hash };
+        write(&third);
+        assert!(open(dir.path(), store).trim(50).expect("trimmed") > 4);
+        write(&third);
+        let error = Log::open(dir.path(), options(store)).expect_err("a mark of what was trimmed");
+        assert!(error.to_string().contains("same backup"), "{error}");
     }
 }
 
@@ -307,6 +335,96 @@ fn a_reader_follows_through_rotation_and_trimming() {
             done.store(true, Ordering::Release);
         });
         assert!(!done.load(Ordering::Acquire), "the reader came to the end");
+    }
+}
+
+#[test]
+fn the_smallest_segments() {
+    for store in StoreKind::ALL {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = LogOptions { segment_bytes: 0, ..options(store) };
+        drop(Log::open(dir.path(), options.clone()).expect("created"));
+        let mut log = Log::open(dir.path(), options).expect("opened");
+        for _ in 0..10 {
+            log.commit(&[append(5000)]).expect("committed");
+        }
+        assert_eq!(read_all(&log.reader()), (1..=10).collect::<Vec<_>>());
+    }
+}
+
+const KILLED_DIR_VARIABLE: &str = "TURNSTILED_TEST_KILLED_SEGMENTS_DIR";
+
+/// Segments so small that many kills meet a rotation.
+#[test]
+fn what_a_killed_process_was_told_is_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut told = 0;
+    for round in 1..=10 {
+        let mut child = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "segments_tests::killed_child", "--nocapture"])
+            .env(KILLED_DIR_VARIABLE, dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("started");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let commits = lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("told ")?.parse().ok());
+        told = commits.take(20 + round).last().expect("some commits");
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+        let log = open(dir.path(), StoreKind::Files);
+        assert!(log.reader().committed() >= told, "{told} was told, {} is there", log.reader().committed());
+        assert_eq!(read_all(&log.reader()).len() as u64, log.reader().committed());
+    }
+    assert!(told >= 250, "every round went on from the one before");
+    assert!(segment_paths(dir.path()).expect("listed").len() > 10);
+}
+
+/// The other half of the test above, in a process of its own; does nothing when run with the others.
+#[test]
+fn killed_child() {
+    let Ok(dir) = std::env::var(KILLED_DIR_VARIABLE) else { return };
+    let mut log = open(Path::new(&dir), StoreKind::Files);
+    let mut out = std::io::stdout();
+    while let Ok(sequences) = log.commit(&[append(4000)]) {
+        // the parent that is gone no longer listens
+        if writeln!(out, "\ntold {}", sequences.end()).and_then(|()| out.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    /// Whatever is flipped, wherever: every record is read as it was, or reported.
+    #[test]
+    fn no_flipped_bits_lose_a_record_unnoticed(
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..8_u32), 1..4),
+    ) {
+        let (dir, paths) = hundred_records(StoreKind::Files);
+        let payload = append(PAYLOAD_BYTES).payload;
+        for (path, offset, bit) in flips {
+            let path = path.get(&paths);
+            let mut bytes = fs::read(path).expect("read");
+            *offset.get_mut(bytes.as_mut_slice()) ^= 1 << bit;
+            fs::write(path, bytes).expect("damaged");
+        }
+        let is_clean = verify(dir.path()).is_clean();
+        let Ok(log) = Log::open(dir.path(), options(StoreKind::Files)) else {
+            prop_assert!(!is_clean, "open refuses, verify finds nothing");
+            return Ok(());
+        };
+        let mut damaged = 0;
+        for after in 0..100 {
+            match log.reader().read(after, 1, usize::MAX) {
+                Ok(records) => {
+                    prop_assert_eq!((records.len(), &records[0].payload), (1, &payload));
+                    prop_assert_eq!(records[0].sequence, after + 1);
+                }
+                Err(ReadError::Damaged { .. }) => damaged += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        prop_assert_eq!(is_clean, damaged == 0);
     }
 }
 
@@ -434,8 +552,8 @@ fn run(store: StoreKind, operations: Vec<Operation>) {
                 let last = Mark { sequence: log.next_sequence() - 1, hash: log.last_hash() };
                 drop(log);
                 // one that is empty was begun already
-                if segment_paths::path(dir, last.sequence + 1, store).exists() {
-                    fs::write(segment_paths::preparing(dir, "next", store), b"half").expect("written");
+                if segment_names::path(dir, last.sequence + 1, store).exists() {
+                    fs::write(segment_names::preparing(dir, "next", store), b"half").expect("written");
                 } else {
                     begin_next(dir, store, &last);
                 }
@@ -445,11 +563,11 @@ fn run(store: StoreKind, operations: Vec<Operation>) {
                 drop(log);
                 let paths = segment_paths(dir).expect("listed");
                 if paths.len() > 2 {
-                    fs::rename(&paths[0], segment_paths::trimmed(&paths[0])).expect("renamed");
+                    fs::rename(&paths[0], segment_names::trimmed(&paths[0])).expect("renamed");
                     model.first = first_sequence(&paths[1]).expect("a segment");
                 }
                 log = open(dir, store);
-                assert!(!segment_paths::trimmed(&paths[0]).exists());
+                assert!(!segment_names::trimmed(&paths[0]).exists());
             }
         }
         assert_eq!((log.reader().first(), log.reader().committed()), (model.first, model.last()));

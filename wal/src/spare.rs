@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use crate::segment_paths;
+use crate::segment_names;
 use crate::store::SegmentStore;
 use crate::store_kind::StoreKind;
 
@@ -43,7 +43,7 @@ impl Spare {
     /// Starts the thread for the log in `dir`.
     pub(crate) fn start(dir: &Path, kind: StoreKind, segment_bytes: u64) -> io::Result<Spare> {
         let shared = Arc::new(Shared::default());
-        let path = segment_paths::preparing(dir, "next", kind);
+        let path = segment_names::preparing(dir, "next", kind);
         let (jobs, received) = mpsc::channel();
         let of_thread = Arc::clone(&shared);
         let thread = thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(move || {
@@ -57,7 +57,7 @@ impl Spare {
         Ok(Spare { shared, jobs: Some(jobs), thread: Some(thread) })
     }
 
-    /// Has a spare prepared unless there is one or will be.
+    /// Has a spare prepared, once for each segment: a disk that is full is not filled again and again.
     pub(crate) fn request(&self) {
         if !self.shared.is_requested.swap(true, Ordering::Relaxed) {
             self.send(Job::Prepare);
@@ -66,11 +66,12 @@ impl Spare {
 
     /// The spare, if it is ready.
     pub(crate) fn take(&self) -> Option<PathBuf> {
-        let taken = self.shared.ready.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if taken.is_some() {
-            self.shared.is_requested.store(false, Ordering::Relaxed);
-        }
-        taken
+        self.shared.ready.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// A segment was begun: the next one may be requested.
+    pub(crate) fn segment_begun(&self) {
+        self.shared.is_requested.store(false, Ordering::Relaxed);
     }
 
     /// Closes a segment where nobody waits for it.
@@ -95,12 +96,14 @@ impl Spare {
 
 impl Shared {
     fn prepare(&self, kind: StoreKind, path: &Path, segment_bytes: u64) {
-        match kind.prepare(path, segment_bytes, &self.is_cancelled) {
-            Ok(()) => {
-                *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(path.to_owned());
-            }
-            // on a full disk, say: the commit that needs the segment tries again, and answers with the reason
-            Err(_) => self.is_requested.store(false, Ordering::Relaxed),
+        let ready = || self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        // requested before the last segment was begun, and not ready then
+        if ready().is_some() {
+            return;
+        }
+        // if it fails, on a full disk, say, the commit that needs the segment tries again and answers with the reason
+        if kind.prepare(path, segment_bytes, &self.is_cancelled).is_ok() {
+            *ready() = Some(path.to_owned());
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::durable_fs;
 use crate::high_water::{self, Found};
 use crate::log::DEFAULT_CACHE_BYTES;
-use crate::segment_paths::{self, segment_paths};
+use crate::segment_names::{self, segment_paths};
 use crate::sled_db::SledOpenError;
 use crate::store::StoreError;
 
@@ -66,7 +66,7 @@ pub fn stat(dir: &Path) -> Result<LogStat, StatError> {
 }
 
 fn stat_segment(path: &Path) -> Result<SegmentStat, StatError> {
-    let kind = segment_paths::kind(path).unwrap_or_default();
+    let kind = segment_names::kind(path).unwrap_or_default();
     let store = kind.open_sealed(path, DEFAULT_CACHE_BYTES)?;
     let (first, last) = store.bounds()?.unwrap_or((0, 0));
     let (records, bytes_on_disk) = (store.count()?, durable_fs::tree_bytes(path)?);

@@ -10,7 +10,7 @@ use crate::durable_fs;
 use crate::file_store::FileStore;
 use crate::high_water::Mark;
 use crate::log::LogOptions;
-use crate::segment_paths;
+use crate::segment_names;
 use crate::sled_db::SledOpenError;
 use crate::sled_store::SledStore;
 use crate::store::{SegmentStore, StoreError};
@@ -123,7 +123,7 @@ impl StoreKind {
 
 /// A file that was renamed is not the segment its name says.
 fn checked_name(store: FileStore) -> Result<FileStore, SledOpenError> {
-    let (named, held) = (segment_paths::first_sequence(store.path()), store.header().first);
+    let (named, held) = (segment_names::first_sequence(store.path()), store.header().first);
     if named == Some(held) {
         return Ok(store);
     }

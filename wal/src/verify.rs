@@ -8,7 +8,7 @@ use crate::durable_fs;
 use crate::frame::{self, Hash, NO_HASH};
 use crate::high_water::{self, Found, Mark};
 use crate::log::DEFAULT_CACHE_BYTES;
-use crate::segment_paths::{self, segment_paths};
+use crate::segment_names::{self, segment_paths};
 use crate::sled_db::{self, SledOpenError};
 use crate::store::{SegmentStore, StoreError};
 use crate::store_kind::StoreKind;
@@ -119,7 +119,7 @@ pub fn verify(dir: &Path, scratch: &Path) -> Result<VerifyReport, VerifyError> {
         }
     };
     report.high_water = mark.map(|mark| mark.sequence);
-    let first = paths.first().and_then(|path| segment_paths::first_sequence(path)).unwrap_or(1);
+    let first = paths.first().and_then(|path| segment_names::first_sequence(path)).unwrap_or(1);
     let mut walk = Walk { report, expected: first, previous: None, mark };
     for path in &paths {
         check_segment(&mut walk, path, scratch)?;
@@ -130,7 +130,7 @@ pub fn verify(dir: &Path, scratch: &Path) -> Result<VerifyReport, VerifyError> {
 /// One segment: sled's in a copy that is removed again, so that `scratch` never holds more than one. To read a file
 /// changes nothing of it.
 fn check_segment(walk: &mut Walk, original: &Path, scratch: &Path) -> Result<(), VerifyError> {
-    let kind = segment_paths::kind(original).unwrap_or_default();
+    let kind = segment_names::kind(original).unwrap_or_default();
     if kind == StoreKind::Files {
         return check_opened(walk, original, kind, original);
     }
