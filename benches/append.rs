@@ -11,7 +11,7 @@ mod support;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use support::{BareFile, EVENT_BYTES, scratch};
-use turnstiled_wal::{Append, Log, LogOptions};
+use turnstiled_wal::{Append, Log, LogOptions, StoreKind};
 
 fn append(criterion: &mut Criterion) {
     for records in [1_usize, 64] {
@@ -25,13 +25,16 @@ fn append(criterion: &mut Criterion) {
                 bench.iter(|| file.append(&bytes))
             });
         }
-        let dir = scratch();
-        let mut log = Log::open(&dir.path().join("log"), LogOptions::default()).unwrap();
-        let record = Append { payload: vec![b'x'; EVENT_BYTES].into(), ends_group: true };
-        let batch = vec![record; records];
-        group.bench_function(BenchmarkId::from_parameter("log on sled"), |bench| {
-            bench.iter(|| log.commit(&batch).unwrap());
-        });
+        for (name, store) in [("log on sled", StoreKind::Sled), ("log on segments", StoreKind::Files)] {
+            let dir = scratch();
+            let options = LogOptions { store, ..LogOptions::default() };
+            let mut log = Log::open(&dir.path().join("log"), options).unwrap();
+            let record = Append { payload: vec![b'x'; EVENT_BYTES].into(), ends_group: true };
+            let batch = vec![record; records];
+            group.bench_function(BenchmarkId::from_parameter(name), |bench| {
+                bench.iter(|| log.commit(&batch).unwrap());
+            });
+        }
         group.finish();
     }
 }

@@ -26,6 +26,13 @@ use support::{
 
 const CONNECTIONS: usize = 64;
 
+/// Which store, and whether a `file` sink takes everything meanwhile.
+const STORES: [(&str, bool); 4] = [("sled", false), ("sled", true), ("segments", false), ("segments", true)];
+
+fn name(store: &str, with_sink: bool) -> String {
+    format!("whole entry, {store}{}", if with_sink { ", file sink" } else { "" })
+}
+
 fn enter(turnstile: &mut Client, number: usize) {
     let body = format!("{{\"card_id\":\"C{}\",\"gate_id\":\"g\"}}", number % CARDS);
     let (status, answer) = turnstile.request("POST", "/v1/buildings/hq/entries", &body);
@@ -58,11 +65,11 @@ fn entry(criterion: &mut Criterion) {
     let mut file = BareFile::create(dir.path(), false);
     let bytes = vec![b'x'; EVENT_BYTES];
     group.bench_function("bare append + fdatasync", |bench| bench.iter(|| file.append(&bytes)));
-    for (name, with_sink) in [("whole entry, sled", false), ("whole entry, sled, file sink", true)] {
-        let daemon = Daemon::start(with_sink);
+    for (store, with_sink) in STORES {
+        let daemon = Daemon::start(store, with_sink);
         let mut turnstile = daemon.turnstile();
         let mut number = 0;
-        group.bench_function(name, |bench| {
+        group.bench_function(name(store, with_sink), |bench| {
             bench.iter(|| {
                 number += 1;
                 enter(&mut turnstile, number);
@@ -73,10 +80,10 @@ fn entry(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group(format!("entry, {CONNECTIONS} connections"));
     group.sample_size(20).measurement_time(Duration::from_secs(10)).throughput(Throughput::Elements(1));
-    for (name, with_sink) in [("whole entry, sled", false), ("whole entry, sled, file sink", true)] {
-        let daemon = Daemon::start(with_sink);
+    for (store, with_sink) in STORES {
+        let daemon = Daemon::start(store, with_sink);
         let mut turnstiles: Vec<Client> = (0..CONNECTIONS).map(|_| daemon.turnstile()).collect();
-        group.bench_function(name, |bench| {
+        group.bench_function(name(store, with_sink), |bench| {
             bench.iter_custom(|requests| enter_on_all(&mut turnstiles, requests))
         });
     }

@@ -59,6 +59,16 @@ pub enum DataDirError {
         /// Whose it should be.
         wanted: String,
     },
+    /// It was made with the other store.
+    #[error("data directory {} keeps its log in {found:?}, the configuration says [wal] store = {wanted:?}; a log stays in the store it began in", path.display())]
+    OtherStore {
+        /// The directory.
+        path: PathBuf,
+        /// Its store.
+        found: String,
+        /// What it should be.
+        wanted: String,
+    },
     /// Its identity cannot be read.
     #[error("{} cannot be read: {detail}; it says whose log this is, restore it from a backup", path.display())]
     Identity {
@@ -91,7 +101,7 @@ impl DataDir {
     ///
     /// # Errors
     /// [`DataDirError`], among them that another process has it or that it is another server's.
-    pub fn take(path: &Path, server: &str) -> Result<Self, DataDirError> {
+    pub fn take(path: &Path, server: &str, store: &str) -> Result<Self, DataDirError> {
         let failed = |path: PathBuf, action| move |source| DataDirError::Io { path, action, source };
         create_private_dir(path).map_err(failed(path.to_owned(), "making it"))?;
         warn_if_open_to_others(path);
@@ -108,7 +118,7 @@ impl DataDir {
                 let detail = "it is missing beside a log".to_owned();
                 return Err(DataDirError::Identity { path: identity_path, detail });
             }
-            let (server, store) = (server.to_owned(), "sled".to_owned());
+            let (server, store) = (server.to_owned(), store.to_owned());
             let new = Identity { format: FORMAT, server, epoch: new_epoch(), store };
             let text = toml::to_string(&new).map_err(|error| DataDirError::Identity {
                 path: identity_path.clone(),
@@ -117,7 +127,11 @@ impl DataDir {
             replace_private(&identity_path, text.as_bytes())
                 .map_err(failed(identity_path, "writing the identity"))?;
         }
-        let log_name = log_name(path)?;
+        let (log_name, found) = identity(path)?;
+        if found != store {
+            let (path, wanted) = (path.to_owned(), store.to_owned());
+            return Err(DataDirError::OtherStore { path, found, wanted });
+        }
         if log_name.server != server {
             let (path, wanted) = (path.to_owned(), server.to_owned());
             return Err(DataDirError::OtherServer { path, found: log_name.server, wanted });
@@ -137,6 +151,11 @@ fn new_epoch() -> u64 {
 /// # Errors
 /// [`DataDirError`] if it is none, or one of a newer program.
 pub fn log_name(path: &Path) -> Result<LogName, DataDirError> {
+    identity(path).map(|(log_name, _)| log_name)
+}
+
+/// The name of the log, and what its segments are kept in.
+fn identity(path: &Path) -> Result<(LogName, String), DataDirError> {
     let identity_path = path.join(IDENTITY_FILE);
     let text = fs::read_to_string(&identity_path).map_err(|source| DataDirError::Io {
         path: identity_path.clone(),
@@ -148,7 +167,7 @@ pub fn log_name(path: &Path) -> Result<LogName, DataDirError> {
     if identity.format != FORMAT {
         return Err(DataDirError::Format { path: path.to_owned(), found: identity.format });
     }
-    Ok(LogName { server: identity.server, epoch: identity.epoch })
+    Ok((LogName { server: identity.server, epoch: identity.epoch }, identity.store))
 }
 
 /// Where the events are.
@@ -228,21 +247,22 @@ mod tests {
     fn a_directory_belongs_to_one_process_and_one_server() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("data");
-        let taken = DataDir::take(&path, "hq-1").unwrap();
+        let taken = DataDir::take(&path, "hq-1", "sled").unwrap();
         assert_eq!(taken.log_name.server, "hq-1");
         assert!(taken.log_name.epoch > 1_700_000_000);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-        assert!(matches!(DataDir::take(&path, "hq-1"), Err(DataDirError::InUse { .. })));
+        assert!(matches!(DataDir::take(&path, "hq-1", "sled"), Err(DataDirError::InUse { .. })));
         let name = taken.log_name.clone();
         drop(taken);
-        assert_eq!(DataDir::take(&path, "hq-1").unwrap().log_name, name);
-        assert!(matches!(DataDir::take(&path, "hq-2"), Err(DataDirError::OtherServer { .. })));
+        assert_eq!(DataDir::take(&path, "hq-1", "sled").unwrap().log_name, name);
+        assert!(matches!(DataDir::take(&path, "hq-2", "sled"), Err(DataDirError::OtherServer { .. })));
+        assert!(matches!(DataDir::take(&path, "hq-1", "segments"), Err(DataDirError::OtherStore { .. })));
         fs::write(path.join(IDENTITY_FILE), "format = 9\nserver = \"hq-1\"\nepoch = 1\nstore = \"sled\"")
             .unwrap();
-        assert!(matches!(DataDir::take(&path, "hq-1"), Err(DataDirError::Format { found: 9, .. })));
+        assert!(matches!(DataDir::take(&path, "hq-1", "sled"), Err(DataDirError::Format { found: 9, .. })));
         fs::remove_file(path.join(IDENTITY_FILE)).unwrap();
         fs::create_dir(log_dir(&path)).unwrap();
-        assert!(matches!(DataDir::take(&path, "hq-1"), Err(DataDirError::Identity { .. })));
+        assert!(matches!(DataDir::take(&path, "hq-1", "sled"), Err(DataDirError::Identity { .. })));
     }
 
     #[test]

@@ -24,13 +24,13 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Starts a daemon that grants every entry; with a `file` sink for everything, or with none.
-    pub(crate) fn start(with_sink: bool) -> Self {
+    pub(crate) fn start(store: &str, with_sink: bool) -> Self {
         let dir = scratch();
         let sink = if with_sink { "[sinks.all]\ntype = \"file\"\ndir = \"sink\"\n" } else { "" };
         let to = if with_sink { "[\"all\"]" } else { "[]" };
         let config = dir.path().join("routes.toml");
         let text = format!(
-            "[server]\nid = \"bench\"\nlisten = \"127.0.0.1:0\"\ndata_dir = \"data\"\n[auth]\njwt = {{ local = true }}\n\
+            "[server]\nid = \"bench\"\nlisten = \"127.0.0.1:0\"\ndata_dir = \"data\"\n[wal]\nstore = \"{store}\"\n[auth]\njwt = {{ local = true }}\n\
              [[buildings]]\nid = \"hq\"\nanti_passback = \"off\"\ngates = [{{ id = \"g\" }}]\n{sink}\
              [[routes]]\nname = \"all\"\ntypes = [\"**\"]\nto = {to}\n"
         );

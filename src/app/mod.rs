@@ -21,13 +21,17 @@ use std::{
 use actix::Arbiter;
 use actix_web::{App as HttpApp, HttpServer, dev::ServerHandle, middleware::from_fn, web::Data};
 use tokio::signal::unix::{SignalKind, signal};
-use turnstiled_wal::{Log, LogOptions, StateStore};
+use turnstiled_wal::{Log, LogOptions, StateStore, StoreKind};
 
 pub use self::error::StartError;
 use self::{delivery_side::DeliverySide, log_side::LogSide};
 use crate::{
     actors::{recorder::LogEnd, sink_state::SinkStates},
-    config::{Config, auth::JwtConfig},
+    config::{
+        Config,
+        auth::JwtConfig,
+        wal::{WalConfig, WalStore},
+    },
     data_dir::{self, DataDir},
     http::{
         BuildingServices, Services, answers,
@@ -65,11 +69,11 @@ impl App {
         let listen = config.server.listen;
         let listener = TcpListener::bind(listen).map_err(|source| StartError::Listen { listen, source })?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { listen, source })?;
-        let data_dir = DataDir::take(&config.server.data_dir, &config.server.id)?;
+        let data_dir = DataDir::take(&config.server.data_dir, &config.server.id, config.wal.store.as_str())?;
         let auth = open_auth(&config)?;
         let log_dir = data_dir::log_dir(&data_dir.path);
         tracing::info!(path = %log_dir.display(), "opening the log");
-        let log = Log::open(&log_dir, LogOptions::default())?;
+        let log = Log::open(&log_dir, log_options(&config.wal))?;
         let state = StateStore::open(&data_dir::state_dir(&data_dir.path))?;
         let has_lost_state = state.is_new() && log.reader().committed() > 0;
         if has_lost_state {
@@ -168,6 +172,16 @@ async fn end(arbiter: Arbiter) {
     if !matches!(ended, Ok(Ok(()))) {
         tracing::error!("a thread of actors did not end as it should");
     }
+}
+
+/// How to open the log of a configuration.
+#[must_use]
+pub fn log_options(wal: &WalConfig) -> LogOptions {
+    let store = match wal.store {
+        WalStore::Sled => StoreKind::Sled,
+        WalStore::Segments => StoreKind::Files,
+    };
+    LogOptions { store, ..LogOptions::default() }
 }
 
 fn open_auth(config: &Config) -> Result<Auth, StartError> {

@@ -13,7 +13,6 @@ const KEYS: &[(&str, &[&str])] = &[
 
 /// Values by section and key.
 const VALUES: &[(&str, &str, &[&str])] = &[
-    ("wal", "store", &["segments"]),
     ("buildings.gates", "passage", &["confirm"]),
     ("sinks", "type", &["eventbridge", "firehose", "http"]),
     ("sinks", "format", &["parquet"]),

@@ -23,6 +23,19 @@ pub struct WalConfig {
 pub enum WalStore {
     /// A sled database a segment.
     Sled,
+    /// A preallocated file of our own a segment.
+    Segments,
+}
+
+impl WalStore {
+    /// The name in the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sled => "sled",
+            Self::Segments => "segments",
+        }
+    }
 }
 
 impl Default for WalConfig {
@@ -33,7 +46,8 @@ impl Default for WalConfig {
 
 pub(super) fn read(mut table: TableReader<'_>) -> WalConfig {
     let mut wal = WalConfig::default();
-    if let Some(store) = table.optional("store").and_then(|value| value.choice(&[("sled", WalStore::Sled)])) {
+    let stores = [WalStore::Sled, WalStore::Segments].map(|store| (store.as_str(), store));
+    if let Some(store) = table.optional("store").and_then(|value| value.choice(&stores)) {
         wal.store = store;
     }
     let retention = table.optional("retention");

@@ -89,6 +89,11 @@ impl Site {
         Self::new(&format!("{TWO_BUILDINGS}{FILE_SINK}"))
     }
 
+    /// The same with the log in this store.
+    pub(crate) fn with_files_and_store(store: &str) -> Self {
+        Self::new(&format!("[wal]\nstore = \"{store}\"\n{TWO_BUILDINGS}{FILE_SINK}"))
+    }
+
     /// Sends what is for AWS to this endpoint instead.
     pub(crate) fn with_aws_at(mut self, endpoint_url: String) -> Self {
         self.environment = vec![

@@ -23,14 +23,23 @@ const AWS_ROUNDS: usize = 4;
 const AWS_ANSWERS_BEFORE_KILL: Range<u64> = 10..60;
 
 #[tokio::test]
-async fn what_was_answered_survives_ten_kills() {
+async fn what_was_answered_survives_ten_kills_with_sled() {
+    what_was_answered_survives_ten_kills("sled").await;
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_ten_kills_with_segments() {
+    what_was_answered_survives_ten_kills("segments").await;
+}
+
+async fn what_was_answered_survives_ten_kills(store: &str) {
     let mut random = Random::new();
-    let site = Site::with_files();
+    let site = Site::with_files_and_store(store);
     let mut crowd = Crowd::new(&site, &mut random);
     let log = kill_again_and_again(&site, &mut crowd, &mut random, ROUNDS, ANSWERS_BEFORE_KILL).await;
     let repeats = everything_is_delivered(&site, &log).await;
     println!(
-        "{} answers, {} events in the log; repeats to the file sink: {repeats}",
+        "{store}: {} answers, {} events in the log; repeats to the file sink: {repeats}",
         crowd.answers(),
         log.len()
     );

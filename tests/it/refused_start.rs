@@ -117,7 +117,11 @@ struct Original {
 
 impl Original {
     async fn make() -> Self {
-        let site = Site::with_files();
+        Self::make_with_store("sled").await
+    }
+
+    async fn make_with_store(store: &str) -> Self {
+        let site = Site::with_files_and_store(store);
         let (key, token) = (site.key("hq"), site.token("hr,admin"));
         let daemon = site.start();
         let hr = daemon.person(&token);
@@ -140,7 +144,7 @@ impl Original {
 
     /// A copy of the directory, damaged.
     fn damaged(&self, damage: impl FnOnce(&Path)) -> Site {
-        let copy = Site::with_files();
+        let copy = Site::new(&fs::read_to_string(self.site.path("routes.toml")).unwrap());
         copy_dir(&self.site.path("data"), &copy.path("data"));
         damage(&copy.path("data"));
         copy
@@ -190,6 +194,12 @@ fn segment(data: &Path) -> PathBuf {
     data.join("log").join(SEGMENT)
 }
 
+/// The file that the records are in, whichever store it is.
+fn data_file(data: &Path) -> PathBuf {
+    let sled = segment(data).join("db");
+    if sled.exists() { sled } else { segment(data).with_extension("seg") }
+}
+
 fn truncate(path: &Path, keep: impl FnOnce(u64) -> u64) {
     let file = fs::OpenOptions::new().write(true).open(path).unwrap();
     file.set_len(keep(file.metadata().unwrap().len())).unwrap();
@@ -222,8 +232,17 @@ async fn a_log_that_lost_something_is_refused() {
 }
 
 #[tokio::test]
-async fn a_flipped_bit_is_refused_or_harmless() {
-    let original = Original::make().await;
+async fn a_flipped_bit_is_refused_or_harmless_with_sled() {
+    a_flipped_bit_is_refused_or_harmless("sled").await;
+}
+
+#[tokio::test]
+async fn a_flipped_bit_is_refused_or_harmless_with_segments() {
+    a_flipped_bit_is_refused_or_harmless("segments").await;
+}
+
+async fn a_flipped_bit_is_refused_or_harmless(store: &str) {
+    let original = Original::make_with_store(store).await;
     let mut random = Random::new();
     let (mut refused, mut unhurt, mut verified) = (0, 0, 0);
     let is_long = std::env::var_os("TURNSTILED_LONG").is_some();
@@ -232,14 +251,14 @@ async fn a_flipped_bit_is_refused_or_harmless() {
         let keeps_snapshot = flip % 2 == 0;
         let mut what = String::new();
         let site = original.damaged(|data| {
-            let path = segment(data).join("db");
+            let path = data_file(data);
             let mut bytes = fs::read(&path).unwrap();
             // the file is made far longer than it is filled
             let filled = bytes.iter().rposition(|byte| *byte != 0).unwrap() as u64;
             let place = usize::try_from(draw % filled).unwrap();
             bytes[place] ^= 1 << (draw >> 61);
             fs::write(&path, &bytes).unwrap();
-            if !keeps_snapshot {
+            if !keeps_snapshot && store == "sled" {
                 remove_snapshots(&segment(data));
             }
             what = format!("a flipped bit in byte {place} of {filled}, snapshots kept: {keeps_snapshot}");
@@ -252,7 +271,7 @@ async fn a_flipped_bit_is_refused_or_harmless() {
             unhurt += 1;
         }
     }
-    println!("{refused} starts refused ({verified} of them found by verify too), {unhurt} unhurt");
+    println!("{store}: {refused} starts refused ({verified} of them found by verify too), {unhurt} unhurt");
     assert_eq!(verified, refused, "verify sees what a start refuses");
     assert!(refused > 0, "else this test is of no use");
 }

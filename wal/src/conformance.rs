@@ -1,9 +1,12 @@
 //! One suite for every [`SegmentStore`]: its documentation, as tests.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 
+use crate::file_store::FileStore;
+use crate::frame::{self, NO_HASH, OVERHEAD_BYTES};
 use crate::memory_store::MemoryStore;
 use crate::sled_store::SledStore;
 use crate::store::SegmentStore;
@@ -43,7 +46,7 @@ fn an_empty_segment(factory: &impl Factory) {
 
 fn appended_frames_are_read_back_in_order(factory: &impl Factory) {
     let store = factory.open();
-    let frames = frames(1..=700, 40);
+    let frames = frames(1..=700, 100);
     for batch in frames.chunks(100) {
         store.append(batch).expect("appended");
     }
@@ -71,9 +74,9 @@ fn limits_of_a_read(factory: &impl Factory) {
 fn long_frames(factory: &impl Factory) {
     let store = factory.open();
     let mut frames = frames(1..=3, LONG_BYTES);
-    frames.push((4, Bytes::from_static(b"short")));
-    frames.push((5, Bytes::new()));
-    frames.push((6, vec![7; crate::MAX_PAYLOAD_BYTES + crate::frame::OVERHEAD_BYTES].into()));
+    frames.push(frame_of(4, b"short"));
+    frames.push(frame_of(5, b""));
+    frames.push(frame_of(6, &vec![7; crate::MAX_PAYLOAD_BYTES]));
     store.append(&frames).expect("appended");
     assert_eq!(store.count().expect("count"), 6);
     assert_eq!(store.bounds().expect("bounds"), Some((1, 6)));
@@ -93,7 +96,7 @@ fn long_frames(factory: &impl Factory) {
 
 fn a_segment_may_begin_anywhere(factory: &impl Factory) {
     let store = factory.open();
-    let frames = frames(1_000_000..=1_000_005, 10);
+    let frames = frames(1_000_000..=1_000_005, 70);
     store.append(&frames).expect("appended");
     assert_eq!(store.bounds().expect("bounds"), Some((1_000_000, 1_000_005)));
     assert_eq!(store.read(5, 10, usize::MAX).expect("read"), frames);
@@ -101,7 +104,7 @@ fn a_segment_may_begin_anywhere(factory: &impl Factory) {
 
 fn a_removed_tail_stays_removed(factory: &impl Factory) {
     let store = factory.open();
-    let frames = frames(1..=50, 10);
+    let frames = frames(1..=50, 70);
     store.append(&frames).expect("appended");
     store.sync().expect("synced");
     store.remove_tail(20).expect("removed");
@@ -118,7 +121,7 @@ fn a_removed_tail_may_be_appended_again(factory: &impl Factory) {
     let store = factory.open();
     store.append(&frames(1..=5, LONG_BYTES)).expect("appended");
     store.remove_tail(3).expect("removed");
-    let others = frames(4..=6, 9);
+    let others = frames(4..=6, 69);
     store.append(&others).expect("appended");
     store.sync().expect("synced");
     factory.kill(store);
@@ -128,7 +131,7 @@ fn a_removed_tail_may_be_appended_again(factory: &impl Factory) {
 }
 
 fn what_was_synced_is_there_after_reopening(factory: &impl Factory) {
-    let all = frames(1..=30, 10);
+    let all = frames(1..=30, 70);
     for batch in all.chunks(10) {
         let store = factory.open();
         store.append(batch).expect("appended");
@@ -136,7 +139,7 @@ fn what_was_synced_is_there_after_reopening(factory: &impl Factory) {
         factory.kill(store);
     }
     let store = factory.open();
-    store.append(&frames(31..=40, 10)).expect("appended");
+    store.append(&frames(31..=40, 70)).expect("appended");
     factory.kill(store);
     let found = factory.open().read(0, 100, usize::MAX).expect("read");
     assert_eq!(found[..30], all);
@@ -151,26 +154,33 @@ fn one_thread_reads_while_another_appends(factory: &impl Factory) {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for sequence in 1..=LAST {
-                store.append(&frames(sequence..=sequence, 20)).expect("appended");
+                store.append(&frames(sequence..=sequence, 80)).expect("appended");
             }
         });
         let mut last = 0;
         while last < LAST {
             for (sequence, frame) in store.read(last + 1, 64, usize::MAX).expect("read") {
                 assert_eq!(sequence, last + 1);
-                assert_eq!((sequence, frame), frames(sequence..=sequence, 20)[0]);
+                assert_eq!((sequence, frame), frames(sequence..=sequence, 80)[0]);
                 last = sequence;
             }
         }
     });
 }
 
-/// Frames that differ from each other, of `bytes` each.
-fn frames(sequences: std::ops::RangeInclusive<u64>, bytes: usize) -> Vec<(u64, Bytes)> {
-    let content = |sequence: u64| {
-        (0..bytes).map(|index| (sequence.wrapping_mul(31) as usize).wrapping_add(index) as u8).collect()
+/// Frames that differ from each other, of `bytes` each, which are enough for an empty one.
+pub(crate) fn frames(sequences: std::ops::RangeInclusive<u64>, bytes: usize) -> Vec<(u64, Bytes)> {
+    let frame = |sequence: u64| {
+        let payload: Vec<u8> = (0..bytes - OVERHEAD_BYTES)
+            .map(|index| (sequence.wrapping_mul(31) as usize).wrapping_add(index) as u8)
+            .collect();
+        frame::encode(sequence, &NO_HASH, true, &payload)
     };
-    sequences.map(|sequence| (sequence, content(sequence))).collect()
+    sequences.map(|sequence| (sequence, frame(sequence))).collect()
+}
+
+fn frame_of(sequence: u64, payload: &[u8]) -> (u64, Bytes) {
+    (sequence, frame::encode(sequence, &NO_HASH, true, payload))
 }
 
 struct SledFactory(tempfile::TempDir);
@@ -178,6 +188,27 @@ struct SledFactory(tempfile::TempDir);
 impl Factory for SledFactory {
     fn open(&self) -> Arc<dyn SegmentStore> {
         Arc::new(SledStore::open(&self.0.path().join("segment"), 1 << 20).expect("opened"))
+    }
+
+    fn kill(&self, store: Arc<dyn SegmentStore>) {
+        drop(store);
+    }
+}
+
+struct FileFactory(tempfile::TempDir);
+
+/// More than any test of the suite appends.
+const FILE_BYTES: u64 = 4 << 20;
+
+impl Factory for FileFactory {
+    fn open(&self) -> Arc<dyn SegmentStore> {
+        let path = self.0.path().join("segment");
+        if path.exists() {
+            return Arc::new(FileStore::open(&path).expect("opened"));
+        }
+        let prepared = self.0.path().join("prepared");
+        FileStore::prepare(&prepared, FILE_BYTES, &AtomicBool::new(false)).expect("prepared");
+        Arc::new(FileStore::adopt(&prepared, &path, 1, NO_HASH).expect("created"))
     }
 
     fn kill(&self, store: Arc<dyn SegmentStore>) {
@@ -208,6 +239,11 @@ fn sled_keeps_the_contract() {
 }
 
 #[test]
+fn files_keep_the_contract() {
+    suite(|| FileFactory(tempfile::tempdir().expect("a directory")));
+}
+
+#[test]
 fn memory_keeps_the_contract() {
     for surviving_frames in [0, 3, usize::MAX] {
         suite(|| MemoryFactory { disk: Arc::new(MemoryStore::new()), surviving_frames });
@@ -225,7 +261,7 @@ fn sled_never_makes_blob_files() {
         store.sync().expect("synced");
         store.read(1 + round * 20, 20, usize::MAX).expect("read");
     }
-    store.append(&[(801, vec![1; crate::MAX_PAYLOAD_BYTES].into())]).expect("appended");
+    store.append(&[frame_of(801, &vec![1; crate::MAX_PAYLOAD_BYTES])]).expect("appended");
     store.remove_tail(790).expect("removed");
     store.sync().expect("synced");
     let blobs = std::fs::read_dir(dir.path().join("blobs")).expect("listed").count();

@@ -2,6 +2,7 @@
 //! has been synced.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
 use crate::store::StoreError;
@@ -47,8 +48,12 @@ pub(crate) fn create_dir_all(dir: &Path) -> Result<(), StoreError> {
     parent.map_or_else(|| sync_dir(Path::new(".")), sync_dir)
 }
 
-/// The space the files below `dir` take, in bytes.
+/// The space a file takes, or all files below a directory, in bytes.
 pub(crate) fn tree_bytes(dir: &Path) -> Result<u64, StoreError> {
+    let metadata = fs::metadata(dir).map_err(StoreError::on("look at", dir))?;
+    if metadata.is_file() {
+        return Ok(metadata.len());
+    }
     let mut bytes = 0_u64;
     for entry in fs::read_dir(dir).map_err(StoreError::on("list", dir))? {
         let entry = entry.map_err(StoreError::on("list", dir))?;
@@ -56,6 +61,16 @@ pub(crate) fn tree_bytes(dir: &Path) -> Result<u64, StoreError> {
         bytes += if metadata.is_dir() { tree_bytes(&entry.path())? } else { metadata.len() };
     }
     Ok(bytes)
+}
+
+/// Removes a file, or a directory with everything in it, if it is there. Not durable: what is removed is no longer
+/// needed.
+pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(StoreError::on("remove", path)),
+    }
 }
 
 /// Copies a directory with everything in it. `to` must not exist: a copy never overwrites.

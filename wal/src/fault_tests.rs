@@ -12,7 +12,10 @@ use bytes::Bytes;
 use crate::frame::{self, NO_HASH};
 use crate::model_tests::{OPTIONS, check_chain, open, open_memory};
 use crate::sled_store::SledStore;
-use crate::{Append, CommitError, Damage, Log, MemoryStore, OpenError, ReadError, SegmentStore, segments};
+use crate::{
+    Append, CommitError, Damage, Log, MemoryStore, OpenError, ReadError, SegmentStore, StoreKind,
+    segment_names,
+};
 
 fn one(payload: &'static str) -> Append {
     Append { payload: payload.into(), ends_group: true }
@@ -33,7 +36,7 @@ fn ten_records() -> tempfile::TempDir {
 }
 
 fn segment(dir: &Path) -> SledStore {
-    SledStore::open(&segments::path(dir, 1), 1 << 20).expect("opened")
+    SledStore::open(&segment_names::path(dir, 1, StoreKind::Sled), 1 << 20).expect("opened")
 }
 
 #[track_caller]
@@ -193,7 +196,7 @@ fn a_lost_tail_is_refused_at_open() {
     for _ in 0..2 {
         let damage = refused(dir.path());
         assert_eq!((damage.first, damage.last), (8, 10));
-        assert_eq!(damage.path, segments::path(dir.path(), 1));
+        assert_eq!(damage.path, segment_names::path(dir.path(), 1, StoreKind::Sled));
     }
     let report = crate::verify(dir.path(), &dir.path().join("scratch")).expect("checked");
     assert_eq!(report.findings.len(), 1, "{report:?}");
@@ -203,7 +206,7 @@ fn a_lost_tail_is_refused_at_open() {
 #[test]
 fn a_cut_file_is_refused_at_open() {
     let dir = ten_records();
-    let data_file = segments::path(dir.path(), 1).join("db");
+    let data_file = segment_names::path(dir.path(), 1, StoreKind::Sled).join("db");
     for (bytes, snapshots_too) in [(100, true), (0, false)] {
         fs::OpenOptions::new()
             .write(true)
@@ -231,7 +234,7 @@ fn remove_snapshots(segment: &Path) {
 #[test]
 fn a_missing_segment_is_refused_and_not_created_anew() {
     let dir = ten_records();
-    fs::remove_dir_all(segments::path(dir.path(), 1)).expect("removed");
+    fs::remove_dir_all(segment_names::path(dir.path(), 1, StoreKind::Sled)).expect("removed");
     for _ in 0..2 {
         assert_eq!(refused(dir.path()).last, 10);
     }
@@ -326,7 +329,7 @@ fn damaged_pages_are_damage_to_open_and_findings_to_verify() {
         let mut log = open(dir.path());
         log.commit(&vec![Append { payload: payload.clone(), ends_group: true }; 200]).expect("committed");
     }
-    let data_file = segments::path(dir.path(), 1).join("db");
+    let data_file = segment_names::path(dir.path(), 1, StoreKind::Sled).join("db");
     let whole = fs::read(&data_file).expect("read");
     let mut findings = 0;
     for try_at in 0..20 {
@@ -336,7 +339,7 @@ fn damaged_pages_are_damage_to_open_and_findings_to_verify() {
         let mut bytes = whole.clone();
         let byte = whole.len() / 20 * try_at + 700;
         bytes[byte] ^= 1;
-        fs::write(segments::path(&copied, 1).join("db"), bytes).expect("damaged");
+        fs::write(segment_names::path(&copied, 1, StoreKind::Sled).join("db"), bytes).expect("damaged");
         let report = crate::verify(&copied, &copy.path().join("scratch")).expect("checked");
         assert!(report.findings.iter().all(|finding| finding.last <= 2000), "{report:?}");
         match Log::open(&copied, OPTIONS) {
@@ -388,7 +391,8 @@ fn an_old_damaged_record_is_beyond_open_but_not_beyond_read() {
 #[test]
 fn a_raw_scan_finds_every_short_frame_in_the_files_of_sled() {
     let dir = ten_records();
-    let raw = Bytes::from(fs::read(segments::path(dir.path(), 1).join("db")).expect("read"));
+    let raw =
+        Bytes::from(fs::read(segment_names::path(dir.path(), 1, StoreKind::Sled).join("db")).expect("read"));
     let mut found = std::collections::BTreeSet::new();
     for start in 0..raw.len() {
         let Ok(length) = frame::claimed_bytes(&raw[start..]) else { continue };
@@ -403,7 +407,8 @@ fn a_raw_scan_finds_every_short_frame_in_the_files_of_sled() {
 #[test]
 fn a_leftover_snapshot_is_set_aside() {
     let dir = ten_records();
-    let leftover = segments::path(dir.path(), 1).join("snap.00000000000FFFFF.generating");
+    let leftover =
+        segment_names::path(dir.path(), 1, StoreKind::Sled).join("snap.00000000000FFFFF.generating");
     for copies in 1..=2 {
         fs::write(&leftover, b"unfinished").expect("written");
         assert_eq!(open(dir.path()).reader().committed(), 10);
@@ -436,13 +441,6 @@ fn a_directory_without_a_log_is_said_to_be_one() {
     assert!(error.to_string().contains("there is no log in"), "{error}");
     crate::stat(dir.path()).expect_err("no log");
     assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 0, "nothing was created");
-}
-
-#[test]
-fn a_newer_log_with_several_segments_is_refused() {
-    let dir = ten_records();
-    fs::create_dir(segments::path(dir.path(), 11)).expect("created");
-    assert!(matches!(Log::open(dir.path(), OPTIONS), Err(OpenError::SeveralSegments { .. })));
 }
 
 const KILLED_DIR_VARIABLE: &str = "TURNSTILED_TEST_KILLED_DIR";

@@ -134,6 +134,11 @@ impl HighWater {
         self.next_slot_offset = other_slot(self.next_slot_offset);
         Ok(())
     }
+
+    /// Makes the newest mark durable.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        self.file.sync_data().map_err(StoreError::on("sync", &self.path))
+    }
 }
 
 struct Slot {

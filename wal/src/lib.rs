@@ -1,7 +1,7 @@
 //! A durable log of opaque frames, one group commit at a time.
 //!
-//! A plain synchronous library: bytes and sequences. It knows nothing of turnstiles, has no actors, and starts no
-//! thread on the way of a commit.
+//! A plain synchronous library: bytes and sequences. It knows nothing of turnstiles, has no actors, and no
+//! thread of its own is on the way of a commit.
 //!
 //! ```
 //! use turnstiled_wal::{Append, Log, LogOptions};
@@ -21,9 +21,12 @@
 //! - `reader.rs`: [`LogReader`], which sees committed records only; `recent.rs`: the last ones, in memory
 //! - `recovery.rs`: what an open checks before it believes a segment, and what it refuses
 //! - `frame.rs`: [`frame`], the self-describing record; `high_water.rs`: how a lost tail is noticed
+//! - `segments.rs`: all segments as one, when the next begins, and trimming; `sealed.rs`: those that take no more
+//!   appends; `spare.rs`: the next one, prepared ahead; `segment_names.rs`: what they are called; `store_kind.rs`:
+//!   [`StoreKind`], the stores there are
 //! - `store.rs`: [`SegmentStore`], the contract of one segment; `conformance.rs`: its tests, for every implementation
-//! - `sled_store.rs`: a segment in sled; `memory_store.rs`: [`MemoryStore`], the same in memory, with faults
-//! - `segments.rs`: what segments are called
+//! - `sled_store.rs`: a segment in sled; `file_store.rs`: in a file of our own, with `file_format.rs` and
+//!   `file_scan.rs`; `memory_store.rs`: [`MemoryStore`], in memory, with faults
 //! - `state_store.rs`: [`StateStore`], small keyed state beside the log; `state_sled.rs`: how sled holds it;
 //!   `state_open.rs`: what an open checks; `state_seal.rs`: how lost entries are noticed
 //! - `verify.rs`: [`verify()`], a check of everything on a copy; `state_verify.rs`: [`verify_state()`], the same of
@@ -34,21 +37,26 @@
 //! - `durable_fs.rs`: fsync of files and directories; `opening.rs`: what to say when opening panics
 //!
 //! # On disk
-//! `<dir>/<first sequence, 20 digits>.sled/` is a segment (today there is one), `<dir>/high-water` the last sequence
-//! known to be durable, `<dir>/set-aside/` files that were in the way of opening. A state store is a directory of its
-//! own, a sled database with a `high-water` file of its own in it.
+//! `<dir>/<first sequence, 20 digits>.sled/` or `.seg` is a segment, `<dir>/high-water` the last sequence known to be
+//! durable, `<dir>/set-aside/` files that were in the way of opening. `*.preparing` will be a segment, `*.trimmed` was
+//! one; an open removes what a crash left of these. A state store is a directory of its own, a sled database with a
+//! `high-water` file of its own in it.
 //!
 //! # Invariants
 //! - When [`Log::commit`] returns `Ok`, its records survive power loss. Readers see nothing before that.
 //! - After a failed write or sync the log is poisoned until it is opened again from disk: never retried, never
 //!   carried on.
-//! - Sequences are gapless from 1. A group (the records of one command) is there whole or not at all.
+//! - Sequences are gapless from 1, or from where the log was trimmed. A group (the records of one command) is there
+//!   whole or not at all; a commit is within one segment.
 //! - Nothing damaged is returned: every read checks checksum and sequence; an open refuses a log that lost its
 //!   tail, its head or something between. A refusal removes no record; sled, when it opens a damaged database, may
 //!   overwrite torn pages of its own, which is why [`verify()`] works on a copy.
 //! - A state store opens with everything that was written to it, or not at all.
 
 mod durable_fs;
+mod file_format;
+mod file_scan;
+mod file_store;
 pub mod frame;
 mod high_water;
 mod log;
@@ -58,10 +66,13 @@ mod reader;
 mod recent;
 mod recovery;
 mod scan;
+mod sealed;
+mod segment_names;
 mod segments;
 mod sequence_set;
 mod sled_db;
 mod sled_store;
+mod spare;
 mod stat;
 mod state_open;
 mod state_seal;
@@ -69,6 +80,7 @@ mod state_sled;
 mod state_store;
 mod state_verify;
 mod store;
+mod store_kind;
 mod verify;
 
 #[cfg(test)]
@@ -76,9 +88,13 @@ mod conformance;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
+mod file_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod scan_tests;
+#[cfg(test)]
+mod segments_tests;
 #[cfg(test)]
 mod state_fault_tests;
 #[cfg(test)]
@@ -86,14 +102,15 @@ mod state_tests;
 
 pub use frame::{Hash, MAX_PAYLOAD_BYTES, Record};
 pub use log::{
-    Append, CommitError, DEFAULT_CACHE_BYTES, Log, LogOptions, MAX_BATCH_BYTES, MAX_BATCH_RECORDS,
+    Append, CommitError, DEFAULT_CACHE_BYTES, Log, LogOptions, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, TrimError,
 };
 pub use memory_store::MemoryStore;
 pub use opening::explain_panics_while_opening;
 pub use reader::{LogReader, ReadError};
 pub use recovery::{Damage, OpenError};
 pub use scan::{MAX_SCAN_RANGES, MAX_SCAN_SEQUENCES, Ranges, ScanReport, scan};
-pub use segments::segment_paths;
+pub use segment_names::segment_paths;
+pub use segments::DEFAULT_SEGMENT_BYTES;
 pub use sled_db::SledOpenError;
 pub use stat::{LogStat, SegmentStat, StatError, stat};
 pub use state_open::StateOpenError;
@@ -102,6 +119,7 @@ pub use state_store::{
 };
 pub use state_verify::{StateReport, verify_state};
 pub use store::{SegmentStore, StoreError};
+pub use store_kind::StoreKind;
 pub use verify::{Finding, MAX_FINDINGS, VerifyError, VerifyReport, verify};
 
 /// How every message about damage ends: the next command.

@@ -15,9 +15,10 @@ use crate::opening::Opening;
 use crate::reader::LogReader;
 use crate::recent::Recent;
 use crate::recovery::{self, Damage, OpenError};
-use crate::segments;
-use crate::sled_store::SledStore;
+use crate::segment_names;
+use crate::segments::{DEFAULT_SEGMENT_BYTES, Segments};
 use crate::store::{SegmentStore, StoreError};
+use crate::store_kind::StoreKind;
 
 /// sled's page cache. Its own default is 1 GiB; recent records are served from memory before they are read here,
 /// so a small one does.
@@ -37,11 +38,20 @@ const FIRST_SEQUENCE: u64 = 1;
 pub struct LogOptions {
     /// sled's page cache, in bytes. Default: [`DEFAULT_CACHE_BYTES`].
     pub cache_bytes: u64,
+    /// What segments are stored in. A log stays with what it was created with.
+    pub store: StoreKind,
+    /// The size at which the next segment begins, in bytes: of the file, or in sled of the frames; a longer commit
+    /// has a segment to itself. Default: [`DEFAULT_SEGMENT_BYTES`].
+    pub segment_bytes: u64,
 }
 
 impl Default for LogOptions {
     fn default() -> LogOptions {
-        LogOptions { cache_bytes: DEFAULT_CACHE_BYTES }
+        LogOptions {
+            cache_bytes: DEFAULT_CACHE_BYTES,
+            store: StoreKind::default(),
+            segment_bytes: DEFAULT_SEGMENT_BYTES,
+        }
     }
 }
 
@@ -76,6 +86,9 @@ pub enum CommitError {
     /// 2^64 records.
     #[error("the log has no sequences left after {last}")]
     SequencesExhausted { last: u64 },
+    /// The next segment could not be prepared, because the disk is full, say. Nothing was written.
+    #[error("there is no room in this segment of the log, and the next one could not be made: {0}")]
+    NoSegment(StoreError),
     /// The write or the sync failed. Whether these records survive is known only after the next open.
     #[error("the log is poisoned and has to be opened again: {0}")]
     Store(#[from] StoreError),
@@ -92,13 +105,23 @@ impl CommitError {
     }
 }
 
+/// Records could not be dropped. All that are still there can be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TrimError {
+    /// A segment could not be dropped durably. The log is poisoned.
+    #[error("the log is poisoned and has to be opened again: {0}")]
+    Store(#[from] StoreError),
+    /// An earlier commit failed in the store.
+    #[error("the log is poisoned by an earlier failure and has to be opened again")]
+    Poisoned,
+}
+
 /// The one writer of a log; owned by one thread. Dropping it at any time loses nothing that was committed.
 #[derive(Debug)]
 pub struct Log {
-    store: Arc<dyn SegmentStore>,
+    segments: Arc<Segments>,
     /// None in memory: there it could only repeat what the store says.
     high_water: Option<HighWater>,
-    first: u64,
     last: Mark,
     committed: Arc<AtomicU64>,
     recent: Arc<Recent>,
@@ -124,8 +147,8 @@ impl Log {
     /// tail cannot be told from a whole log, and whoever restores a backup must restore both.
     pub fn open(dir: &Path, options: LogOptions) -> Result<Log, OpenError> {
         durable_fs::create_dir_all(dir)?;
-        let segments = segments::segment_paths(dir)?;
-        let mark = match (high_water::read(dir)?, segments.as_slice()) {
+        let paths = segment_names::segment_paths(dir)?;
+        let mark = match (high_water::read(dir)?, paths.as_slice()) {
             (Found::Mark(mark), _) => mark,
             (Found::Missing, []) => {
                 // before the segment, so that records without it are always damage
@@ -134,26 +157,21 @@ impl Log {
             }
             (found, _) => return Err(unreadable_high_water(dir, &found)),
         };
-        let path = match segments.as_slice() {
-            [] => segments::path(dir, FIRST_SEQUENCE),
-            [only] => only.clone(),
-            [_, second, ..] => return Err(OpenError::SeveralSegments { second: second.clone() }),
-        };
-        recovery::check_files(&path, &mark)?;
-        let _opening = Opening::of(&path, crate::VERIFY_HINT);
-        let store = Arc::new(SledStore::open(&path, options.cache_bytes)?);
-        let first = segments::first_sequence(&path).unwrap_or(FIRST_SEQUENCE);
-        let last = recovery::recover(store.as_ref(), first, &mark)?;
+        recovery::check_files(dir, &paths, options.store, &mark)?;
+        let _opening = Opening::of(dir, crate::VERIFY_HINT);
+        let segments = Segments::open(dir, &paths, &options)?;
+        let last = recovery::recover(&segments, &mark)?;
         let mut high_water = HighWater::open(dir)?;
         if last.sequence > mark.sequence {
             high_water.write(&last)?;
         }
-        Ok(Log::starting(store, Some(high_water), first, last))
+        Ok(Log::starting(segments, Some(high_water), last))
     }
 
     /// A log in memory, for tests.
     pub fn in_memory() -> Log {
-        Log::starting(Arc::new(MemoryStore::new()), None, FIRST_SEQUENCE, Mark::NONE)
+        let segments = Segments::single(Arc::new(MemoryStore::new()), FIRST_SEQUENCE);
+        Log::starting(segments, None, Mark::NONE)
     }
 
     /// Opens a log on a given segment, without a high-water file: for simulation, with a [`MemoryStore`] that
@@ -162,13 +180,14 @@ impl Log {
     /// # Errors
     /// As [`Log::open`].
     pub fn with_store(store: Arc<dyn SegmentStore>) -> Result<Log, OpenError> {
-        let last = recovery::recover(store.as_ref(), FIRST_SEQUENCE, &Mark::NONE)?;
-        Ok(Log::starting(store, None, FIRST_SEQUENCE, last))
+        let segments = Segments::single(store, FIRST_SEQUENCE);
+        let last = recovery::recover(&segments, &Mark::NONE)?;
+        Ok(Log::starting(segments, None, last))
     }
 
-    fn starting(store: Arc<dyn SegmentStore>, high_water: Option<HighWater>, first: u64, last: Mark) -> Log {
-        let committed = Arc::new(AtomicU64::new(last.sequence));
-        Log { store, high_water, first, last, committed, recent: Arc::default(), poisoned: false }
+    fn starting(segments: Segments, high_water: Option<HighWater>, last: Mark) -> Log {
+        let (segments, committed) = (Arc::new(segments), Arc::new(AtomicU64::new(last.sequence)));
+        Log { segments, high_water, last, committed, recent: Arc::default(), poisoned: false }
     }
 
     /// The sequence the next record will have.
@@ -181,7 +200,8 @@ impl Log {
         self.last.hash
     }
 
-    /// Appends the batch with one write and one sync, and returns its sequences. Durable when it returns `Ok`.
+    /// Appends the batch with one write and one sync, and returns its sequences. Durable when it returns `Ok`. A batch
+    /// that does not fit into the last segment begins the next one: a few syncs more if that was prepared ahead.
     ///
     /// # Errors
     /// See [`CommitError`]. After a failed write or sync the log is poisoned: a failed sync is never retried on the
@@ -193,9 +213,11 @@ impl Log {
         check(batch)?;
         let first = self.next_sequence();
         let Encoded { frames, records, last } = self.encode(batch)?;
+        let bytes = frames.iter().map(|(_, frame)| frame.len() as u64).sum();
+        let next_segment = self.segments.prepare_for(bytes).map_err(CommitError::NoSegment)?;
         // until it has succeeded: also if the store should panic and someone catches that
         self.poisoned = true;
-        self.write(&frames, &last)?;
+        self.write(next_segment.as_deref(), &frames, &last)?;
         self.poisoned = false;
         self.last = last;
         // before readers hear of them, so that those who wait for them find them here
@@ -204,10 +226,35 @@ impl Log {
         Ok(first..=last.sequence)
     }
 
+    /// Drops records before `below`, as far as they fill whole segments that no commit goes to any more, and returns
+    /// the first sequence that is left. Durable when it returns; reads of what is gone are
+    /// [`crate::ReadError::Trimmed`]. Blocks: it deletes files.
+    ///
+    /// # Errors
+    /// See [`TrimError`]. Some of the segments may be gone then, always the oldest.
+    pub fn trim(&mut self, below: u64) -> Result<u64, TrimError> {
+        if self.poisoned {
+            return Err(TrimError::Poisoned);
+        }
+        self.poisoned = true;
+        if let Some(high_water) = &self.high_water {
+            // else after power loss the mark could be one of a record that is gone
+            high_water.sync()?;
+        }
+        let first = self.segments.trim(below)?;
+        self.poisoned = false;
+        Ok(first)
+    }
+
     /// A reader, for any thread, while this log goes on committing.
     pub fn reader(&self) -> LogReader {
-        let (store, committed) = (Arc::clone(&self.store), Arc::clone(&self.committed));
-        LogReader::new(store, committed, Arc::clone(&self.recent), self.first)
+        let (segments, committed) = (Arc::clone(&self.segments), Arc::clone(&self.committed));
+        LogReader::new(segments, committed, Arc::clone(&self.recent))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn segments(&self) -> &Segments {
+        &self.segments
     }
 
     fn encode(&self, batch: &[Append]) -> Result<Encoded, CommitError> {
@@ -227,9 +274,18 @@ impl Log {
         Ok(Encoded { frames, records, last })
     }
 
-    fn write(&mut self, frames: &[(u64, Bytes)], last: &Mark) -> Result<(), StoreError> {
-        self.store.append(frames)?;
-        self.store.sync()?;
+    fn write(
+        &mut self,
+        next_segment: Option<&Path>,
+        frames: &[(u64, Bytes)],
+        last: &Mark,
+    ) -> Result<(), StoreError> {
+        if let Some(prepared) = next_segment {
+            self.segments.begin(prepared, &self.last)?;
+        }
+        let (_, segment) = self.segments.current();
+        segment.append(frames)?;
+        segment.sync()?;
         match &mut self.high_water {
             Some(high_water) => high_water.write(last),
             None => Ok(()),

@@ -159,6 +159,10 @@ impl SegmentStore for MemoryStore {
         Ok(self.state().current.len() as u64)
     }
 
+    fn remaining_bytes(&self) -> u64 {
+        u64::MAX
+    }
+
     fn remove_tail(&self, after: u64) -> Result<(), StoreError> {
         let mut state = self.state();
         remove_after(&mut state.current, after);

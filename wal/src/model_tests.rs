@@ -7,9 +7,13 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::frame::{self, NO_HASH};
-use crate::{Append, CommitError, Log, LogOptions, LogReader, MemoryStore, SegmentStore};
+use crate::{
+    Append, CommitError, DEFAULT_SEGMENT_BYTES, Log, LogOptions, LogReader, MemoryStore, SegmentStore,
+    StoreKind,
+};
 
-pub(crate) const OPTIONS: LogOptions = LogOptions { cache_bytes: 1 << 20 };
+pub(crate) const OPTIONS: LogOptions =
+    LogOptions { cache_bytes: 1 << 20, store: StoreKind::Sled, segment_bytes: DEFAULT_SEGMENT_BYTES };
 
 #[derive(Debug, Clone)]
 enum Operation {

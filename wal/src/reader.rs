@@ -8,16 +8,16 @@ use bytes::Bytes;
 
 use crate::frame::{self, Record};
 use crate::recent::Recent;
-use crate::store::{SegmentStore, StoreError};
+use crate::segments::Segments;
+use crate::store::StoreError;
 
 /// Reads a log from any thread while its [`crate::Log`] goes on committing. Clones are cheap. Whoever has caught up
 /// reads from memory: see `recent.rs`.
 #[derive(Debug, Clone)]
 pub struct LogReader {
-    store: Arc<dyn SegmentStore>,
+    segments: Arc<Segments>,
     committed: Arc<AtomicU64>,
     recent: Arc<Recent>,
-    first: u64,
 }
 
 /// Records could not be read.
@@ -42,13 +42,8 @@ pub enum ReadError {
 }
 
 impl LogReader {
-    pub(crate) fn new(
-        store: Arc<dyn SegmentStore>,
-        committed: Arc<AtomicU64>,
-        recent: Arc<Recent>,
-        first: u64,
-    ) -> LogReader {
-        LogReader { store, committed, recent, first }
+    pub(crate) fn new(segments: Arc<Segments>, committed: Arc<AtomicU64>, recent: Arc<Recent>) -> LogReader {
+        LogReader { segments, committed, recent }
     }
 
     /// The same log without what is in memory: everything is read from the store.
@@ -64,7 +59,7 @@ impl LogReader {
 
     /// The first sequence that can be read; in an empty log the first that will be.
     pub fn first(&self) -> u64 {
-        self.first
+        self.segments.first()
     }
 
     /// Committed records after a sequence (0: from the first), in order and without a gap: at most `max_records`,
@@ -79,20 +74,34 @@ impl LogReader {
         if after >= committed || max_records == 0 {
             return Ok(Vec::new());
         }
-        let from = after.saturating_add(1);
-        if from < self.first {
-            return if after == 0 {
-                self.read(self.first - 1, max_records, max_bytes)
-            } else {
-                Err(ReadError::Trimmed { after, first: self.first })
-            };
+        let first = self.first();
+        let from = if after == 0 { first } else { after.saturating_add(1) };
+        let read = if from < first {
+            Err(ReadError::Trimmed { after, first })
+        } else {
+            self.read_from(from, committed, max_records, max_bytes)
+        };
+        match (read, self.first()) {
+            // trimmed meanwhile
+            (Err(_), now) if from < now && after == 0 => self.read(0, max_records, max_bytes),
+            (Err(_), now) if from < now => Err(ReadError::Trimmed { after, first: now }),
+            (read, _) => read,
         }
-        let visible = usize::try_from(committed - after).unwrap_or(usize::MAX);
+    }
+
+    fn read_from(
+        &self,
+        from: u64,
+        committed: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Record>, ReadError> {
+        let visible = usize::try_from(committed.saturating_sub(from - 1)).unwrap_or(usize::MAX);
         let max_records = max_records.min(visible);
         if let Some(records) = self.recent.read(from, max_records, max_bytes) {
             return Ok(records);
         }
-        let frames = self.store.read(from, max_records, max_bytes).map_err(|error| {
+        let frames = self.segments.read(from, max_records, max_bytes).map_err(|error| {
             if error.is_damage() { self.damaged(from, error.to_string()) } else { ReadError::Store(error) }
         })?;
         if frames.is_empty() {
@@ -116,6 +125,6 @@ impl LogReader {
     }
 
     fn damaged(&self, sequence: u64, what: String) -> ReadError {
-        ReadError::Damaged { path: self.store.path().to_owned(), sequence, what }
+        ReadError::Damaged { path: self.segments.path_of(sequence), sequence, what }
     }
 }

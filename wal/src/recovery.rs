@@ -1,19 +1,26 @@
 //! What an open checks before it believes a segment.
 //!
-//! In order: the files are there; the segment begins where its name says, is gapless, and reaches the high-water
-//! mark; the record at the mark is the one the mark means; the last [`TAIL_CHECK_RECORDS`] have whole frames and
-//! an unbroken hash chain. Then an unfinished group at the end, which was never answered, is dropped, durably.
-//! Older records are checked when they are read, all of them by `verify`.
+//! In order: the files are there, all in the same store; the last segment begins where its name says and with the
+//! hash of the record before it, is gapless, and reaches the high-water mark; the record at the mark is the one the
+//! mark means; the last [`TAIL_CHECK_RECORDS`] have whole frames and an unbroken hash chain. Then an unfinished group
+//! at the end, which was never answered, is dropped, durably. Older records are checked when they are read, all of
+//! them by `verify`.
+//!
+//! Of a log whose beginning has been trimmed nobody knows the record before the first: the hash which that one
+//! names is taken on trust.
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use crate::frame::{self, NO_HASH, Record};
+use crate::frame::{self, Hash, NO_HASH, Record};
 use crate::high_water::Mark;
 use crate::log::MAX_BATCH_RECORDS;
+use crate::segment_names;
+use crate::segments::Segments;
 use crate::sled_db::SledOpenError;
 use crate::store::{SegmentStore, StoreError};
+use crate::store_kind::StoreKind;
 
 /// How many records at the end are checked in full. At least a whole batch, because the last one may have been
 /// interrupted anywhere.
@@ -54,15 +61,27 @@ pub enum OpenError {
     /// Records that were committed are missing or altered. Nothing more of it is touched.
     #[error("the log is damaged: {0}; {hint}", hint = crate::VERIFY_HINT)]
     Damaged(Damage),
-    /// Written by a later version.
-    #[error("the log has more than one segment, but this program knows only one; the second is {}", .second.display())]
-    SeveralSegments { second: PathBuf },
+    /// Created with another store than the options say.
+    #[error(
+        "{} was not created with the store `{store}`; set the store back to what the log was created with",
+        .path.display()
+    )]
+    OtherStore { path: PathBuf, store: StoreKind },
     /// The segment cannot be opened.
     #[error(transparent)]
-    Segment(#[from] SledOpenError),
+    Segment(SledOpenError),
     /// A file could not be read, written or synced.
     #[error(transparent)]
     Store(StoreError),
+}
+
+impl From<SledOpenError> for OpenError {
+    fn from(error: SledOpenError) -> OpenError {
+        match error {
+            SledOpenError::File(error) => OpenError::from(error),
+            error => OpenError::Segment(error),
+        }
+    }
 }
 
 impl From<StoreError> for OpenError {
@@ -80,38 +99,104 @@ impl From<StoreError> for OpenError {
     }
 }
 
-/// Looks at a segment's files before sled does, because sled creates what is missing, and so hides it.
-pub(crate) fn check_files(segment: &Path, mark: &Mark) -> Result<(), OpenError> {
-    let bytes = std::fs::metadata(segment.join("db")).map_or(0, |metadata| metadata.len());
-    if mark.sequence > 0 && bytes == 0 {
+/// Looks at what is there before a store does, because sled creates what is missing, and so hides it.
+pub(crate) fn check_files(
+    dir: &Path,
+    paths: &[PathBuf],
+    store: StoreKind,
+    mark: &Mark,
+) -> Result<(), OpenError> {
+    if let Some(path) = paths.iter().find(|path| segment_names::kind(path) != Some(store)) {
+        return Err(OpenError::OtherStore { path: path.clone(), store });
+    }
+    let missing = |path: &Path, first, last| {
         let what = "its data file is missing or empty".to_owned();
-        return Err(OpenError::Damaged(Damage {
-            path: segment.to_owned(),
-            first: 1,
-            last: mark.sequence,
-            what,
-        }));
+        Err(OpenError::Damaged(Damage { path: path.to_owned(), first, last, what }))
+    };
+    if paths.is_empty() && mark.sequence > 0 {
+        return missing(&segment_names::path(dir, 1, store), 1, mark.sequence);
+    }
+    let firsts = paths.iter().map(|path| segment_names::first_sequence(path).unwrap_or(1));
+    let lasts = firsts.clone().skip(1).map(|next| next - 1).chain([mark.sequence]);
+    for ((path, first), last) in paths.iter().zip(firsts).zip(lasts) {
+        // an empty one at the end may have been begun just before a crash
+        if first <= last && store.data_bytes(path) == 0 {
+            return missing(path, first, last);
+        }
     }
     Ok(())
 }
 
-/// Checks a segment that begins with `first` and reaches at least `mark`, drops an unfinished group, and returns
-/// its last record.
-pub(crate) fn recover(store: &dyn SegmentStore, first: u64, mark: &Mark) -> Result<Mark, OpenError> {
+/// Checks the last segment in full, that it goes on where the one before ends, and that the log reaches at least
+/// `mark`; drops an unfinished group, and returns the last record.
+pub(crate) fn recover(segments: &Segments, mark: &Mark) -> Result<Mark, OpenError> {
+    let (first, store) = segments.current();
+    let previous = previous_hash(segments, first)?;
+    if mark.sequence > 0 && mark.sequence < first {
+        check_earlier_mark(segments, mark)?;
+    }
+    recover_segment(store.as_ref(), first, previous, mark)
+}
+
+/// The hash of the record before the last segment. `None`: it has been trimmed, and what the first frame says of it
+/// is taken on trust.
+fn previous_hash(segments: &Segments, first: u64) -> Result<Option<Hash>, OpenError> {
+    if first == 1 {
+        return Ok(Some(NO_HASH));
+    }
+    if segments.first() == first {
+        return Ok(None);
+    }
+    let before = first - 1;
+    match segments.read(before, 1, WINDOW_BYTES)?.first() {
+        Some((sequence, bytes)) if *sequence == before && frame::decode(bytes).is_ok() => {
+            Ok(Some(frame::hash(bytes)))
+        }
+        _ => {
+            let what = "the last record of this segment is missing or damaged".to_owned();
+            Err(OpenError::Damaged(Damage {
+                path: segments.path_of(before),
+                first: before,
+                last: before,
+                what,
+            }))
+        }
+    }
+}
+
+/// The mark is not in the last segment: reads that one record where it is.
+fn check_earlier_mark(segments: &Segments, mark: &Mark) -> Result<(), OpenError> {
+    match segments.read(mark.sequence, 1, WINDOW_BYTES)?.first() {
+        Some((sequence, bytes)) if *sequence == mark.sequence && frame::hash(bytes) == mark.hash => Ok(()),
+        _ => Err(other_record(&segments.path_of(mark.sequence), mark)),
+    }
+}
+
+/// Checks one segment that begins with `first`, after a record with this hash, and if the mark is in it reaches that;
+/// drops an unfinished group, and returns its last record.
+pub(crate) fn recover_segment(
+    store: &dyn SegmentStore,
+    first: u64,
+    previous: Option<Hash>,
+    mark: &Mark,
+) -> Result<Mark, OpenError> {
     let before_first = first.saturating_sub(1);
     let last = check_bounds(store, first, mark)?;
-    let last_whole = if last == before_first {
-        Mark { sequence: before_first, hash: NO_HASH }
-    } else {
-        check_tail(store, first, last, mark)?
+    let last_whole =
+        if last == before_first { None } else { check_tail(store, first, last, previous, mark)? };
+    let last_whole = match (last_whole, previous) {
+        (Some(last_whole), _) => last_whole,
+        (None, Some(hash)) => Mark { sequence: before_first, hash },
+        (None, None) => {
+            let what = "nothing is left of the log but this, and it has no whole group".to_owned();
+            return Err(damaged(store, first, last.max(first), what));
+        }
     };
     if last_whole.sequence < mark.sequence {
         let what = "the group that was committed last has no end".to_owned();
         return Err(damaged(store, last_whole.sequence + 1, last, what));
     }
-    if last_whole.sequence < last {
-        store.remove_tail(last_whole.sequence)?;
-    }
+    store.remove_tail(last_whole.sequence)?;
     // also for records that a killed process had written but not synced: they count from here on
     store.sync()?;
     Ok(last_whole)
@@ -139,38 +224,66 @@ fn check_bounds(store: &dyn SegmentStore, first: u64, mark: &Mark) -> Result<u64
     }
     let (held, expected) = (store.count()?, (held_last - held_first).saturating_add(1));
     if held != expected {
-        return Err(damaged(store, held_first, held_last, format!("{held} of {expected} records are there")));
+        let (gap_first, gap_last) = first_gap(store, held_first, held_last)?;
+        let what = format!("missing; {held} of {expected} records are there");
+        return Err(damaged(store, gap_first, gap_last, what));
     }
     Ok(held_last)
 }
 
+/// The first run of missing sequences; everything, if none is missing after all.
+fn first_gap(store: &dyn SegmentStore, first: u64, last: u64) -> Result<(u64, u64), OpenError> {
+    let mut expected = first;
+    while expected <= last {
+        let window = store.read(expected, WINDOW_RECORDS, WINDOW_BYTES)?;
+        if window.is_empty() {
+            return Ok((expected, last));
+        }
+        for (stored, _) in window {
+            if stored > expected {
+                return Ok((expected, stored - 1));
+            }
+            expected = stored.saturating_add(1);
+        }
+    }
+    Ok((first, last))
+}
+
 /// Checks the frames at the end, and the one at the mark. Returns the last record that ends a group.
-fn check_tail(store: &dyn SegmentStore, first: u64, last: u64, mark: &Mark) -> Result<Mark, OpenError> {
+fn check_tail(
+    store: &dyn SegmentStore,
+    first: u64,
+    last: u64,
+    before_first: Option<Hash>,
+    mark: &Mark,
+) -> Result<Option<Mark>, OpenError> {
     let from = first.max(last.saturating_sub(TAIL_CHECK_RECORDS - 1));
     if (first..from).contains(&mark.sequence) {
         check_mark(store, mark)?;
     }
-    let mut previous = Mark { sequence: from - 1, hash: NO_HASH };
+    // the hash before the first one looked at is known only at the segment's beginning
+    let mut previous = (from - 1, before_first.filter(|_| from == first));
     let mut last_whole = None;
-    while previous.sequence < last {
-        let window = store.read(previous.sequence + 1, WINDOW_RECORDS, WINDOW_BYTES)?;
+    while previous.0 < last {
+        let window = store.read(previous.0 + 1, WINDOW_RECORDS, WINDOW_BYTES)?;
         if window.is_empty() {
-            return Err(damaged(store, previous.sequence + 1, last, "missing".to_owned()));
+            return Err(damaged(store, previous.0 + 1, last, "missing".to_owned()));
         }
         for (stored, bytes) in &window {
-            let record = check_next(store, *stored, bytes, &previous, from)?;
-            previous = Mark { sequence: record.sequence, hash: frame::hash(bytes) };
-            if record.sequence == mark.sequence && previous != *mark {
-                return Err(other_record(store, mark));
+            let record = check_next(store, *stored, bytes, previous)?;
+            let this = Mark { sequence: record.sequence, hash: frame::hash(bytes) };
+            if record.sequence == mark.sequence && this != *mark {
+                return Err(other_record(store.path(), mark));
             }
             if record.ends_group {
-                last_whole = Some(previous);
+                last_whole = Some(this);
             }
+            previous = (this.sequence, Some(this.hash));
         }
     }
     match last_whole {
-        Some(last_whole) => Ok(last_whole),
-        None if from == first => Ok(Mark { sequence: first - 1, hash: NO_HASH }),
+        Some(_) => Ok(last_whole),
+        None if from == first => Ok(None),
         None => Err(damaged(store, from, last, "none of these records ends its group".to_owned())),
     }
 }
@@ -179,10 +292,9 @@ fn check_next(
     store: &dyn SegmentStore,
     stored: u64,
     bytes: &Bytes,
-    previous: &Mark,
-    from: u64,
+    (previous, previous_hash): (u64, Option<Hash>),
 ) -> Result<Record, OpenError> {
-    let sequence = previous.sequence + 1;
+    let sequence = previous + 1;
     if stored != sequence {
         return Err(damaged(store, sequence, stored.saturating_sub(1), "missing".to_owned()));
     }
@@ -192,9 +304,7 @@ fn check_next(
         let what = format!("its frame says sequence {}", record.sequence);
         return Err(damaged(store, sequence, sequence, what));
     }
-    // the hash before the first one looked at is known only at the log's beginning
-    let known = sequence > from || sequence == 1;
-    if known && record.previous_hash != previous.hash {
+    if previous_hash.is_some_and(|hash| record.previous_hash != hash) {
         let what = "the hash chain is broken: it does not follow the record before it".to_owned();
         return Err(damaged(store, sequence, sequence, what));
     }
@@ -205,14 +315,15 @@ fn check_next(
 fn check_mark(store: &dyn SegmentStore, mark: &Mark) -> Result<(), OpenError> {
     match store.read(mark.sequence, 1, WINDOW_BYTES)?.first() {
         Some((sequence, bytes)) if *sequence == mark.sequence && frame::hash(bytes) == mark.hash => Ok(()),
-        _ => Err(other_record(store, mark)),
+        _ => Err(other_record(store.path(), mark)),
     }
 }
 
-fn other_record(store: &dyn SegmentStore, mark: &Mark) -> OpenError {
+fn other_record(path: &Path, mark: &Mark) -> OpenError {
     let what =
         "it is not the record the high-water file knows; do both come from the same backup?".to_owned();
-    damaged(store, mark.sequence, mark.sequence, what)
+    let (first, last) = (mark.sequence, mark.sequence);
+    OpenError::Damaged(Damage { path: path.to_owned(), first, last, what })
 }
 
 fn damaged(store: &dyn SegmentStore, first: u64, last: u64, what: String) -> OpenError {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::frame;
 use crate::high_water::{self, Found};
-use crate::segments;
+use crate::segment_names;
 use crate::sequence_set::{Inserted, SequenceSet, ranges};
 use crate::sled_db::MAX_VALUE_BYTES;
 use crate::store::StoreError;
@@ -81,14 +81,15 @@ impl Ranges {
 /// # Errors
 /// A file cannot be read. A log without segments is none: its report says what is missing.
 pub fn scan(dir: &Path) -> Result<ScanReport, StoreError> {
-    let paths = segments::segment_paths(dir)?;
+    let paths = segment_names::segment_paths(dir)?;
     let high_water = match high_water::read(dir)? {
         Found::Mark(mark) => Some(mark.sequence),
         Found::Missing | Found::Damaged => None,
     };
     let mut found = Frames::default();
     for path in &paths {
-        let data_path = path.join("db");
+        // a sled segment is a directory, one of our own a file
+        let data_path = if path.is_dir() { path.join("db") } else { path.clone() };
         match File::open(&data_path) {
             // then its records are missing
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -97,7 +98,7 @@ pub fn scan(dir: &Path) -> Result<ScanReport, StoreError> {
                 .map_err(StoreError::on("read", &data_path))?,
         }
     }
-    let first = paths.first().and_then(|path| segments::first_sequence(path)).unwrap_or(1);
+    let first = paths.first().and_then(|path| segment_names::first_sequence(path)).unwrap_or(1);
     Ok(found.report(first, high_water))
 }
 

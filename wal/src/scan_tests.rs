@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::durable_fs::copy_tree;
 use crate::model_tests::{OPTIONS, open};
-use crate::{Append, Log, ScanReport, scan, segments};
+use crate::{Append, Log, ScanReport, StoreKind, scan, segment_names};
 
 const DIR_VARIABLE: &str = "TURNSTILED_TEST_SCANNED_LOG";
 const RECORDS: u64 = 2_000;
@@ -36,7 +36,7 @@ fn a_whole_log_is_found_whole() {
     assert_eq!(report.heads.listed, [RECORDS + 1..=RECORDS + 1]);
     assert_eq!((report.missing.sequences, report.left_off), (0, 0));
     assert_eq!(report.high_water, Some(RECORDS + 1));
-    fs::remove_file(segments::path(dir.path(), 1).join("db")).expect("removed");
+    fs::remove_file(segment_names::path(dir.path(), 1, StoreKind::Sled).join("db")).expect("removed");
     assert_eq!(scan(dir.path()).expect("scanned").missing.listed, [1..=RECORDS + 1]);
 }
 
@@ -46,14 +46,14 @@ fn after_a_flip_all_other_frames_are_found() {
     let dir = tempfile::tempdir().expect("a directory");
     let whole = dir.path().join("whole");
     commit_records(&whole);
-    let bytes = fs::read(segments::path(&whole, 1).join("db")).expect("read");
+    let bytes = fs::read(segment_names::path(&whole, 1, StoreKind::Sled).join("db")).expect("read");
     let (mut fatal, mut hidden) = (0, 0);
     for trial in 0..24 {
         let copy = dir.path().join(trial.to_string());
         copy_tree(&whole, &copy).expect("copied");
         let mut damaged = bytes.clone();
         damaged[bytes.len() / 24 * trial + 131 * trial] ^= 1 << (trial % 8);
-        fs::write(segments::path(&copy, 1).join("db"), damaged).expect("damaged");
+        fs::write(segment_names::path(&copy, 1, StoreKind::Sled).join("db"), damaged).expect("damaged");
         let report = scan(&copy).expect("scanned");
         assert!(report.missing.sequences <= 1, "one flip, {:?} missing", report.missing.listed);
         assert_eq!(report.whole.sequences + report.missing.sequences, RECORDS);

@@ -1,73 +1,272 @@
-//! The names of segments. Today a log has one; a name says where its segment begins, so that there can be more.
+//! The segments of a log as one: written once for all stores.
+//!
+//! The last segment takes the appends. A commit that does not fit begins the next one, which carries on the hash
+//! chain: its first frame names the last one of the segment before. What is before the last segment is sealed:
+//! opened when it is read, and closed again when others are.
+//!
+//! A commit is always within one segment, so a crash leaves at most the last segment unfinished.
 
+use std::collections::VecDeque;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::store::StoreError;
+use bytes::Bytes;
 
-const SLED_SUFFIX: &str = ".sled";
-/// As many as the largest sequence has, so that names sort as sequences do.
-const SEQUENCE_DIGITS: usize = 20;
+use crate::durable_fs;
+use crate::file_format::HEADER_BLOCK_BYTES;
+use crate::high_water::Mark;
+use crate::log::LogOptions;
+use crate::recovery::OpenError;
+use crate::sealed::{Recent, Sealed};
+use crate::segment_names::{self, first_sequence};
+use crate::spare::Spare;
+use crate::store::{SegmentStore, StoreError};
 
-/// The directory of the segment that begins with this sequence.
-pub(crate) fn path(dir: &Path, first_sequence: u64) -> PathBuf {
-    dir.join(format!("{first_sequence:0SEQUENCE_DIGITS$}{SLED_SUFFIX}"))
+/// The size at which the next segment begins: of the file, or in sled of the frames.
+pub const DEFAULT_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// What a segment file needs besides frames, generously, and so the least that it may have.
+const SEGMENT_OVERHEAD_BYTES: u64 = 2 * HEADER_BLOCK_BYTES;
+
+/// With less of the segment left than this, the next one is prepared. Early, because zeros are written slowly when
+/// commits are many, and late enough that a log that rests keeps no spare.
+fn spare_below_bytes(segment_bytes: u64) -> u64 {
+    segment_bytes / 4 * 3
 }
 
-/// The sequence a segment begins with, by its name. `None`: not a segment.
-pub(crate) fn first_sequence(path: &Path) -> Option<u64> {
-    let digits = path.file_name()?.to_str()?.strip_suffix(SLED_SUFFIX)?;
-    let all_digits = digits.len() == SEQUENCE_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
-    all_digits.then(|| digits.parse().ok()).flatten()
+/// All segments of a log. One thread appends, begins segments and trims; any thread reads.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    chain: RwLock<Chain>,
+    recent: Recent,
+    /// None for a log on one given segment, which takes everything.
+    place: Option<Place>,
 }
 
-/// The segments of the log in `dir`, in order of their sequences; none if there is no such directory. Opens none
-/// of them: log these before opening, because opening a damaged one may hang.
-///
-/// # Errors
-/// The directory cannot be listed.
-pub fn segment_paths(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(StoreError::on("list", dir))?,
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(StoreError::on("list", dir))?.path();
-        if first_sequence(&path).is_some() {
-            paths.push(path);
-        }
+#[derive(Debug)]
+struct Chain {
+    /// In order of their sequences.
+    sealed: VecDeque<Sealed>,
+    current_first: u64,
+    current: Arc<dyn SegmentStore>,
+}
+
+/// Where segments are made.
+#[derive(Debug)]
+struct Place {
+    dir: PathBuf,
+    options: LogOptions,
+    spare: Spare,
+}
+
+impl Segments {
+    /// One given segment that is all of the log.
+    pub(crate) fn single(store: Arc<dyn SegmentStore>, first: u64) -> Segments {
+        Segments::of(Chain { sealed: VecDeque::new(), current_first: first, current: store }, None)
     }
-    paths.sort();
-    Ok(paths)
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// The segments at `paths`, in order, of the log in `dir`: the last one is opened. Without any, the first one
+    /// is created.
+    pub(crate) fn open(dir: &Path, paths: &[PathBuf], options: &LogOptions) -> Result<Segments, OpenError> {
+        segment_names::remove_leftovers(dir)?;
+        let segment_bytes = options.segment_bytes.max(SEGMENT_OVERHEAD_BYTES);
+        let options = &LogOptions { segment_bytes, ..options.clone() };
+        let kind = options.store;
+        let (sealed, current_first, current) = match paths.split_last() {
+            None => {
+                let prepared = segment_names::preparing(dir, "now", kind);
+                kind.prepare(&prepared, segment_bytes, &AtomicBool::new(false))?;
+                let path = segment_names::path(dir, 1, kind);
+                (&[][..], 1, kind.begin(&prepared, &path, &Mark::NONE, options)?)
+            }
+            Some((last, sealed)) => {
+                let first = first_sequence(last).unwrap_or(1);
+                (sealed, first, kind.open(last, options)?)
+            }
+        };
+        let sealed =
+            sealed.iter().filter_map(|path| Some(Sealed::closed(first_sequence(path)?, path))).collect();
+        let spare =
+            Spare::start(dir, kind, segment_bytes).map_err(StoreError::on("start a thread for", dir))?;
+        let place = Place { dir: dir.to_owned(), options: options.clone(), spare };
+        Ok(Segments::of(Chain { sealed, current_first, current }, Some(place)))
+    }
 
-    #[test]
-    fn a_name_says_where_its_segment_begins() {
-        let path = path(Path::new("data"), 42);
-        assert_eq!(path, Path::new("data/00000000000000000042.sled"));
-        assert_eq!(first_sequence(&path), Some(42));
-        for other in
-            ["42.sled", "0000000000000000004x.sled", "00000000000000000042", "high-water", "set-aside"]
+    fn of(chain: Chain, place: Option<Place>) -> Segments {
+        Segments { chain: RwLock::new(chain), recent: Recent::default(), place }
+    }
+
+    /// The first sequence there is or will be.
+    pub(crate) fn first(&self) -> u64 {
+        let chain = self.chain();
+        chain.sealed.front().map_or(chain.current_first, |sealed| sealed.first)
+    }
+
+    /// The segment that takes the appends, and its first sequence.
+    pub(crate) fn current(&self) -> (u64, Arc<dyn SegmentStore>) {
+        let chain = self.chain();
+        (chain.current_first, Arc::clone(&chain.current))
+    }
+
+    /// What to call the segment that holds this sequence.
+    pub(crate) fn path_of(&self, sequence: u64) -> PathBuf {
+        let chain = self.chain();
+        chain.sealed_of(sequence).map_or(chain.current.path(), |(sealed, _)| &sealed.path).to_owned()
+    }
+
+    /// Prepares the next segment if a commit of so many bytes does not fit into this one. Nothing of the log has
+    /// changed if it fails.
+    pub(crate) fn prepare_for(&self, bytes: u64) -> Result<Option<PathBuf>, StoreError> {
+        let Some(Place { dir, options, spare }) = &self.place else { return Ok(None) };
+        let remaining = self.chain().current.remaining_bytes();
+        if remaining >= bytes {
+            if remaining < spare_below_bytes(options.segment_bytes) {
+                spare.request();
+            }
+            return Ok(None);
+        }
+        let needed = bytes.saturating_add(SEGMENT_OVERHEAD_BYTES);
+        if bytes <= options.segment_bytes.saturating_sub(SEGMENT_OVERHEAD_BYTES)
+            && let Some(ready) = spare.take()
         {
-            assert_eq!(first_sequence(Path::new(other)), None, "{other}");
+            return Ok(Some(ready));
+        }
+        let path = segment_names::preparing(dir, "now", options.store);
+        options.store.prepare(&path, options.segment_bytes.max(needed), &AtomicBool::new(false))?;
+        Ok(Some(path))
+    }
+
+    /// Begins the segment that was prepared, after the last record. Durable when it returns.
+    pub(crate) fn begin(&self, prepared: &Path, last: &Mark) -> Result<(), StoreError> {
+        let Some(Place { dir, options, spare }) = &self.place else { return Ok(()) };
+        let first = last.sequence.saturating_add(1);
+        let path = segment_names::path(dir, first, options.store);
+        let next = options.store.begin(prepared, &path, last, options)?;
+        spare.segment_begun();
+        let mut chain = self.chain_mut();
+        let before_first = std::mem::replace(&mut chain.current_first, first);
+        let before = std::mem::replace(&mut chain.current, next);
+        // an empty one that was too small has been replaced
+        if before_first == first {
+            return Ok(());
+        }
+        chain.sealed.push_back(Sealed::still_open(before_first, &before));
+        drop(chain);
+        if let Some(oldest) = self.recent.keep(before_first, before) {
+            spare.close(oldest);
+        }
+        Ok(())
+    }
+
+    /// Drops sealed segments, oldest first, that hold nothing from `below` on. A segment that was dropped stays
+    /// dropped after power loss before the next one goes. Returns the first sequence there is then.
+    pub(crate) fn trim(&self, below: u64) -> Result<u64, StoreError> {
+        while let Some(sealed) = self.pop_sealed(below)? {
+            drop(self.recent.forget(sealed.first));
+            let aside = segment_names::trimmed(&sealed.path);
+            fs::rename(&sealed.path, &aside).map_err(StoreError::on("trim", &sealed.path))?;
+            sealed.path.parent().map_or(Ok(()), durable_fs::sync_dir)?;
+            durable_fs::remove(&aside)?;
+        }
+        Ok(self.first())
+    }
+
+    fn pop_sealed(&self, below: u64) -> Result<Option<Sealed>, StoreError> {
+        let mut chain = self.chain_mut();
+        let next_first = chain.sealed.get(1).map_or(chain.current_first, |next| next.first);
+        // an empty segment does not know the hash it goes on from
+        let is_needed = chain.sealed.len() == 1 && chain.current.bounds()?.is_none();
+        let is_below = next_first <= below && !is_needed;
+        Ok(is_below.then(|| chain.sealed.pop_front()).flatten())
+    }
+
+    /// As [`SegmentStore::read`], over all segments.
+    pub(crate) fn read(
+        &self,
+        from: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<(u64, Bytes)>, StoreError> {
+        let mut from = from;
+        let mut found: Vec<(u64, Bytes)> = Vec::new();
+        let mut bytes = 0_usize;
+        loop {
+            let (store, last) = match self.store_of(from) {
+                Ok(of) => of,
+                // those found are whole; who asks for the rest hears of it
+                Err(_) if !found.is_empty() => return Ok(found),
+                Err(error) => return Err(error),
+            };
+            let part = match store.read(from, max_records - found.len(), max_bytes - bytes) {
+                Ok(part) => part,
+                Err(_) if !found.is_empty() => return Ok(found),
+                Err(error) => return Err(error),
+            };
+            let read_to = part.last().map(|(sequence, _)| *sequence);
+            for (sequence, frame) in part {
+                bytes = bytes.saturating_add(frame.len());
+                if bytes > max_bytes && !found.is_empty() {
+                    return Ok(found);
+                }
+                found.push((sequence, frame));
+            }
+            // sequences missing at the end of a segment are skipped like others
+            let Some(last) = last.filter(|last| read_to.is_none_or(|read_to| read_to >= *last)) else {
+                return Ok(found);
+            };
+            if found.len() >= max_records || bytes >= max_bytes {
+                return Ok(found);
+            }
+            from = last.saturating_add(1);
         }
     }
 
-    #[test]
-    fn segments_are_listed_in_order() {
-        let dir = tempfile::tempdir().expect("a directory");
-        for first in [300, 1, 20] {
-            fs::create_dir(path(dir.path(), first)).expect("created");
+    /// The segment that holds a sequence, and if it is sealed, its last sequence.
+    fn store_of(&self, sequence: u64) -> Result<(Arc<dyn SegmentStore>, Option<u64>), StoreError> {
+        let (sealed, last) = {
+            let chain = self.chain();
+            match chain.sealed_of(sequence) {
+                None => return Ok((Arc::clone(&chain.current), None)),
+                Some((sealed, last)) => (sealed.clone(), last),
+            }
+        };
+        let Some(Place { options, spare, .. }) = &self.place else { return Ok((self.current().1, None)) };
+        let store = sealed.open(options.store)?;
+        if let Some(oldest) = self.recent.keep(sealed.first, Arc::clone(&store)) {
+            spare.close(oldest);
         }
-        fs::create_dir(dir.path().join("set-aside")).expect("created");
-        let expected: Vec<_> = [1, 20, 300].map(|first| path(dir.path(), first)).into();
-        assert_eq!(segment_paths(dir.path()).expect("listed"), expected);
-        assert!(segment_paths(&dir.path().join("nowhere")).expect("none").is_empty());
+        Ok((store, Some(last)))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn recent(&self) -> Vec<u64> {
+        self.recent.firsts()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn spare(&self) -> &Spare {
+        &self.place.as_ref().expect("on disk").spare
+    }
+
+    fn chain(&self) -> RwLockReadGuard<'_, Chain> {
+        self.chain.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn chain_mut(&self) -> RwLockWriteGuard<'_, Chain> {
+        self.chain.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Chain {
+    /// The sealed segment that holds a sequence, or the first one if it is before all; and its last sequence.
+    fn sealed_of(&self, sequence: u64) -> Option<(&Sealed, u64)> {
+        if sequence >= self.current_first {
+            return None;
+        }
+        let after = self.sealed.partition_point(|sealed| sealed.first <= sequence).max(1);
+        let next_first = self.sealed.get(after).map_or(self.current_first, |next| next.first);
+        self.sealed.get(after - 1).map(|sealed| (sealed, next_first - 1))
     }
 }

@@ -41,8 +41,8 @@ pub(crate) const MAX_KEY_BYTES: usize = 384;
 
 /// How long to wait for a lock that is held: a database just dropped or a process just killed gives it back only
 /// a moment later.
-const LOCK_WAIT_MS: u64 = 1_000;
-const LOCK_POLL_MS: u64 = 10;
+pub(crate) const LOCK_WAIT_MS: u64 = 1_000;
+pub(crate) const LOCK_POLL_MS: u64 = 10;
 
 /// Where files go that are in the way.
 const SET_ASIDE_DIR: &str = "set-aside";
@@ -55,7 +55,7 @@ pub(crate) struct SledDb {
     data_file: File,
 }
 
-/// A database could not be opened.
+/// A database, or a segment file, could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SledOpenError {
     /// Someone else has it open.
@@ -73,6 +73,19 @@ pub enum SledOpenError {
     /// A file could not be moved, listed or synced.
     #[error(transparent)]
     File(#[from] StoreError),
+}
+
+impl From<SledOpenError> for StoreError {
+    fn from(error: SledOpenError) -> StoreError {
+        let message = error.to_string();
+        let (path, kind) = match error {
+            SledOpenError::Locked { path } => (path, io::ErrorKind::WouldBlock),
+            SledOpenError::DiskFull { path } => (path, io::ErrorKind::StorageFull),
+            SledOpenError::Refused { path, .. } => (path, io::ErrorKind::InvalidData),
+            SledOpenError::File(error) => return error,
+        };
+        StoreError { action: "open", path, source: io::Error::new(kind, message) }
+    }
 }
 
 /// Not derived: sled's own prints what it holds.

@@ -9,6 +9,7 @@
 //! integers little-endian.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -25,11 +26,31 @@ const SEQUENCE_BYTES: usize = 8;
 #[derive(Debug)]
 pub(crate) struct SledStore {
     db: SledDb,
+    /// How many bytes of values it should hold. A database has no size of its own.
+    segment_bytes: u64,
+    /// Of values, roughly: those removed count, too.
+    used_bytes: AtomicU64,
 }
 
 impl SledStore {
+    /// Opens or creates a segment that takes everything.
     pub(crate) fn open(dir: &Path, cache_bytes: u64) -> Result<SledStore, SledOpenError> {
-        Ok(SledStore { db: SledDb::open(dir, cache_bytes)? })
+        let db = SledDb::open(dir, cache_bytes)?;
+        Ok(SledStore { db, segment_bytes: u64::MAX, used_bytes: AtomicU64::new(0) })
+    }
+
+    /// Opens or creates a segment that is full with so many bytes. Reads all of it, to count them.
+    pub(crate) fn open_limited(
+        dir: &Path,
+        cache_bytes: u64,
+        segment_bytes: u64,
+    ) -> Result<SledStore, SledOpenError> {
+        let db = SledDb::open(dir, cache_bytes)?;
+        let mut used = 0;
+        for value in db.tree.iter().values() {
+            used += value.map_err(|error| db.error("read", error))?.len() as u64;
+        }
+        Ok(SledStore { db, segment_bytes, used_bytes: AtomicU64::new(used) })
     }
 }
 
@@ -51,7 +72,10 @@ impl SegmentStore for SledStore {
                 batch.insert(chunk_key(*sequence, number), encode_chunk(*sequence, number, &data).as_ref());
             }
         }
-        self.db.apply(batch)
+        self.db.apply(batch)?;
+        let bytes: usize = frames.iter().map(|(_, frame)| frame.len()).sum();
+        self.used_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(())
     }
 
     fn sync(&self) -> Result<(), StoreError> {
@@ -100,6 +124,14 @@ impl SegmentStore for SledStore {
             count += u64::from(key.len() == SEQUENCE_BYTES);
         }
         Ok(count)
+    }
+
+    fn remaining_bytes(&self) -> u64 {
+        match self.used_bytes.load(Ordering::Relaxed) {
+            // a commit longer than a segment has one to itself
+            0 => u64::MAX,
+            used => self.segment_bytes.saturating_sub(used),
+        }
     }
 
     fn remove_tail(&self, after: u64) -> Result<(), StoreError> {

@@ -6,10 +6,9 @@ use crate::durable_fs;
 use crate::high_water::{self, Found};
 use crate::log::DEFAULT_CACHE_BYTES;
 use crate::opening::Opening;
-use crate::segments;
+use crate::segment_names::{self, segment_paths};
 use crate::sled_db::SledOpenError;
-use crate::sled_store::SledStore;
-use crate::store::{SegmentStore, StoreError};
+use crate::store::StoreError;
 
 /// What is in a log, unchecked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +22,7 @@ pub struct LogStat {
 /// What is in one segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentStat {
-    /// Its directory.
+    /// Its directory or file.
     pub path: PathBuf,
     /// How many records it holds.
     pub records: u64,
@@ -55,7 +54,7 @@ pub enum StatError {
 /// # Errors
 /// See [`StatError`].
 pub fn stat(dir: &Path) -> Result<LogStat, StatError> {
-    let paths = segments::segment_paths(dir)?;
+    let paths = segment_paths(dir)?;
     if paths.is_empty() {
         return Err(StatError::NoLog { dir: dir.to_owned() });
     }
@@ -69,7 +68,8 @@ pub fn stat(dir: &Path) -> Result<LogStat, StatError> {
 
 fn stat_segment(path: &Path) -> Result<SegmentStat, StatError> {
     let _opening = Opening::of(path, crate::VERIFY_HINT);
-    let store = SledStore::open(path, DEFAULT_CACHE_BYTES)?;
+    let kind = segment_names::kind(path).unwrap_or_default();
+    let store = kind.open_sealed(path, DEFAULT_CACHE_BYTES)?;
     let (first, last) = store.bounds()?.unwrap_or((0, 0));
     let (records, bytes_on_disk) = (store.count()?, durable_fs::tree_bytes(path)?);
     Ok(SegmentStat { path: path.to_owned(), records, first, last, bytes_on_disk })

@@ -10,7 +10,8 @@ use bytes::Bytes;
 ///
 /// This is the contract; `conformance.rs` tests it on every implementation.
 ///
-/// - Frames are opaque. A frame is read back whole and as it was appended, or not at all, or as bytes that
+/// - Frames are whole ones of [`crate::frame`], with the sequence they are given under; nothing else of them matters
+///   here. A frame is read back whole and as it was appended, or not at all, or as bytes that
 ///   [`crate::frame::decode`] refuses: never altered into another valid frame.
 /// - One thread appends, syncs and removes; any thread reads at the same time. What was appended may be read
 ///   before it is synced: the log hides it until then.
@@ -40,8 +41,13 @@ pub trait SegmentStore: Debug + Send + Sync {
     /// How many frames are held. May read the whole segment.
     fn count(&self) -> Result<u64, StoreError>;
 
+    /// How many bytes of frames one more append may have. Known before it is tried, so that the layer above begins
+    /// another segment; an append of more fails.
+    fn remaining_bytes(&self) -> u64;
+
     /// Removes every frame after this sequence. Durable with the next `sync`; the removed sequences may be
-    /// appended again.
+    /// appended again. Also clears away what a crash left after the last whole frame: recovery calls it
+    /// before the first append.
     fn remove_tail(&self, after: u64) -> Result<(), StoreError>;
 }
 

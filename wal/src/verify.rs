@@ -8,10 +8,10 @@ use crate::durable_fs;
 use crate::frame::{self, Hash, NO_HASH};
 use crate::high_water::{self, Found, Mark};
 use crate::log::DEFAULT_CACHE_BYTES;
-use crate::segments;
+use crate::segment_names::{self, segment_paths};
 use crate::sled_db::{self, SledOpenError};
-use crate::sled_store::SledStore;
 use crate::store::{SegmentStore, StoreError};
+use crate::store_kind::StoreKind;
 
 /// The most findings listed; more are counted.
 pub const MAX_FINDINGS: usize = 1_000;
@@ -96,8 +96,8 @@ impl VerifyReport {
 }
 
 /// Checks every frame's checksum and sequence, gaplessness, the hash chain and the high-water mark of the log in
-/// `dir`. Nothing in `dir` is written: its segments are copied into `scratch` (an empty directory with room for
-/// them, which the caller removes afterwards), because opening a damaged database changes it.
+/// `dir`. Nothing in `dir` is written: segments in sled are copied into `scratch` one after the other (an empty
+/// directory with room for the largest, which the caller removes afterwards), because opening a damaged database changes it.
 ///
 /// sled may panic or hang on a damaged database: run this in a child process with a time limit, and report such an
 /// end as a finding, too.
@@ -105,7 +105,7 @@ impl VerifyReport {
 /// # Errors
 /// See [`VerifyError`]. Damage is not an error, it is in the report.
 pub fn verify(dir: &Path, scratch: &Path) -> Result<VerifyReport, VerifyError> {
-    let paths = segments::segment_paths(dir)?;
+    let paths = segment_paths(dir)?;
     let found = high_water::read(dir)?;
     let mut report = VerifyReport::default();
     let high_water_path = dir.join(high_water::FILE_NAME);
@@ -122,7 +122,7 @@ pub fn verify(dir: &Path, scratch: &Path) -> Result<VerifyReport, VerifyError> {
         }
     };
     report.high_water = mark.map(|mark| mark.sequence);
-    let first = paths.first().and_then(|path| segments::first_sequence(path)).unwrap_or(1);
+    let first = paths.first().and_then(|path| segment_names::first_sequence(path)).unwrap_or(1);
     let mut walk = Walk { report, expected: first, previous: None, mark };
     for path in &paths {
         check_segment(&mut walk, path, scratch)?;
@@ -130,33 +130,50 @@ pub fn verify(dir: &Path, scratch: &Path) -> Result<VerifyReport, VerifyError> {
     Ok(walk.finish(paths.last().map_or(dir, PathBuf::as_path), paths.clone()))
 }
 
+/// One segment: sled's in a copy that is removed again, so that `scratch` never holds more than one. To read a file
+/// changes nothing of it.
 fn check_segment(walk: &mut Walk, original: &Path, scratch: &Path) -> Result<(), VerifyError> {
-    sled_db::await_lock(original).map_err(|error| match error {
-        SledOpenError::Locked { path } => VerifyError::Locked { path },
-        other => VerifyError::Copy(other),
-    })?;
+    let kind = segment_names::kind(original).unwrap_or_default();
+    if kind == StoreKind::Files {
+        return check_opened(walk, original, kind, original);
+    }
+    sled_db::await_lock(original).map_err(cannot_open)?;
     durable_fs::create_dir_all(scratch)?;
     let copy = scratch.join(original.file_name().unwrap_or_default());
     durable_fs::copy_tree(original, &copy)?;
-    let store = match SledStore::open(&copy, DEFAULT_CACHE_BYTES) {
+    let checked = check_opened(walk, original, kind, &copy);
+    durable_fs::remove(&copy)?;
+    checked
+}
+
+fn check_opened(walk: &mut Walk, original: &Path, kind: StoreKind, copy: &Path) -> Result<(), VerifyError> {
+    let store = match kind.open_sealed(copy, DEFAULT_CACHE_BYTES) {
         Ok(store) => store,
         Err(SledOpenError::Refused { reason, .. }) => {
             walk.unreadable(original, 0, &format!("the database cannot be opened: {reason}"));
             return Ok(());
         }
-        Err(error) => return Err(VerifyError::Copy(error)),
+        Err(SledOpenError::File(error)) if error.is_damage() => return unreadable(walk, original, 0, error),
+        Err(error) => return Err(cannot_open(error)),
     };
     match store.bounds() {
         Ok(None) => Ok(()),
-        Ok(Some((first, last))) => check_records(walk, original, &store, first, last),
+        Ok(Some((first, last))) => check_records(walk, original, store.as_ref(), first, last),
         Err(error) => unreadable(walk, original, 0, error),
+    }
+}
+
+fn cannot_open(error: SledOpenError) -> VerifyError {
+    match error {
+        SledOpenError::Locked { path } => VerifyError::Locked { path },
+        other => VerifyError::Copy(other),
     }
 }
 
 fn check_records(
     walk: &mut Walk,
     path: &Path,
-    store: &SledStore,
+    store: &dyn SegmentStore,
     first: u64,
     last: u64,
 ) -> Result<(), VerifyError> {

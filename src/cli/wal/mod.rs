@@ -5,10 +5,12 @@ mod verify;
 use std::io::{self, Write};
 
 use clap::Subcommand;
-use turnstiled_wal::{Log, LogOptions, stat};
+use turnstiled_wal::{Log, stat};
 
 use super::{CommandError, ConfigFile, Verdict};
 use crate::{
+    app::log_options,
+    config::Config,
     data_dir::{self, DataDir},
     domain::{
         outbound::{Form, edit},
@@ -51,21 +53,21 @@ pub(super) fn run(wal: Wal, out: &mut impl Write) -> Result<Verdict, CommandErro
     match wal {
         Wal::Stat { file } => print_stat(&file, out),
         Wal::Dump { after, file } => dump(&file, after, out),
-        Wal::Verify { file } => verify::run(&take(&file)?, out),
+        Wal::Verify { file } => verify::run(&take(&file)?.0, out),
         Wal::VerifyCopy(copy) => copy.run(out),
     }
 }
 
 /// Holds the data directory, so that no daemon writes meanwhile.
-fn take(file: &ConfigFile) -> Result<DataDir, CommandError> {
+fn take(file: &ConfigFile) -> Result<(DataDir, Config), CommandError> {
     let config = file.load()?;
     // Looking must not make anything: a directory that is not there is an error, not a new log.
     data_dir::log_name(&config.server.data_dir)?;
-    Ok(DataDir::take(&config.server.data_dir, &config.server.id)?)
+    Ok((DataDir::take(&config.server.data_dir, &config.server.id, config.wal.store.as_str())?, config))
 }
 
 fn print_stat(file: &ConfigFile, out: &mut impl Write) -> Result<Verdict, CommandError> {
-    let data_dir = take(file)?;
+    let (data_dir, _) = take(file)?;
     let found = stat(&data_dir::log_dir(&data_dir.path))?;
     let records: u64 = found.segments.iter().map(|segment| segment.records).sum();
     let bytes: u64 = found.segments.iter().map(|segment| segment.bytes_on_disk).sum();
@@ -95,8 +97,8 @@ fn print_stat(file: &ConfigFile, out: &mut impl Write) -> Result<Verdict, Comman
 
 /// Everything is printed, holders' names too: whoever may read the data directory has them anyway.
 fn dump(file: &ConfigFile, after: u64, out: &mut impl Write) -> Result<Verdict, CommandError> {
-    let data_dir = take(file)?;
-    let log = Log::open(&data_dir::log_dir(&data_dir.path), LogOptions::default())?.reader();
+    let (data_dir, config) = take(file)?;
+    let log = Log::open(&data_dir::log_dir(&data_dir.path), log_options(&config.wal))?.reader();
     let form = Form { personal: true, ..Form::default() };
     let mut after = after.max(log.first().saturating_sub(1));
     let mut out = io::BufWriter::new(out);

@@ -52,12 +52,12 @@ const CASES: &[Case] = &[
     (
         "[auth]",
         "[auth]\n[wal]\nstore = 'sledd'",
-        &["5: wal.store: \"sledd\" is not one of \"sled\"; did you mean \"sled\"?"],
+        &["5: wal.store: \"sledd\" is not one of \"sled\", \"segments\"; did you mean \"sled\"?"],
     ),
     (
         "[auth]",
-        "[auth]\n[wal]\nstore = 'segments'",
-        &["5: wal.store: `store = \"segments\"` is not supported by this version yet"],
+        "[auth]\n[wal]\nstore = 'file'",
+        &["5: wal.store: \"file\" is not one of \"sled\", \"segments\""],
     ),
     ("[auth]", "[auth]\n[wal]\nmax_bytes = '1B'", &["5: wal.max_bytes: 1B is not from 1MiB to 64TiB"]),
     // Buildings.

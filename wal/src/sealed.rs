@@ -1,0 +1,75 @@
+//! Segments that take no more appends: opened when they are read, a few kept open.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::store::{SegmentStore, StoreError};
+use crate::store_kind::StoreKind;
+
+/// How many sealed segments stay open after they were read.
+pub(crate) const MAX_OPEN_SEALED: usize = 4;
+
+/// sled's page cache for each of them: they are read from start to end, by those who lag behind.
+const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A sealed segment. Clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Sealed {
+    pub(crate) first: u64,
+    pub(crate) path: PathBuf,
+    /// While anyone has it open, also to close it: no database can be opened twice. The lock is held while it is
+    /// opened, so that whoever wants the same one waits, and nobody else.
+    open: Arc<Mutex<Option<Weak<dyn SegmentStore>>>>,
+}
+
+/// The sealed segments read last, which stay open.
+#[derive(Debug, Default)]
+pub(crate) struct Recent(Mutex<VecDeque<(u64, Arc<dyn SegmentStore>)>>);
+
+impl Sealed {
+    /// One that is not open.
+    pub(crate) fn closed(first: u64, path: &Path) -> Sealed {
+        Sealed { first, path: path.to_owned(), open: Arc::default() }
+    }
+
+    /// One that has just been sealed.
+    pub(crate) fn still_open(first: u64, store: &Arc<dyn SegmentStore>) -> Sealed {
+        let open = Arc::new(Mutex::new(Some(Arc::downgrade(store))));
+        Sealed { first, path: store.path().to_owned(), open }
+    }
+
+    /// The one that is open, or opens it.
+    pub(crate) fn open(&self, kind: StoreKind) -> Result<Arc<dyn SegmentStore>, StoreError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = open.as_ref().and_then(Weak::upgrade) {
+            return Ok(store);
+        }
+        let store = kind.open_sealed(&self.path, CACHE_BYTES)?;
+        *open = Some(Arc::downgrade(&store));
+        Ok(store)
+    }
+}
+
+impl Recent {
+    /// Keeps this one open. Returns one to close for it.
+    pub(crate) fn keep(&self, first: u64, store: Arc<dyn SegmentStore>) -> Option<Arc<dyn SegmentStore>> {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|(other, _)| *other != first);
+        recent.push_back((first, store));
+        let too_many = recent.len() > MAX_OPEN_SEALED;
+        too_many.then(|| recent.pop_front()).flatten().map(|(_, oldest)| oldest)
+    }
+
+    /// No longer keeps this one open.
+    pub(crate) fn forget(&self, first: u64) -> Option<Arc<dyn SegmentStore>> {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = recent.iter().position(|(other, _)| *other == first)?;
+        recent.remove(index).map(|(_, store)| store)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn firsts(&self) -> Vec<u64> {
+        self.0.lock().expect("no panic").iter().map(|(first, _)| *first).collect()
+    }
+}
