@@ -202,7 +202,8 @@ impl Site {
     pub(crate) fn try_start(&self) -> Result<Daemon, Refused> {
         let config = self.path("routes.toml");
         let mut command = self.daemon_command(&["run", "--log-format", "json", "--config"]);
-        let mut child = command.arg(&config).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = std::fs::File::create(self.path("stdout")).unwrap();
+        let mut child = command.arg(&config).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let (lines, listening) = (Arc::new(Mutex::new(String::new())), mpsc::channel());
         let reader = thread::spawn({

@@ -32,5 +32,6 @@ mod lost_state;
 mod outage;
 mod refused_start;
 mod sinks_moto;
+mod stdout_sink;
 mod swipes;
 mod whole_job;
