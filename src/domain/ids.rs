@@ -1,6 +1,6 @@
 //! Names of things: each is checked once, at the edge, and cannot be wrong afterwards. Cheap to clone.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -104,7 +104,7 @@ fn check(text: &str, extra: &str, allowed: &'static str) -> Result<(), InvalidId
 
 /// The name of a sequence of events: the server's id and an epoch, written `hq-1.1`. A new, restored or
 /// repaired data directory has the next epoch, so `(log, sequence)` never names two events.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogName {
     /// `[server] id`.
     pub server: String,
@@ -115,6 +115,22 @@ pub struct LogName {
 impl fmt::Display for LogName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.server, self.epoch)
+    }
+}
+
+/// Why a text is not the name of a log.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{0:?} is not the name of a log, expected `<server id>.<epoch>`")]
+pub struct InvalidLogName(String);
+
+impl FromStr for LogName {
+    type Err = InvalidLogName;
+    fn from_str(text: &str) -> Result<Self, InvalidLogName> {
+        let parts = text.rsplit_once('.').and_then(|(server, epoch)| Some((server, epoch.parse().ok()?)));
+        match parts {
+            Some((server, epoch)) if !server.is_empty() => Ok(Self { server: server.to_owned(), epoch }),
+            _ => Err(InvalidLogName(text.to_owned())),
+        }
     }
 }
 
@@ -134,6 +150,11 @@ mod tests {
 
     #[test]
     fn a_log_is_named_by_server_and_epoch() {
-        assert_eq!(LogName { server: "hq-1".into(), epoch: 3 }.to_string(), "hq-1.3");
+        let name = LogName { server: "hq.west-1".into(), epoch: 3 };
+        assert_eq!(name.to_string(), "hq.west-1.3");
+        assert_eq!(name.to_string().parse(), Ok(name));
+        for text in ["", "hq", ".3", "hq.", "hq.x", "hq.-1"] {
+            assert!(text.parse::<LogName>().is_err(), "{text}");
+        }
     }
 }

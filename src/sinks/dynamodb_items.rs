@@ -138,7 +138,7 @@ fn presence(event: &Outgoing, inside: bool) -> Result<Option<ItemWrite>, Outcome
     let building = text_field(&data, "building").or(event.record.building());
     let building = building.ok_or_else(|| lacks(event, "data.building"))?;
     let envelope = Envelope::parse(&event.body).map_err(|error| reject_unreadable(&error))?;
-    let (epoch, sequence) = (envelope.log.epoch(), envelope.sequence);
+    let (epoch, sequence) = (envelope.log.epoch, envelope.sequence);
 
     let mut item = keyed(format!("EMPLOYEE#{employee_id}"), format!("PRESENCE#{building}"));
     for field in ["gate", "card_id"] {
@@ -148,7 +148,7 @@ fn presence(event: &Outgoing, inside: bool) -> Result<Option<ItemWrite>, Outcome
     }
     item.insert("inside".to_owned(), AttributeValue::Bool(inside));
     item.insert("since".to_owned(), AttributeValue::S(envelope.time));
-    item.insert("log".to_owned(), AttributeValue::S(envelope.log.as_str().to_owned()));
+    item.insert("log".to_owned(), AttributeValue::S(envelope.log.to_string()));
     item.insert("epoch".to_owned(), number(epoch));
     item.insert("sequence".to_owned(), number(sequence));
     Ok(Some(ItemWrite { item, condition: Condition::Later { epoch, sequence } }))

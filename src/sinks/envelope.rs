@@ -11,6 +11,7 @@ use crate::{
         Outgoing,
         outcome::{Outcome, Trouble, TroubleKind},
     },
+    domain::ids::{InvalidLogName, LogName},
     sinks::failure::cut_text,
 };
 
@@ -30,14 +31,6 @@ pub struct Envelope {
     pub sequence: u64,
 }
 
-/// The name of a log: the server's id and the epoch of its data directory.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LogName {
-    name: String,
-    server_len: usize,
-    epoch: u64,
-}
-
 /// Why a body is not an event that a sink can place.
 #[derive(Debug, Error)]
 pub enum EnvelopeError {
@@ -45,8 +38,8 @@ pub enum EnvelopeError {
     #[error("event body is not a CloudEvent with id, time, log and sequence: {0}")]
     Json(#[from] serde_json::Error),
     /// `log` has no epoch.
-    #[error("event has log {0:?}, expected `<server id>.<epoch>`")]
-    Log(String),
+    #[error("event has a log it cannot have: {0}")]
+    Log(#[from] InvalidLogName),
     /// `sequence` is not a number.
     #[error("event has sequence {0:?}, expected decimal digits")]
     Sequence(String),
@@ -68,40 +61,7 @@ impl Envelope {
     pub fn parse(body: &[u8]) -> Result<Self, EnvelopeError> {
         let raw: RawEnvelope = serde_json::from_slice(body)?;
         let sequence = raw.sequence.parse().map_err(|_| EnvelopeError::Sequence(raw.sequence))?;
-        Ok(Self { id: raw.id, time: raw.time, log: LogName::parse(raw.log)?, sequence })
-    }
-}
-
-impl LogName {
-    /// Splits `<server id>.<epoch>`; the server's id may have dots of its own.
-    ///
-    /// # Errors
-    /// [`EnvelopeError::Log`] if there is no epoch at the end.
-    pub fn parse(name: String) -> Result<Self, EnvelopeError> {
-        let split =
-            name.rsplit_once('.').and_then(|(server, epoch)| Some((server.len(), epoch.parse().ok()?)));
-        match split {
-            Some((server_len, epoch)) if server_len > 0 => Ok(Self { name, server_len, epoch }),
-            _ => Err(EnvelopeError::Log(name)),
-        }
-    }
-
-    /// The whole name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.name
-    }
-
-    /// The id of the server that made the event.
-    #[must_use]
-    pub fn server(&self) -> &str {
-        self.name.get(..self.server_len).unwrap_or_default()
-    }
-
-    /// The epoch: a new, restored or repaired data directory has the next one.
-    #[must_use]
-    pub fn epoch(&self) -> u64 {
-        self.epoch
+        Ok(Self { id: raw.id, time: raw.time, log: raw.log.parse()?, sequence })
     }
 }
 
@@ -149,8 +109,8 @@ mod tests {
         let body = br#"{"id":"i1","time":"2026-11-20T08:01:02Z","log":"hq.west.3","sequence":"00000000000000000042","data":{}}"#;
         let envelope = Envelope::parse(body).unwrap();
         assert_eq!((envelope.id.as_str(), envelope.sequence), ("i1", 42));
-        assert_eq!((envelope.log.server(), envelope.log.epoch()), ("hq.west", 3));
-        assert_eq!(envelope.log.as_str(), "hq.west.3");
+        assert_eq!((envelope.log.server.as_str(), envelope.log.epoch), ("hq.west", 3));
+        assert_eq!(envelope.log.to_string(), "hq.west.3");
     }
 
     #[test]

@@ -238,7 +238,7 @@ fn whole_lines_bytes(file: &mut File, length: u64) -> io::Result<u64> {
 
 /// Begins a file whose name no other has, and makes its name durable.
 fn begin(path: &Path, dir: &File, first: &Envelope) -> io::Result<Current> {
-    let stem = format!("{}-{:0SEQUENCE_DIGITS$}", first.log.as_str(), first.sequence);
+    let stem = format!("{}-{:0SEQUENCE_DIGITS$}", first.log, first.sequence);
     for number in 1..=MAX_FILES_OF_ONE_NAME {
         let name =
             if number == 1 { format!("{stem}{EXTENSION}") } else { format!("{stem}.{number}{EXTENSION}") };

@@ -80,7 +80,7 @@ fn message(place: usize, event: &Outgoing, fifo: bool, max_bytes: usize) -> Resu
         attributes: [
             ("type", event.record.event_type().to_owned()),
             ("building", building_or_server(event).to_owned()),
-            ("server", envelope.log.server().to_owned()),
+            ("server", envelope.log.server.clone()),
         ],
         fifo: fifo.then(|| Fifo { group_id: group_id(key_or_server(event)), deduplication_id: envelope.id }),
     };

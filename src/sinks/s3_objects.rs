@@ -13,8 +13,9 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
     delivery::{Outgoing, outcome::Outcome},
+    domain::ids::LogName,
     sinks::{
-        envelope::{Envelope, LogName, building_or_server, reject, reject_unreadable},
+        envelope::{Envelope, building_or_server, reject, reject_unreadable},
         outcomes::Outcomes,
     },
 };
@@ -101,7 +102,7 @@ impl ObjectPlan {
     #[must_use]
     pub fn key(&self, prefix: &str, compression: Compression) -> String {
         let Partition { building, date, hour, log } = &self.partition;
-        let (prefix, log, ending) = (prefix.trim_matches('/'), log.as_str(), compression.ending());
+        let (prefix, log, ending) = (prefix.trim_matches('/'), log.to_string(), compression.ending());
         let slash = if prefix.is_empty() { "" } else { "/" };
         format!(
             "{prefix}{slash}building={building}/dt={date}/hour={hour}/\
