@@ -7,10 +7,7 @@ use tokio::task::yield_now;
 use turnstiled_wal::LogReader;
 
 use super::{delivery::DeliveryActor, log::LogGrew, sink_board::SinkBoard};
-use crate::{
-    delivery::progress::Progress,
-    domain::{record::EventRecord, routes::RouteTable},
-};
+use crate::domain::{record::EventRecord, routes::RouteTable};
 
 /// Messages that may wait for the router: a commit that finds it full is seen with the next one.
 pub const MAILBOX_MESSAGES: usize = 16;
@@ -29,16 +26,10 @@ pub struct RouterActor {
     log: LogReader,
     routes: Arc<RouteTable>,
     board: SinkBoard,
-    sinks: HashMap<Arc<str>, RoutedSink>,
+    sinks: HashMap<Arc<str>, Addr<DeliveryActor>>,
     scanned_to: u64,
     scanning: bool,
     is_stalled: bool,
-}
-
-struct RoutedSink {
-    delivery: Addr<DeliveryActor>,
-    /// What was settled at the start: not to be counted again.
-    at_start: Progress,
 }
 
 /// Start to route.
@@ -50,24 +41,17 @@ pub struct RouterParts {
     pub routes: Arc<RouteTable>,
     /// Where they are counted.
     pub board: SinkBoard,
-    /// The sinks, with the progress that they start from.
-    pub sinks: Vec<(String, Addr<DeliveryActor>, Progress)>,
+    /// The sinks. What the log holds for them already has been counted.
+    pub sinks: Vec<(String, Addr<DeliveryActor>)>,
 }
 
 impl RouterActor {
-    /// Counts from the sink that is furthest behind.
+    /// Counts from the log's end on.
     #[must_use]
     pub fn new(parts: RouterParts) -> Self {
         let RouterParts { log, routes, board, sinks } = parts;
-        let oldest = sinks.iter().map(|(_, _, progress)| progress.cursor).min();
-        for (name, _, progress) in &sinks {
-            let totals = progress.totals;
-            board.accept(name, totals.delivered + totals.dead + totals.discarded);
-        }
-        let scanned_to = oldest.unwrap_or_else(|| log.committed());
-        let sinks = (sinks.into_iter())
-            .map(|(name, delivery, at_start)| (name.into(), RoutedSink { delivery, at_start }))
-            .collect();
+        let scanned_to = log.committed();
+        let sinks = sinks.into_iter().map(|(name, delivery)| (name.into(), delivery)).collect();
         Self { log, routes, board, sinks, scanned_to, scanning: false, is_stalled: false }
     }
 
@@ -90,17 +74,15 @@ impl RouterActor {
             // The deliveries stall here and say so.
             let Ok(record) = EventRecord::parse(found.payload) else { continue };
             for destination in self.routes.sinks_for(record.event_type()).iter() {
-                if let Some(sink) = self.sinks.get(&destination.sink)
-                    && !sink.at_start.is_settled(found.sequence)
-                {
+                if self.sinks.contains_key(&destination.sink) {
                     *counts.entry(Arc::clone(&destination.sink)).or_default() += 1;
                 }
             }
         }
         for (name, events) in counts {
             self.board.accept(&name, events);
-            if let Some(sink) = self.sinks.get(&name) {
-                wake(&sink.delivery);
+            if let Some(delivery) = self.sinks.get(&name) {
+                wake(delivery);
             }
         }
         if self.scanned_to < self.log.committed() {
@@ -129,7 +111,7 @@ impl Actor for RouterActor {
         ctx.set_mailbox_capacity(MAILBOX_MESSAGES);
         self.scan_soon(ctx);
         ctx.run_interval(WAKE_ALL_EVERY, |actor, ctx| {
-            actor.sinks.values().for_each(|sink| wake(&sink.delivery));
+            actor.sinks.values().for_each(wake);
             if actor.scanned_to < actor.log.committed() {
                 actor.scan_soon(ctx);
             }

@@ -84,7 +84,7 @@ impl SinkBoard {
     }
 
     /// Counts events that were led to a sink.
-    pub(super) fn accept(&self, name: &str, events: u64) {
+    pub fn accept(&self, name: &str, events: u64) {
         if let Some(sink) = self.sinks.get(name) {
             sink.accepted.fetch_add(events, Relaxed);
         }

@@ -23,6 +23,14 @@ use crate::{
     sinks::Sink,
 };
 
+/// A sink, where it goes on, and how much it has still to take.
+#[derive(Debug)]
+pub(super) struct OpenedSink {
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) progress: Progress,
+    pub(super) pending: u64,
+}
+
 /// The addresses of everything on the delivery arbiter.
 #[derive(Debug)]
 pub(super) struct DeliverySide {
@@ -33,20 +41,19 @@ pub(super) struct DeliverySide {
 }
 
 impl DeliverySide {
-    /// Starts with the sinks of the configuration, in its order. With `has_lost_state` every sink begins at
-    /// the oldest event, whatever its `from`: repeats are better than gaps.
+    /// Starts with the sinks of the configuration, in its order.
     pub(super) async fn start(
         config: &Config,
-        sinks: Vec<Arc<dyn Sink>>,
+        sinks: Vec<OpenedSink>,
         log: &LogReader,
         states: &SinkStates,
-        has_lost_state: bool,
     ) -> Result<Self, StartError> {
         let board = SinkBoard::new(config.sinks.iter().map(|sink| sink.name.clone()), log.clone());
         let routes = Arc::new(config.routes.clone());
         let mut parts = Vec::with_capacity(sinks.len());
-        let progress = progress_of_all(&config.sinks, log, states, has_lost_state)?;
-        for ((settings, sink), progress) in config.sinks.iter().zip(sinks).zip(progress) {
+        for (settings, OpenedSink { sink, progress, pending }) in config.sinks.iter().zip(sinks) {
+            let totals = progress.totals;
+            board.accept(&settings.name, totals.delivered + totals.dead + totals.discarded + pending);
             parts.push(DeliveryParts {
                 name: settings.name.clone(),
                 sink,
@@ -63,12 +70,9 @@ impl DeliverySide {
         let (log, router_board) = (log.clone(), board.clone());
         arbiter.spawn_fn(move || {
             let sinks: Vec<_> = (parts.into_iter())
-                .map(|part| {
-                    let (name, progress) = (part.name.clone(), part.progress.clone());
-                    (name, DeliveryActor::new(part).start(), progress)
-                })
+                .map(|part| (part.name.clone(), DeliveryActor::new(part).start()))
                 .collect();
-            let deliveries: Vec<_> = sinks.iter().map(|(_, delivery, _)| delivery.clone()).collect();
+            let deliveries: Vec<_> = sinks.iter().map(|(_, delivery)| delivery.clone()).collect();
             let router = RouterActor::new(RouterParts { log, routes, board: router_board, sinks }).start();
             // Nobody to tell: the start was given up.
             let _ = started.send((router, deliveries));
@@ -100,13 +104,14 @@ impl DeliverySide {
 }
 
 /// Where each sink goes on. Those that were never seen get their place at once, durably and together: from
-/// now on every event that is for them counts.
-fn progress_of_all(
+/// now on every event that is for them counts. With `has_lost_state` they begin at the oldest event, whatever
+/// their `from`: repeats are better than gaps.
+pub(super) fn progress_of_all(
     sinks: &[SinkConfig],
     log: &LogReader,
     states: &SinkStates,
     has_lost_state: bool,
-) -> Result<Vec<Progress>, StartError> {
+) -> Result<Vec<(String, Progress)>, StartError> {
     let (mut all, mut new) = (Vec::with_capacity(sinks.len()), Vec::new());
     let committed = log.committed();
     for sink in sinks {
@@ -115,7 +120,7 @@ fn progress_of_all(
             if reached > committed {
                 return Err(StartError::CursorAhead { sink: sink.name.clone(), cursor: reached, committed });
             }
-            all.push(progress);
+            all.push((sink.name.clone(), progress));
             continue;
         }
         let progress = Progress::starting_after(match sink.from {
@@ -123,7 +128,7 @@ fn progress_of_all(
             StartAt::Head | StartAt::Oldest => log.first().saturating_sub(1),
         });
         new.push((sink.name.clone(), progress.clone()));
-        all.push(progress);
+        all.push((sink.name.clone(), progress));
     }
     states.begin(&new)?;
     Ok(all)

@@ -65,6 +65,14 @@ pub enum StartError {
         /// Where it says it belongs.
         says: u64,
     },
+    /// The first segments are gone.
+    #[error(
+        "the log begins with event {first}: the events before it, cards among them, are missing; put the first segments back, they are the files in the log directory with the lowest numbers, then run `turnstiled wal verify`"
+    )]
+    LostBeginning {
+        /// The first event that is there.
+        first: u64,
+    },
     /// Cursors or dead letters.
     #[error(transparent)]
     SinkState(#[from] SinkStateError),
@@ -84,6 +92,9 @@ pub enum StartError {
         /// The log's end.
         committed: u64,
     },
+    /// The thread that opens the log ended.
+    #[error("opening the log ended early: {0}; the lines above say why")]
+    Opening(#[from] tokio::task::JoinError),
     /// Signals cannot be received.
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),

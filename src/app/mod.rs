@@ -11,6 +11,7 @@ mod sinks;
 
 use std::{
     net::{SocketAddr, TcpListener},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64},
@@ -24,7 +25,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use turnstiled_wal::{Log, LogOptions, StateStore, StoreKind};
 
 pub use self::error::StartError;
-use self::{delivery_side::DeliverySide, log_side::LogSide};
+use self::{
+    delivery_side::{DeliverySide, OpenedSink, progress_of_all},
+    log_side::LogSide,
+    recover::{Recovered, recover},
+};
 use crate::{
     actors::{recorder::LogEnd, sink_state::SinkStates},
     config::{
@@ -33,6 +38,7 @@ use crate::{
         wal::{WalConfig, WalStore},
     },
     data_dir::{self, DataDir},
+    delivery::progress::Progress,
     http::{
         BuildingServices, Services, answers,
         auth::{Auth, device_keys::DeviceKeys, local_issuer::LocalIssuer},
@@ -71,25 +77,18 @@ impl App {
         let address = listener.local_addr().map_err(|source| StartError::Listen { listen, source })?;
         let data_dir = DataDir::take(&config.server.data_dir, &config.server.id, config.wal.store.as_str())?;
         let auth = open_auth(&config)?;
-        let log_dir = data_dir::log_dir(&data_dir.path);
-        tracing::info!(path = %log_dir.display(), "opening the log");
-        let log = Log::open(&log_dir, log_options(&config.wal))?;
-        let state = StateStore::open(&data_dir::state_dir(&data_dir.path))?;
-        let has_lost_state = state.is_new() && log.reader().committed() > 0;
-        if has_lost_state {
-            tracing::warn!(
-                "cursors and dead letters are gone: every sink begins again with the oldest event"
-            );
-        }
-        let states = SinkStates::new(state);
-        let rules = config.buildings.iter().map(|building| building.rules.clone());
-        let recovered = recover::recover(&log.reader(), rules.collect())?;
+        let (path, settings) = (data_dir.path.clone(), config.clone());
+        // Apart, so that a signal is heard meanwhile.
+        let Opened { log, states, progress, recovered } =
+            tokio::task::spawn_blocking(move || Opened::open(&path, &settings)).await??;
         let metrics = Metrics::new();
         metrics.log_bytes.set(i64::try_from(recovered.bytes).unwrap_or(i64::MAX));
         metrics.log_sequence.set(i64::try_from(log.reader().committed()).unwrap_or(i64::MAX));
 
         let sinks = sinks::open(&config.sinks).await?;
-        let delivery = DeliverySide::start(&config, sinks, &log.reader(), &states, has_lost_state).await?;
+        let sinks = sinks.into_iter().zip(progress).zip(recovered.pending.iter().copied());
+        let sinks = sinks.map(|((sink, (_, progress)), pending)| OpenedSink { sink, progress, pending });
+        let delivery = DeliverySide::start(&config, sinks.collect(), &log.reader(), &states).await?;
         let end = LogEnd {
             name: data_dir.log_name.clone(),
             next_sequence: log.next_sequence(),
@@ -133,6 +132,35 @@ impl App {
     }
 }
 
+/// The log and what lies beside it, and the state that they come to.
+struct Opened {
+    log: Log,
+    states: SinkStates,
+    progress: Vec<(String, Progress)>,
+    recovered: Recovered,
+}
+
+impl Opened {
+    fn open(data_dir: &Path, config: &Config) -> Result<Self, StartError> {
+        let log_dir = data_dir::log_dir(data_dir);
+        tracing::info!(path = %log_dir.display(), "opening the log");
+        let log = Log::open(&log_dir, log_options(&config.wal))?;
+        let reader = log.reader();
+        let state = StateStore::open(&data_dir::state_dir(data_dir))?;
+        let has_lost_state = state.is_new() && reader.committed() > 0;
+        if has_lost_state {
+            tracing::warn!(
+                "cursors and dead letters are gone: every sink begins again with the oldest event"
+            );
+        }
+        let states = SinkStates::new(state);
+        let progress = progress_of_all(&config.sinks, &reader, &states, has_lost_state)?;
+        let rules = config.buildings.iter().map(|building| building.rules.clone()).collect();
+        let recovered = recover(&reader, rules, &config.routes, &progress)?;
+        Ok(Self { log, states, progress, recovered })
+    }
+}
+
 /// Runs a future in an actix system of this thread's own, which [`App`] needs around it.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     actix::System::new().block_on(future)
@@ -144,11 +172,14 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// [`StartError`] if it cannot start.
 pub fn run(config: Config) -> Result<(), StartError> {
     block_on(async {
-        // Until here a signal ends the process at once, which is safe: nothing has been answered.
-        let app = App::start(config).await?;
         let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
         let mut hang_up = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
+        let app = tokio::select! {
+            started = App::start(config) => started?,
+            _ = terminate.recv() => stop_while_starting(),
+            _ = interrupt.recv() => stop_while_starting(),
+        };
         tracing::info!(address = %app.address(), log = %app.data_dir.log_name, "listening");
         loop {
             tokio::select! {
@@ -172,6 +203,12 @@ async fn end(arbiter: Arbiter) {
     if !matches!(ended, Ok(Ok(()))) {
         tracing::error!("a thread of actors did not end as it should");
     }
+}
+
+/// Safe at any time before the first answer: what was opened is opened again.
+fn stop_while_starting() -> ! {
+    tracing::info!("stopped while starting");
+    std::process::exit(0)
 }
 
 /// How to open the log of a configuration.

@@ -5,12 +5,16 @@ use std::time::Instant;
 use turnstiled_wal::LogReader;
 
 use super::StartError;
-use crate::domain::{
-    building::{Building, Rules},
-    directory::Directory,
-    event_json::decode,
-    record::EventRecord,
-    time::Timestamp,
+use crate::{
+    delivery::progress::Progress,
+    domain::{
+        building::{Building, Rules},
+        directory::Directory,
+        event_json::decode,
+        record::EventRecord,
+        routes::RouteTable,
+        time::Timestamp,
+    },
 };
 
 /// Records read at once.
@@ -30,15 +34,28 @@ pub(super) struct Recovered {
     pub(super) last_time: Timestamp,
     /// Event bytes in the log.
     pub(super) bytes: u64,
+    /// Events that each sink has still to take, in the order of the configuration.
+    pub(super) pending: Vec<u64>,
 }
 
-pub(super) fn recover(log: &LogReader, rules: Vec<Rules>) -> Result<Recovered, StartError> {
+pub(super) fn recover(
+    log: &LogReader,
+    rules: Vec<Rules>,
+    routes: &RouteTable,
+    sinks: &[(String, Progress)],
+) -> Result<Recovered, StartError> {
+    // Nothing trims the log in this version: what does not begin with the first event has lost it.
+    let first = log.first();
+    if first > 1 {
+        return Err(StartError::LostBeginning { first });
+    }
     let started = Instant::now();
     let mut state = Recovered {
         buildings: rules.into_iter().map(Building::new).collect(),
         directory: Directory::default(),
         last_time: Timestamp::from_millis(0),
         bytes: 0,
+        pending: vec![0; sinks.len()],
     };
     let mut after = log.first().saturating_sub(1);
     loop {
@@ -50,6 +67,11 @@ pub(super) fn recover(log: &LogReader, rules: Vec<Rules>) -> Result<Recovered, S
             let record = EventRecord::parse(found.payload)
                 .map_err(|source| StartError::Record { sequence, source })?;
             let event = decode(&record).map_err(|source| StartError::Event { sequence, source })?;
+            let to = routes.sinks_for(record.event_type());
+            for (pending, (name, progress)) in state.pending.iter_mut().zip(sinks) {
+                let is_for_it = to.iter().any(|destination| *destination.sink == **name);
+                *pending += u64::from(is_for_it && !progress.is_settled(sequence));
+            }
             if event.sequence != sequence {
                 return Err(StartError::Misplaced { sequence, says: event.sequence });
             }

@@ -284,3 +284,26 @@ fn remove_snapshots(segment: &Path) {
         }
     }
 }
+
+/// Without its first segment a log would forget cards and skip what is undelivered.
+#[tokio::test]
+async fn a_log_without_its_beginning_is_refused() {
+    for (store, ending) in [("sled", "sled"), ("segments", "seg")] {
+        let original = Original::make_with_store(store).await;
+        let site = original.damaged(|data| {
+            let first = data.join("log").join(SEGMENT).with_extension(ending);
+            let later = data.join("log").join(format!("00000000000000000777.{ending}"));
+            fs::rename(first, later).unwrap();
+        });
+        assert!(original.is_refused(&site, &format!("{store}: a segment under another name")));
+        assert_eq!(site.run(&["wal", "verify"]).status.code(), Some(1), "{store}");
+    }
+}
+
+#[tokio::test]
+async fn a_cut_segment_file_is_refused_and_found() {
+    let original = Original::make_with_store("segments").await;
+    let site = original.damaged(|data| truncate(&data_file(data), |bytes| bytes - 1));
+    assert!(original.is_refused(&site, "one byte less"));
+    assert_eq!(site.run(&["wal", "verify"]).status.code(), Some(1));
+}

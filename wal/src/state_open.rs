@@ -69,7 +69,8 @@ impl StateOpenError {
 pub(crate) fn move_away(dir: &Path) -> String {
     format!(
         "move {} away: every sink then begins again with the oldest event in the log, which repeats events \
-         (consumers deduplicate by id), and dead letters kept there are lost",
+         (consumers deduplicate by id), and dead letters kept there are lost; but if the disk is full, free some \
+         space first: to sled that looks the same, and then nothing is lost",
         dir.display()
     )
 }

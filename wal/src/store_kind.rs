@@ -121,6 +121,18 @@ impl StoreKind {
     }
 }
 
+impl StoreKind {
+    /// What is wrong with the size of a segment's file, which is made in full: an open for appending refuses it.
+    pub(crate) fn wrong_size(self, path: &Path) -> Option<String> {
+        if self != StoreKind::Files {
+            return None;
+        }
+        let store = FileStore::open_read_only(path).ok()?;
+        let (actual, expected) = (fs::metadata(path).ok()?.len(), store.header().segment_bytes);
+        (actual != expected).then(|| format!("the file has {actual} bytes, its header says {expected}"))
+    }
+}
+
 /// A file that was renamed is not the segment its name says.
 fn checked_name(store: FileStore) -> Result<FileStore, SledOpenError> {
     let (named, held) = (segment_names::first_sequence(store.path()), store.header().first);

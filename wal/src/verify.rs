@@ -156,6 +156,9 @@ fn check_opened(walk: &mut Walk, original: &Path, kind: StoreKind, copy: &Path) 
         Err(SledOpenError::File(error)) if error.is_damage() => return unreadable(walk, original, 0, error),
         Err(error) => return Err(cannot_open(error)),
     };
+    if let Some(what) = kind.wrong_size(copy) {
+        walk.report.add(original, 0, 0, &what);
+    }
     match store.bounds() {
         Ok(None) => Ok(()),
         Ok(Some((first, last))) => check_records(walk, original, store.as_ref(), first, last),

@@ -50,7 +50,8 @@ pub(super) fn run(data_dir: &DataDir, out: &mut impl Write) -> Result<Verdict, C
         let state = data_dir::state_dir(&data_dir.path);
         writeln!(
             out,
-            "cursors and dead letters: move {} away if it is there, then every sink begins again with the oldest event in the log, \
+            "cursors and dead letters: if the disk is full, free some space first, for that looks the same; else \
+             move {} away if it is there, then every sink begins again with the oldest event in the log, \
              which repeats events (consumers deduplicate by id), and dead letters kept there are lost",
             state.display()
         )?;
@@ -166,7 +167,13 @@ impl Copy {
                     "log: {whole} whole records, {first} to {last}, in {} segments",
                     report.segments.len()
                 )?;
-                (report.findings, report.findings_left_off)
+                let mut findings = report.findings;
+                if first > 1 {
+                    // Nothing trims the log in this version.
+                    let what = "missing: the first segments are gone".to_owned();
+                    findings.push(Finding { path: self.original.clone(), first: 1, last: first - 1, what });
+                }
+                (findings, report.findings_left_off)
             }
             What::State => {
                 let report = verify_state(&self.original, &self.scratch)?;
