@@ -32,7 +32,7 @@ pub struct RouterActor {
     is_stalled: bool,
 }
 
-/// Start to route.
+/// What a router works with.
 #[derive(Debug)]
 pub struct RouterParts {
     /// Where events come from.

@@ -70,7 +70,7 @@ impl App {
     /// Starts everything. Needs an actix system around it.
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left running then.
+    /// [`StartError`]; threads may have been started by then, so the process is to end.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let listen = config.server.listen;
         let listener = TcpListener::bind(listen).map_err(|source| StartError::Listen { listen, source })?;
