@@ -16,7 +16,9 @@ pub(crate) fn describe() -> Vec<(&'static str, String)> {
     let cores = thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let dir = scratch();
     let hypervisor = if read("/proc/cpuinfo").contains(" hypervisor") { ", a virtual machine" } else { "" };
+    let build = if cfg!(debug_assertions) { "dev profile: **the figures mean nothing**" } else { "release" };
     vec![
+        ("build", build.to_owned()),
         ("date", jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string()),
         ("CPU", format!("{}{hypervisor}", field(&read("/proc/cpuinfo"), "model name"))),
         ("cores", format!("{cores}, shared by servers and load")),

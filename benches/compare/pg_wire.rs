@@ -40,21 +40,21 @@ pub(crate) fn one_value(value: &str) -> Vec<u8> {
 /// What the server says.
 pub(crate) fn execute(address: SocketAddr, sql: &str) -> Result<(), String> {
     let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
-    log_in(&mut stream);
+    log_in(&mut stream)?;
     exchange(&mut stream, &message(b'Q', format!("{sql}\0").as_bytes()))
 }
 
 fn prepare(stream: &mut TcpStream) {
-    log_in(stream);
+    log_in(stream).unwrap();
     let parse = format!("{STATEMENT}\0{CALL}\0\0\0");
     exchange(stream, &[message(b'P', parse.as_bytes()), message(b'S', b"")].concat()).unwrap();
 }
 
-fn log_in(stream: &mut TcpStream) {
+fn log_in(stream: &mut TcpStream) -> Result<(), String> {
     let mut body = VERSION.to_be_bytes().to_vec();
     body.extend_from_slice(b"user\0bench\0database\0postgres\0\0");
     // The first message has no kind.
-    exchange(stream, &message(0, &body)[1..]).unwrap();
+    exchange(stream, &message(0, &body)[1..])
 }
 
 /// Sends something and reads until the server is ready for more.

@@ -65,7 +65,8 @@ impl Postgres {
         command.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &address.port().to_string()]);
         // Everything as shipped; no socket file, because its usual directory is not this user's.
         command.args(["-c", "unix_socket_directories=", "-c", "synchronous_commit=on", "-c", "fsync=on"]);
-        let server = Server::start(&mut command, address, "-INT", &dir.join("output"))?;
+        let does_answer = |address| pg_wire::execute(address, "select 1").is_ok();
+        let server = Server::start(&mut command, address, "-INT", &dir.join("output"), does_answer)?;
         let postgres = Self { server, version };
         postgres.execute(SCHEMA)?;
         postgres.execute(&format!(

@@ -39,7 +39,8 @@ impl Redis {
         // No snapshots and no rewriting of the file meanwhile: only what each command needs.
         command.args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
         command.args(["--auto-aof-rewrite-percentage", "0"]);
-        let server = Server::start(&mut command, address, "-TERM", &dir.join("output"))?;
+        let does_answer = |address| TcpStream::connect(address).is_ok();
+        let server = Server::start(&mut command, address, "-TERM", &dir.join("output"), does_answer)?;
         let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
         let loaded = ask(&mut stream, &["SCRIPT", "LOAD", SCRIPT])?;
         let script = loaded.lines().nth(1).unwrap_or_default().to_owned();

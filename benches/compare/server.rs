@@ -2,14 +2,14 @@
 
 use std::{
     fs::File,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-/// How long a server may take to listen.
+/// How long a server may take until it answers.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A child that ends when dropped.
@@ -21,12 +21,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a program that is to listen on `address`, with what it says in `log`; waits until it listens.
+    /// Starts a program that is to listen on `address`, with what it says in `log`; waits until it answers.
     pub(crate) fn start(
         command: &mut Command,
         address: SocketAddr,
         stop_signal: &'static str,
         log: &Path,
+        does_answer: impl Fn(SocketAddr) -> bool,
     ) -> Result<Self, String> {
         let output = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
         let errors = output.try_clone().map_err(|error| error.to_string())?;
@@ -34,11 +35,11 @@ impl Server {
         let child = child.map_err(|error| format!("{}: {error}", command.get_program().display()))?;
         let mut server = Self { child, stop_signal, address };
         let begun = Instant::now();
-        while TcpStream::connect(address).is_err() {
+        while !does_answer(address) {
             let ended = server.child.try_wait().map_err(|error| error.to_string())?;
             if ended.is_some() || begun.elapsed() > START_TIMEOUT {
                 let said = std::fs::read_to_string(log).unwrap_or_default();
-                return Err(format!("it does not listen ({ended:?}); it said: {said}"));
+                return Err(format!("it does not answer ({ended:?}); it said: {said}"));
             }
             thread::sleep(Duration::from_millis(20));
         }
