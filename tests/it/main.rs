@@ -31,6 +31,7 @@ mod layers;
 mod lifecycle;
 mod lost_state;
 mod outage;
+mod power_cut;
 mod refused_start;
 mod sinks_moto;
 mod stdout_sink;

@@ -229,7 +229,8 @@ impl Disk {
 
     /// The capacity and what of it is free, in blocks.
     pub(super) fn blocks(&self) -> (u64, u64) {
-        let used = self.inodes.iter().filter(|(number, inode)| inode.open > 0 || self.names.links(**number) > 0);
+        let used =
+            self.inodes.iter().filter(|(number, inode)| inode.open > 0 || self.names.links(**number) > 0);
         let used = used.filter_map(|(_, inode)| inode.content.as_ref());
         let used: u64 = used.map(|content| content.length().div_ceil(BLOCK_BYTES)).sum();
         let capacity = self.capacity_bytes / BLOCK_BYTES;

@@ -11,7 +11,7 @@ use std::{
 use fuser::{BackgroundSession, Config, MountOption};
 
 use super::{
-    disk::{Cut, Disk},
+    disk::{BLOCK_BYTES, Cut, Disk},
     faults::Fault,
     requests::Requests,
 };
@@ -79,6 +79,10 @@ impl CutFs {
     /// How many of the ordered faults have happened.
     pub(crate) fn faults(&self) -> u64 {
         self.disk().faults.happened()
+    }
+
+    pub(crate) fn free_bytes(&self) -> u64 {
+        self.disk().blocks().1 * BLOCK_BYTES
     }
 
     /// From now on until the next cut a sync says that it is done and does nothing.
