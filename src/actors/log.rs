@@ -1,13 +1,20 @@
 //! Group commit: what the mailbox gathered during the last sync becomes one batch, one write, one sync;
 //! then the answers leave, in order.
 
-use std::{rc::Rc, time::Instant};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, Recipient};
 use turnstiled_wal::Log;
 
 use super::recorder::{MAX_IN_FLIGHT_RECORDS, OnCommit, Places, places_of};
-use crate::{domain::record::EventRecord, metrics::Metrics};
+use crate::{
+    clock,
+    domain::{record::EventRecord, time::Timestamp},
+    metrics::Metrics,
+};
 
 /// The most records of one commit: what is over waits for the next one, so that a flood of exits never
 /// keeps an entry waiting for much longer than one sync.
@@ -15,6 +22,10 @@ pub const MAX_COMMIT_RECORDS: usize = 512;
 
 /// The most bytes of one commit; reached only by events near their own limit.
 pub const MAX_COMMIT_BYTES: usize = 1 << 20;
+
+/// How long the router hears nothing after it was told: deliveries take what came meanwhile together, and a
+/// decision is not kept from the processor by deliveries that it has only just woken.
+pub const TELL_ROUTER_AFTER: Duration = Duration::from_millis(5);
 
 /// Some events of one command, and what leaves when they are durable. Without events it waits for
 /// everything before it: so reads show committed state only.
@@ -40,7 +51,10 @@ pub struct LogActor {
     batch: Batch,
     places: Rc<Places>,
     router: Recipient<LogGrew>,
+    router_is_due: bool,
     metrics: Metrics,
+    /// Of the last event, see [`Timestamp::utc_day`].
+    day: i64,
 }
 
 #[derive(Default)]
@@ -57,18 +71,35 @@ struct Batch {
 struct Commit;
 
 impl LogActor {
-    /// The one writer of `log`; `router` hears of every commit.
+    /// The one writer of `log`, which ends with an event of the time `last`; `router` hears of every commit.
     #[must_use]
-    pub fn new(log: Log, places: Rc<Places>, router: Recipient<LogGrew>, metrics: Metrics) -> Self {
-        Self { log, batch: Batch::default(), places, router, metrics }
+    pub fn new(
+        log: Log,
+        places: Rc<Places>,
+        router: Recipient<LogGrew>,
+        metrics: Metrics,
+        last: Timestamp,
+    ) -> Self {
+        let day = last.utc_day();
+        Self { log, batch: Batch::default(), places, router, router_is_due: false, metrics, day }
     }
 
-    fn commit(&mut self) {
+    /// A segment ends with its day, so that retention, which goes by whole segments, is kept to the day.
+    fn rotate_on_a_new_day(&mut self) {
+        let today = clock::wall().utc_day();
+        if today > self.day {
+            self.day = today;
+            self.log.rotate();
+        }
+    }
+
+    fn commit(&mut self, ctx: &mut Context<Self>) {
         let Batch { appends, on_commit, places, bytes, .. } = std::mem::take(&mut self.batch);
         if self.places.are_stopped() {
             return; // memory is ahead of the disk: what waits may not be answered from it
         }
         if !appends.is_empty() {
+            self.rotate_on_a_new_day();
             let started = Instant::now();
             if let Err(error) = self.log.commit(&appends) {
                 self.stop(&error.to_string());
@@ -85,9 +116,19 @@ impl LogActor {
         if !appends.is_empty() {
             let committed = self.log.next_sequence().saturating_sub(1);
             self.metrics.log_sequence.set(i64::try_from(committed).unwrap_or(i64::MAX));
-            // A full mailbox already holds such a message, and one is enough: the router reads up to the end.
-            let _ = self.router.try_send(LogGrew);
+            self.tell_router_soon(ctx);
         }
+    }
+
+    fn tell_router_soon(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.router_is_due, true) {
+            return;
+        }
+        ctx.run_later(TELL_ROUTER_AFTER, |actor, _| {
+            actor.router_is_due = false;
+            // A full mailbox already holds such a message, and one is enough: the router reads up to the end.
+            let _ = actor.router.try_send(LogGrew);
+        });
     }
 
     /// Memory is ahead of the disk: nothing is granted any more. Dropping the batch answers its requests
@@ -127,7 +168,7 @@ impl Handler<Append> for LogActor {
         let is_full = batch.appends.len() + append.records.len() > MAX_COMMIT_RECORDS
             || batch.bytes + more_bytes > MAX_COMMIT_BYTES;
         if is_full {
-            self.commit();
+            self.commit(ctx);
         }
         self.batch.places += places_of(append.records.len());
         let last = append.records.len().saturating_sub(1);
@@ -147,7 +188,7 @@ impl Handler<Append> for LogActor {
 impl Handler<Commit> for LogActor {
     type Result = ();
 
-    fn handle(&mut self, _: Commit, _: &mut Self::Context) {
-        self.commit();
+    fn handle(&mut self, _: Commit, ctx: &mut Self::Context) {
+        self.commit(ctx);
     }
 }
