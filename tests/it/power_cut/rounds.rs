@@ -131,7 +131,8 @@ impl Disk {
 
     /// A start in which the power may fail.
     fn start_and_cut(&mut self, tally: &mut Tally) {
-        let operations = if self.is_registered { OPERATIONS_OF_A_START } else { OPERATIONS_OF_THE_FIRST_START };
+        let operations =
+            if self.is_registered { OPERATIONS_OF_A_START } else { OPERATIONS_OF_THE_FIRST_START };
         self.site.disk.order_power_cut(self.random.below(operations));
         if let Err(refused) = self.site.try_start() {
             assert!(self.site.disk.is_off(), "refused for no reason: {}", refused.stderr);
