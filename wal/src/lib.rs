@@ -53,18 +53,24 @@
 //!   overwrite torn pages of its own, which is why [`verify()`] works on a copy.
 //! - A state store opens with everything that was written to it, or not at all.
 
+mod candidates;
 mod durable_fs;
 mod file_format;
 mod file_scan;
 mod file_store;
 pub mod frame;
+mod gaps;
 mod high_water;
 mod log;
 mod memory_store;
 mod opening;
+mod raw_frames;
 mod reader;
 mod recent;
 mod recovery;
+mod repair;
+mod repair_write;
+mod salvage;
 mod scan;
 mod sealed;
 mod segment_names;
@@ -92,6 +98,8 @@ mod file_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod repair_tests;
+#[cfg(test)]
 mod scan_tests;
 #[cfg(test)]
 mod segments_tests;
@@ -101,6 +109,7 @@ mod state_fault_tests;
 mod state_tests;
 
 pub use frame::{Hash, MAX_PAYLOAD_BYTES, Record};
+pub use gaps::{Gap, MAX_GAPS};
 pub use log::{
     Append, CommitError, DEFAULT_CACHE_BYTES, Log, LogOptions, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, TrimError,
 };
@@ -108,6 +117,7 @@ pub use memory_store::MemoryStore;
 pub use opening::explain_panics_while_opening;
 pub use reader::{LogReader, ReadError};
 pub use recovery::{Damage, OpenError};
+pub use repair::{MAX_GUESSES, RepairError, RepairFacts, RepairPlan};
 pub use scan::{MAX_SCAN_RANGES, MAX_SCAN_SEQUENCES, Ranges, ScanReport, scan};
 pub use segment_names::segment_paths;
 pub use segments::DEFAULT_SEGMENT_BYTES;

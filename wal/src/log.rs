@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::durable_fs;
 use crate::frame::{self, Hash, MAX_PAYLOAD_BYTES, Record};
+use crate::gaps::Gaps;
 use crate::high_water::{self, Found, HighWater, Mark};
 use crate::memory_store::MemoryStore;
 use crate::opening::Opening;
@@ -159,7 +160,7 @@ impl Log {
         };
         recovery::check_files(dir, &paths, options.store, &mark)?;
         let _opening = Opening::of(dir, crate::VERIFY_HINT);
-        let segments = Segments::open(dir, &paths, &options)?;
+        let segments = Segments::open(dir, &paths, &options)?.with_gaps(Gaps::read(dir)?);
         let last = recovery::recover(&segments, &mark)?;
         let mut high_water = HighWater::open(dir)?;
         if last.sequence > mark.sequence {

@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 use crate::durable_fs;
 use crate::file_format::HEADER_BLOCK_BYTES;
+use crate::gaps::Gaps;
 use crate::high_water::Mark;
 use crate::log::LogOptions;
 use crate::recovery::OpenError;
@@ -41,6 +42,8 @@ fn spare_below_bytes(segment_bytes: u64) -> u64 {
 pub(crate) struct Segments {
     chain: RwLock<Chain>,
     recent: Recent,
+    /// Acknowledged by a repair.
+    gaps: Gaps,
     /// None for a log on one given segment, which takes everything.
     place: Option<Place>,
 }
@@ -95,7 +98,17 @@ impl Segments {
     }
 
     fn of(chain: Chain, place: Option<Place>) -> Segments {
-        Segments { chain: RwLock::new(chain), recent: Recent::default(), place }
+        Segments { chain: RwLock::new(chain), recent: Recent::default(), gaps: Gaps::default(), place }
+    }
+
+    /// The same with what a repair has acknowledged to be missing.
+    pub(crate) fn with_gaps(self, gaps: Gaps) -> Segments {
+        Segments { gaps, ..self }
+    }
+
+    /// What is acknowledged to be missing.
+    pub(crate) fn gaps(&self) -> &Gaps {
+        &self.gaps
     }
 
     /// The first sequence there is or will be.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::durable_fs;
 use crate::frame::{self, Hash, NO_HASH};
+use crate::gaps::{Gap, Gaps};
 use crate::high_water::{self, Found, Mark};
 use crate::log::DEFAULT_CACHE_BYTES;
 use crate::segment_names::{self, segment_paths};
@@ -35,6 +36,8 @@ pub struct VerifyReport {
     /// Records of an unfinished group at the end. That is no damage: a crash interrupted a commit, nobody was
     /// answered, and the next open drops them.
     pub unfinished_records: u64,
+    /// What a repair has acknowledged to be missing: no damage any more.
+    pub acknowledged: Vec<Gap>,
     /// Everything that is wrong, by file and sequence; runs of records with the same finding are one.
     pub findings: Vec<Finding>,
     /// Findings past [`MAX_FINDINGS`].
@@ -123,7 +126,16 @@ pub fn verify(dir: &Path, scratch: &Path) -> Result<VerifyReport, VerifyError> {
     };
     report.high_water = mark.map(|mark| mark.sequence);
     let first = paths.first().and_then(|path| segment_names::first_sequence(path)).unwrap_or(1);
-    let mut walk = Walk { report, expected: first, previous: None, mark };
+    let gaps = Gaps::read(dir).or_else(|error| {
+        if !error.is_damage() {
+            return Err(error);
+        }
+        report.add(&error.path, 0, 0, &format!("cannot be read: {}", error.source));
+        Ok(Gaps::default())
+    })?;
+    report.acknowledged = gaps.list().to_vec();
+    let previous = gaps.hash_before(first);
+    let mut walk = Walk { report, expected: first, previous, mark, gaps };
     for path in &paths {
         check_segment(&mut walk, path, scratch)?;
     }
@@ -228,10 +240,12 @@ struct Walk {
     /// The hash of the record before; unknown after damage.
     previous: Option<Hash>,
     mark: Option<Mark>,
+    gaps: Gaps,
 }
 
 impl Walk {
     fn check(&mut self, path: &Path, stored: u64, bytes: &Bytes) {
+        self.pass_gap();
         let sequence = self.expected;
         if stored > sequence {
             self.report.add(path, sequence, stored - 1, "missing");
@@ -292,7 +306,15 @@ impl Walk {
         Ok(record.ends_group)
     }
 
+    /// What is acknowledged to be missing is no finding.
+    fn pass_gap(&mut self) {
+        if let Some(gap) = self.gaps.around(self.expected) {
+            (self.expected, self.previous) = (gap.last.saturating_add(1), Some(gap.hash));
+        }
+    }
+
     fn finish(mut self, last_path: &Path, segments: Vec<PathBuf>) -> VerifyReport {
+        self.pass_gap();
         if let Some(mark) = self.mark
             && mark.sequence >= self.expected
         {
