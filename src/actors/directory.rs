@@ -156,10 +156,8 @@ impl CardQuery {
     fn run(&self, directory: &Directory) -> CardPage {
         match &self.employee_id {
             Some(employee) => {
-                let mut cards: Vec<&Card> = directory.cards_of(employee).collect();
-                cards.sort_unstable_by(|a, b| a.card_id.cmp(&b.card_id));
                 let after = |card: &&Card| self.after.as_ref().is_none_or(|after| card.card_id > *after);
-                self.page(cards.into_iter().filter(after))
+                self.page(directory.cards_of(employee).filter(after))
             }
             None => self.page(directory.cards_after(self.after.as_ref())),
         }

@@ -1,7 +1,10 @@
 //! Group commit: what the mailbox gathered during the last sync becomes one batch, one write, one sync;
 //! then the answers leave, in order.
 
-use std::{rc::Rc, time::Instant};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, Recipient};
 use turnstiled_wal::Log;
@@ -15,6 +18,10 @@ pub const MAX_COMMIT_RECORDS: usize = 512;
 
 /// The most bytes of one commit; reached only by events near their own limit.
 pub const MAX_COMMIT_BYTES: usize = 1 << 20;
+
+/// How long the router hears nothing after it was told: deliveries take what came meanwhile together, and a
+/// decision is not kept from the processor by deliveries that it has only just woken.
+pub const TELL_ROUTER_AFTER: Duration = Duration::from_millis(5);
 
 /// Some events of one command, and what leaves when they are durable. Without events it waits for
 /// everything before it: so reads show committed state only.
@@ -40,6 +47,7 @@ pub struct LogActor {
     batch: Batch,
     places: Rc<Places>,
     router: Recipient<LogGrew>,
+    router_is_due: bool,
     metrics: Metrics,
 }
 
@@ -60,10 +68,10 @@ impl LogActor {
     /// The one writer of `log`; `router` hears of every commit.
     #[must_use]
     pub fn new(log: Log, places: Rc<Places>, router: Recipient<LogGrew>, metrics: Metrics) -> Self {
-        Self { log, batch: Batch::default(), places, router, metrics }
+        Self { log, batch: Batch::default(), places, router, router_is_due: false, metrics }
     }
 
-    fn commit(&mut self) {
+    fn commit(&mut self, ctx: &mut Context<Self>) {
         let Batch { appends, on_commit, places, bytes, .. } = std::mem::take(&mut self.batch);
         if self.places.are_stopped() {
             return; // memory is ahead of the disk: what waits may not be answered from it
@@ -85,9 +93,19 @@ impl LogActor {
         if !appends.is_empty() {
             let committed = self.log.next_sequence().saturating_sub(1);
             self.metrics.log_sequence.set(i64::try_from(committed).unwrap_or(i64::MAX));
-            // A full mailbox already holds such a message, and one is enough: the router reads up to the end.
-            let _ = self.router.try_send(LogGrew);
+            self.tell_router_soon(ctx);
         }
+    }
+
+    fn tell_router_soon(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.router_is_due, true) {
+            return;
+        }
+        ctx.run_later(TELL_ROUTER_AFTER, |actor, _| {
+            actor.router_is_due = false;
+            // A full mailbox already holds such a message, and one is enough: the router reads up to the end.
+            let _ = actor.router.try_send(LogGrew);
+        });
     }
 
     /// Memory is ahead of the disk: nothing is granted any more. Dropping the batch answers its requests
@@ -127,7 +145,7 @@ impl Handler<Append> for LogActor {
         let is_full = batch.appends.len() + append.records.len() > MAX_COMMIT_RECORDS
             || batch.bytes + more_bytes > MAX_COMMIT_BYTES;
         if is_full {
-            self.commit();
+            self.commit(ctx);
         }
         self.batch.places += places_of(append.records.len());
         let last = append.records.len().saturating_sub(1);
@@ -147,7 +165,7 @@ impl Handler<Append> for LogActor {
 impl Handler<Commit> for LogActor {
     type Result = ();
 
-    fn handle(&mut self, _: Commit, _: &mut Self::Context) {
-        self.commit();
+    fn handle(&mut self, _: Commit, ctx: &mut Self::Context) {
+        self.commit(ctx);
     }
 }

@@ -1,7 +1,9 @@
 //! The cards of this server, and what the card office may do with them.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    borrow::Borrow,
+    collections::{BTreeSet, HashSet},
+    hash::{Hash, Hasher},
     ops::Bound,
 };
 
@@ -76,19 +78,50 @@ pub enum CardRefusal {
     },
 }
 
-/// All cards, by number and by holder.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// All cards, by number and by holder. Made for a million: a card is held once, ids are shared.
+#[derive(Clone, Debug, Default)]
 pub struct Directory {
-    cards: HashMap<CardId, Card>,
+    cards: HashSet<ById>,
     order: BTreeSet<CardId>,
-    by_employee: HashMap<EmployeeId, Vec<CardId>>,
+    /// `None` is never in it: it comes before every card of a person, and so begins a range.
+    by_employee: BTreeSet<(EmployeeId, Option<CardId>)>,
+}
+
+/// A card that is found by its id.
+#[derive(Clone, Debug)]
+struct ById(Box<Card>);
+
+impl Borrow<CardId> for ById {
+    fn borrow(&self) -> &CardId {
+        &self.0.card_id
+    }
+}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.card_id.hash(state);
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.card_id == other.0.card_id
+    }
+}
+
+impl Eq for ById {}
+
+impl PartialEq for Directory {
+    fn eq(&self, other: &Self) -> bool {
+        self.cards_after(None).eq(other.cards_after(None))
+    }
 }
 
 impl Directory {
     /// A card as it stands.
     #[must_use]
     pub fn find(&self, card_id: &CardId) -> Option<&Card> {
-        self.cards.get(card_id)
+        self.cards.get(card_id).map(|found| &*found.0)
     }
 
     /// How many cards there are.
@@ -106,12 +139,13 @@ impl Directory {
     /// The cards after one, in the order of their ids.
     pub fn cards_after<'a>(&'a self, after: Option<&CardId>) -> impl Iterator<Item = &'a Card> + use<'a> {
         let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.clone()));
-        self.order.range((from, Bound::Unbounded)).filter_map(|card_id| self.cards.get(card_id))
+        self.order.range((from, Bound::Unbounded)).filter_map(|card_id| self.find(card_id))
     }
 
-    /// The cards of one person, in the order of their registration.
-    pub fn cards_of<'a>(&'a self, employee: &EmployeeId) -> impl Iterator<Item = &'a Card> {
-        self.by_employee.get(employee).into_iter().flatten().filter_map(|card_id| self.cards.get(card_id))
+    /// The cards of one person, in the order of their ids.
+    pub fn cards_of<'a>(&'a self, employee: &'a EmployeeId) -> impl Iterator<Item = &'a Card> {
+        let all = self.by_employee.range((employee.clone(), None)..);
+        all.take_while(move |(of, _)| of == employee).filter_map(|(_, card_id)| self.find(card_id.as_ref()?))
     }
 
     /// What a command changes: the event to record, or `None` if the card is already as asked.
@@ -124,7 +158,7 @@ impl Directory {
         command: CardCommand,
         note: Option<String>,
     ) -> Result<Option<Body>, CardRefusal> {
-        let found = self.cards.get(card_id);
+        let found = self.find(card_id);
         let changed = match command {
             CardCommand::Put { details, expected } => put(card_id, found, details, expected)?,
             command => set_status(card_id, found, &command)?,
@@ -135,9 +169,9 @@ impl Directory {
     /// Takes an event into the state.
     pub fn apply(&mut self, event: &Event) {
         let Body::Card(CardChanged { card, .. }) = &event.body else { return };
-        if self.cards.insert(card.card_id.clone(), card.clone()).is_none() {
+        if self.cards.replace(ById(Box::new(card.clone()))).is_none() {
             self.order.insert(card.card_id.clone());
-            self.by_employee.entry(card.details.employee_id.clone()).or_default().push(card.card_id.clone());
+            self.by_employee.insert((card.details.employee_id.clone(), Some(card.card_id.clone())));
         }
     }
 }
@@ -283,6 +317,6 @@ mod tests {
         let ids = |cards: Vec<&Card>| cards.iter().map(|card| card.card_id.to_string()).collect::<Vec<_>>();
         assert_eq!(ids(directory.cards_after(None).collect()), ["C1", "C2", "C3"]);
         assert_eq!(ids(directory.cards_after(Some(&id("C1"))).collect()), ["C2", "C3"]);
-        assert_eq!(ids(directory.cards_of(&EmployeeId::parse("E1").unwrap()).collect()), ["C3", "C2"]);
+        assert_eq!(ids(directory.cards_of(&EmployeeId::parse("E1").unwrap()).collect()), ["C2", "C3"]);
     }
 }

@@ -72,25 +72,39 @@ struct EnvelopeIn<'a> {
     data: &'a RawValue,
 }
 
-/// `data` of `access.entry.*` and `access.exit.recorded`.
-#[derive(Serialize, Deserialize)]
-struct AccessData {
+/// `data` of `access.entry.*` and `access.exit.recorded`: written once for every swipe, so nothing is copied.
+#[derive(Serialize)]
+struct AccessOut<'a> {
+    building: &'a BuildingId,
+    gate: &'a GateId,
+    card_id: &'a CardId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    employee_id: Option<&'a EmployeeId>,
+    reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bacnet_code: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    violation: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anomaly: Option<Anomaly>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    swipe_id: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    occurred_at: Option<Timestamp>,
+    by: &'a str,
+}
+
+/// The same, read back.
+#[derive(Deserialize)]
+struct AccessIn {
     building: BuildingId,
     gate: GateId,
     card_id: CardId,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     employee_id: Option<EmployeeId>,
-    #[serde(default)]
     reason: Option<Reason>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    bacnet_code: Option<u16>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     violation: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     anomaly: Option<Anomaly>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     swipe_id: Option<Uuid>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     occurred_at: Option<Timestamp>,
 }
 
@@ -123,15 +137,19 @@ struct ByOnly {
 pub fn encode(event: &Event, log: &LogName) -> Result<EventRecord, EventJsonError> {
     let building = event.body.building().map_or("", BuildingId::as_str);
     let key = partition_key(&event.body);
+    let by = event.by.as_str();
     let json = match &event.body {
-        Body::Card(changed) => {
-            envelope(event, log, key, CardData { card: &changed.card, note: changed.note.clone() })
-        }
-        Body::Entry(entry) => envelope(event, log, key, entry_data(entry)),
-        Body::Exit(exit) => envelope(event, log, key, exit_data(exit)),
-        Body::PresenceExpired(expired) => envelope(event, log, key, expired),
-        Body::AuditRead(read) => envelope(event, log, key, read),
-        Body::Other => envelope(event, log, key, serde_json::Map::new()),
+        Body::Card(changed) => envelope(
+            event,
+            log,
+            key,
+            By { data: CardData { card: &changed.card, note: changed.note.clone() }, by },
+        ),
+        Body::Entry(entry) => envelope(event, log, key, entry_data(entry, by)),
+        Body::Exit(exit) => envelope(event, log, key, exit_data(exit, by)),
+        Body::PresenceExpired(expired) => envelope(event, log, key, By { data: expired, by }),
+        Body::AuditRead(read) => envelope(event, log, key, By { data: read, by }),
+        Body::Other => envelope(event, log, key, By { data: serde_json::Map::new(), by }),
     }?;
     Ok(EventRecord::encode(event.body.event_type(), building, key, &json)?)
 }
@@ -154,38 +172,38 @@ fn envelope<D: Serialize>(
         sequence: format!("{:020}", event.sequence),
         partitionkey: if key.is_empty() { &log.server } else { key },
         traceparent: event.traceparent.as_deref(),
-        data: By { data, by: &event.by },
+        data,
     })?)
 }
 
-fn entry_data(entry: &Entry) -> AccessData {
+fn entry_data<'a>(entry: &'a Entry, by: &'a str) -> AccessOut<'a> {
     let (reason, bacnet_code, violation) = match entry.decision {
         Decision::Granted { violation: false } => (None, None, None),
         Decision::Granted { violation: true } => {
-            (None, Some(PASSBACK_VIOLATION_BACNET_CODE), Some(Reason::AntiPassback.as_str().to_owned()))
+            (None, Some(PASSBACK_VIOLATION_BACNET_CODE), Some(Reason::AntiPassback))
         }
         Decision::Denied(reason) => (Some(reason), Some(reason.bacnet_code()), None),
     };
-    AccessData { reason, bacnet_code, violation, ..access_data(&entry.swipe) }
+    AccessOut { reason, bacnet_code, violation, ..access_data(&entry.swipe, by) }
 }
 
-fn exit_data(exit: &Exit) -> AccessData {
-    AccessData { anomaly: exit.anomaly, ..access_data(&exit.swipe) }
+fn exit_data<'a>(exit: &'a Exit, by: &'a str) -> AccessOut<'a> {
+    AccessOut { anomaly: exit.anomaly, ..access_data(&exit.swipe, by) }
 }
 
-fn access_data(swipe: &Swiped) -> AccessData {
-    let Swiped { building, gate, card_id, employee_id, swipe_id, occurred_at } = swipe.clone();
-    AccessData {
-        building,
-        gate,
-        card_id,
-        employee_id,
-        swipe_id,
-        occurred_at,
+fn access_data<'a>(swipe: &'a Swiped, by: &'a str) -> AccessOut<'a> {
+    AccessOut {
+        building: &swipe.building,
+        gate: &swipe.gate,
+        card_id: &swipe.card_id,
+        employee_id: swipe.employee_id.as_ref(),
+        swipe_id: swipe.swipe_id,
+        occurred_at: swipe.occurred_at,
         reason: None,
         bacnet_code: None,
         violation: None,
         anomaly: None,
+        by,
     }
 }
 
@@ -253,12 +271,12 @@ fn decode_body(event_type: &str, id: Uuid, data: &str) -> Result<Body, EventJson
     }
     Ok(match event_type {
         "access.entry.granted" => {
-            let data: AccessData = serde_json::from_str(data)?;
+            let data: AccessIn = serde_json::from_str(data)?;
             let decision = Decision::Granted { violation: data.violation.is_some() };
             Body::Entry(Entry { swipe: data.into(), decision })
         }
         "access.entry.denied" => {
-            let data: AccessData = serde_json::from_str(data)?;
+            let data: AccessIn = serde_json::from_str(data)?;
             let reason = data.reason.ok_or(EventJsonError::Field {
                 id,
                 field: "data.reason",
@@ -267,7 +285,7 @@ fn decode_body(event_type: &str, id: Uuid, data: &str) -> Result<Body, EventJson
             Body::Entry(Entry { swipe: data.into(), decision: Decision::Denied(reason) })
         }
         "access.exit.recorded" => {
-            let data: AccessData = serde_json::from_str(data)?;
+            let data: AccessIn = serde_json::from_str(data)?;
             let anomaly = data.anomaly;
             Body::Exit(Exit { swipe: data.into(), anomaly })
         }
@@ -277,9 +295,9 @@ fn decode_body(event_type: &str, id: Uuid, data: &str) -> Result<Body, EventJson
     })
 }
 
-impl From<AccessData> for Swiped {
-    fn from(data: AccessData) -> Self {
-        let AccessData { building, gate, card_id, employee_id, swipe_id, occurred_at, .. } = data;
+impl From<AccessIn> for Swiped {
+    fn from(data: AccessIn) -> Self {
+        let AccessIn { building, gate, card_id, employee_id, swipe_id, occurred_at, .. } = data;
         Self { building, gate, card_id, employee_id, swipe_id, occurred_at }
     }
 }

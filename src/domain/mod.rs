@@ -6,6 +6,7 @@ pub mod directory;
 pub mod event;
 pub mod event_json;
 pub mod event_types;
+pub mod hex;
 pub mod ids;
 pub mod outbound;
 pub mod pattern;

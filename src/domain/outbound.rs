@@ -1,12 +1,12 @@
 //! An event on its way out of the log: the edits of a route, then `chainhash` as the last member.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::raw_object::RawObject;
+use super::{hex::push_hex, raw_object::RawObject};
 
 /// The one personal field. It occurs in `data` of `card.*` and of `sync.card.applied`, which carry a card's
 /// whole state. It is looked for in every event all the same, at any depth of `data`, so that a new type
@@ -77,10 +77,7 @@ fn splice(json: &[u8], previous_hash: &[u8; 32]) -> Result<Bytes, EditError> {
     }
     let mut member = String::with_capacity(CHAINHASH_BYTES);
     member.push_str(if body.len() == 1 { "\"chainhash\":\"" } else { ",\"chainhash\":\"" });
-    for byte in previous_hash {
-        // Writing to a String cannot fail.
-        let _ = write!(member, "{byte:02x}");
-    }
+    push_hex(&mut member, previous_hash);
     member.push_str("\"}");
     Ok([body, member.as_bytes()].concat().into())
 }

@@ -2,6 +2,8 @@
 
 use actix_web::{HttpMessage, HttpRequest, dev::ServiceRequest};
 
+use crate::domain::hex::push_hex;
+
 /// A W3C `traceparent`, version 00.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceContext(String);
@@ -26,9 +28,14 @@ impl TraceContext {
         if let Err(error) = getrandom::fill(&mut random) {
             tracing::warn!(%error, "no random bytes for a trace id");
         }
-        let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let (trace_id, span_id) = hex.split_at(32);
-        Self(format!("00-{trace_id}-{span_id}-01"))
+        let (trace_id, span_id) = random.split_at(16);
+        let mut context = String::with_capacity(55);
+        context.push_str("00-");
+        push_hex(&mut context, trace_id);
+        context.push('-');
+        push_hex(&mut context, span_id);
+        context.push_str("-01");
+        Self(context)
     }
 
     /// The whole `traceparent`.

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     delivery::{Outgoing, outcome::Outcome},
+    domain::hex::hex,
     sinks::{
         envelope::{
             Envelope, building_or_server, key_or_server, reject, reject_too_large, reject_unreadable,
@@ -108,8 +109,7 @@ pub fn group_id(key: &str) -> String {
     if allowed && !key.is_empty() && key.len() <= MAX_GROUP_ID_CHARS {
         return key.to_owned();
     }
-    let hash = Sha256::digest(key.as_bytes());
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(key.as_bytes()))
 }
 
 /// What became of one entry of a batch, by the entry's id.

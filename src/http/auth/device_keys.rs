@@ -19,6 +19,7 @@ use thiserror::Error;
 use crate::{
     data_dir,
     domain::{
+        hex::hex,
         ids::{BuildingId, GateId},
         time::Timestamp,
     },
@@ -299,7 +300,7 @@ fn change<T>(
 }
 
 fn hash_of(key: &str) -> String {
-    Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(key.as_bytes()))
 }
 
 #[cfg(test)]
