@@ -165,7 +165,11 @@ impl Metrics {
                 let anomaly = exit.anomaly.map_or("", |anomaly| anomaly.as_str());
                 self.exits.with_label_values(&[exit.swipe.building.as_str(), anomaly]).inc();
             }
-            Body::Card(_) | Body::PresenceExpired(_) | Body::AuditRead(_) | Body::Other => {}
+            Body::Card(_)
+            | Body::PresenceExpired(_)
+            | Body::AuditRead(_)
+            | Body::LogRepaired(_)
+            | Body::Other => {}
         }
     }
 

@@ -6,6 +6,7 @@
 mod delivery_side;
 mod error;
 mod log_side;
+mod offline;
 mod recover;
 mod sinks;
 
@@ -24,12 +25,12 @@ use actix_web::{App as HttpApp, HttpServer, dev::ServerHandle, middleware::from_
 use tokio::signal::unix::{SignalKind, signal};
 use turnstiled_wal::{Log, LogOptions, StateStore, StoreKind};
 
-pub use self::error::StartError;
 use self::{
     delivery_side::{DeliverySide, OpenedSink, progress_of_all},
     log_side::LogSide,
     recover::{Recovered, recover},
 };
+pub use self::{error::StartError, offline::highest_settled};
 use crate::{
     actors::{recorder::LogEnd, sink_state::SinkStates},
     config::{

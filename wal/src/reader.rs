@@ -58,6 +58,16 @@ impl LogReader {
         self.committed.load(Ordering::Acquire)
     }
 
+    /// The last sequence that is committed and in no gap; `None` if there is none.
+    pub fn last_present(&self) -> Option<u64> {
+        let committed = self.committed();
+        let last = match self.segments.gaps().around(committed) {
+            Some(gap) => gap.first.saturating_sub(1),
+            None => committed,
+        };
+        (last >= self.first() && last > 0).then_some(last)
+    }
+
     /// The first sequence that can be read; in an empty log the first that will be.
     pub fn first(&self) -> u64 {
         self.segments.first()
