@@ -39,7 +39,8 @@ impl LogSide {
         let (started, addresses) = oneshot::channel();
         arbiter.spawn_fn(move || {
             let places = Rc::new(Places::new(Arc::clone(&end.is_stopped)));
-            let log = LogActor::new(log, Rc::clone(&places), router, metrics.clone()).start();
+            let log =
+                LogActor::new(log, Rc::clone(&places), router, metrics.clone(), state.last_time).start();
             let recorder = Recorder::new(log.clone(), places, end);
             let (directory, cards) = DirectoryActor::new(state.directory, recorder.clone());
             let directory = directory.start();

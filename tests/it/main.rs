@@ -31,6 +31,7 @@ mod lifecycle;
 mod lost_state;
 mod outage;
 mod refused_start;
+mod repair;
 mod sinks_moto;
 mod stdout_sink;
 mod swipes;

@@ -100,13 +100,17 @@ pub(crate) struct Candidates {
 impl Candidates {
     /// Finds what is in the file of a segment that by the names of the segments holds these sequences. Memory is a
     /// hundred bytes or so for each frame of one segment.
-    pub(crate) fn find(file: &File, kind: StoreKind, range: &RangeInclusive<u64>) -> io::Result<Candidates> {
+    /// `reader` reads the same file from its start.
+    pub(crate) fn find(
+        file: &File,
+        reader: &mut impl io::Read,
+        kind: StoreKind,
+        range: &RangeInclusive<u64>,
+    ) -> io::Result<Candidates> {
         let mut found = Candidates::default();
         let mut long = LongFrames::default();
-        let mut reader = file;
         let (longest, window) = (raw_frames::longest_piece(kind), raw_frames::window_bytes(kind));
-        io::Seek::rewind(&mut reader)?;
-        raw_frames::walk(&mut reader, longest, window, &mut |piece| match piece {
+        raw_frames::walk(reader, longest, window, &mut |piece| match piece {
             Found::Frame { offset, bytes, record } => {
                 let place = Pieces::One(Piece { offset, bytes: bytes.len() as u32 });
                 found.insert(range, &record, frame::hash(bytes), place);

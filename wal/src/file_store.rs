@@ -18,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use rustix::fs::FallocateFlags;
 
 use crate::durable_fs;
 use crate::file_format::{self, HEADER_BLOCK_BYTES, HEADER_BYTES, Header, MARK_BYTES};
@@ -28,6 +29,9 @@ use crate::store::{SegmentStore, StoreError};
 
 /// Zeros written and synced at once, so that commits to the same disk never wait for long.
 const ZERO_CHUNK_BYTES: usize = 4 * 1024 * 1024;
+
+/// With less than this unused at its end, a sealed segment stays as it is.
+const MIN_GIVEN_BACK_BYTES: u64 = 256 * 1024;
 
 /// See [`SegmentStore`] for the contract.
 #[derive(Debug)]
@@ -132,6 +136,11 @@ impl FileStore {
         Ok(FileStore { path: path.to_owned(), file, header, index, is_clean })
     }
 
+    /// What the header of a segment says, without looking at the rest.
+    pub(crate) fn read_header(path: &Path) -> io::Result<Header> {
+        read_header(&File::open(path)?)
+    }
+
     /// What its header says.
     pub(crate) fn header(&self) -> &Header {
         &self.header
@@ -195,6 +204,16 @@ impl SegmentStore for FileStore {
 
     fn sync(&self) -> Result<(), StoreError> {
         self.file.sync_data().map_err(StoreError::on("sync", &self.path))
+    }
+
+    fn give_back(&self) {
+        let (tail, end) = (self.index().tail, self.header.segment_bytes);
+        let unused_bytes = end.saturating_sub(tail);
+        if unused_bytes >= MIN_GIVEN_BACK_BYTES {
+            let keep_size = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            // a file system that cannot do this costs the space until the segment is trimmed, nothing else
+            let _ = rustix::fs::fallocate(&self.file, keep_size, tail, unused_bytes);
+        }
     }
 
     fn read(&self, from: u64, max_records: usize, max_bytes: usize) -> Result<Vec<(u64, Bytes)>, StoreError> {

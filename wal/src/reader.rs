@@ -1,5 +1,6 @@
 //! Reading what is committed.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,6 +57,11 @@ impl LogReader {
     /// The last committed sequence, 0 if there is none. Everything up to it is durable.
     pub fn committed(&self) -> u64 {
         self.committed.load(Ordering::Acquire)
+    }
+
+    /// Whether a repair has acknowledged that all of these are missing.
+    pub fn is_acknowledged(&self, missing: RangeInclusive<u64>) -> bool {
+        self.segments.gaps().outside(missing).is_empty()
     }
 
     /// The last sequence that is committed and in no gap; `None` if there is none.

@@ -15,6 +15,7 @@ use crate::durable_fs;
 use crate::frame::{self, NO_HASH};
 use crate::gaps::{Gap, Gaps, MAX_GAPS};
 use crate::high_water::{self, Found, Mark};
+use crate::low_water;
 use crate::salvage::{self, Kept, Known, Salvaged};
 use crate::segment_names::{self, segment_paths};
 use crate::store::StoreError;
@@ -54,8 +55,6 @@ pub enum RepairError {
 pub struct RepairFacts {
     /// The store the log was created with.
     pub store: StoreKind,
-    /// Where the log began: 1, or what was trimmed away before is no loss.
-    pub begins_with: u64,
     /// The highest sequence that anything but the log knows to have been durable, a sink's cursor, say; 0: none.
     pub durable_to: u64,
 }
@@ -65,6 +64,8 @@ pub struct RepairFacts {
 pub struct RepairPlan {
     facts: RepairFacts,
     known: Known,
+    /// The last record that was trimmed.
+    low: Mark,
     segments: Vec<Source>,
     gaps: Vec<Gap>,
     /// Records that will be in the new log.
@@ -127,15 +128,20 @@ impl RepairPlan {
         if let Some(path) = paths.iter().find(|path| segment_names::kind(path) != Some(facts.store)) {
             return Err(RepairError::OtherStore { path: path.clone(), store: facts.store });
         }
-        let durable_to = facts.durable_to.max(mark.map_or(0, |mark| mark.sequence));
-        let mut plan = RepairPlan::empty(*facts, Known { mark, durable_to });
+        // without it nobody knows whether the beginning was trimmed: then it is missing
+        let low = low_water::read(dir)?.unwrap_or(Mark::NONE);
+        let paths = paths.get(low_water::leftovers(&paths, &low)..).unwrap_or_default();
+        let durable_to = facts.durable_to.max(low.sequence).max(mark.map_or(0, |mark| mark.sequence));
+        let mut plan = RepairPlan::empty(*facts, Known { mark, durable_to }, low);
         let mut above = None;
         let mut range_end = u64::MAX;
         for (index, path) in paths.iter().enumerate().rev() {
             progress(paths.len() - index, paths.len());
             let first = segment_names::first_sequence(path).unwrap_or(1);
             plan.highest = plan.highest.max(first.saturating_sub(1));
-            let source = plan.look(path, first..=range_end, above)?;
+            // nothing is before the first one there is: whatever it holds is its own, also under a wrong name
+            let range_start = if index == 0 { low.sequence.saturating_add(1) } else { first };
+            let source = plan.look(path, range_start..=range_end, above)?;
             above = source.runs.first().map(|run| (run.first, run.previous.hash)).or(above);
             plan.segments.push(source);
             range_end = first.saturating_sub(1);
@@ -146,15 +152,16 @@ impl RepairPlan {
         Ok(plan)
     }
 
-    fn empty(facts: RepairFacts, known: Known) -> RepairPlan {
+    fn empty(facts: RepairFacts, known: Known, low: Mark) -> RepairPlan {
         RepairPlan {
             facts,
             known,
+            low,
             segments: Vec::new(),
             gaps: Vec::new(),
             salvaged: 0,
             frame_bytes: 0,
-            highest: known.durable_to.max(facts.begins_with.saturating_sub(1)),
+            highest: known.durable_to,
             unfinished: 0,
             decided: 0,
             guessed: Vec::new(),
@@ -198,9 +205,12 @@ impl RepairPlan {
         if self.highest == u64::MAX {
             return Err(RepairError::SequencesExhausted { highest: self.highest });
         }
-        let mut expected = self.facts.begins_with;
+        let mut expected = self.low.sequence.saturating_add(1);
         let mut gaps = Vec::new();
         for run in self.segments.iter().flat_map(|source| &source.runs) {
+            if run.last < expected {
+                continue;
+            }
             if run.first > expected {
                 gaps.push(Gap { first: expected, last: run.first - 1, hash: run.previous.hash });
             }
@@ -245,7 +255,7 @@ impl RepairPlan {
     pub(crate) fn end(&self) -> Mark {
         let after_gap = self.gaps.last().filter(|gap| gap.last == self.highest).map(|gap| gap.hash);
         let last_run = self.segments.iter().flat_map(|source| &source.runs).last();
-        let hash = after_gap.or(last_run.map(|run| run.last_hash)).unwrap_or(NO_HASH);
+        let hash = after_gap.or(last_run.map(|run| run.last_hash)).unwrap_or(self.low.hash);
         Mark { sequence: self.highest, hash }
     }
 
@@ -265,6 +275,10 @@ impl RepairPlan {
             return Err(changed());
         }
         source.runs.iter().try_for_each(|run| write(run, &opened.file, &salvaged))
+    }
+
+    pub(crate) fn low(&self) -> &Mark {
+        &self.low
     }
 
     pub(crate) fn gaps_file(&self) -> Gaps {
@@ -293,7 +307,7 @@ impl OpenSource {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file.map_err(StoreError::on("open", &data_path))?,
         };
-        let found = Candidates::find(&file, kind, &source.range);
+        let found = Candidates::find(&file, &mut &file, kind, &source.range);
         Ok(Some(OpenSource { found: found.map_err(StoreError::on("read", &data_path))?, file }))
     }
 

@@ -45,7 +45,7 @@ fn options(store: StoreKind) -> LogOptions {
 }
 
 fn facts(store: StoreKind) -> RepairFacts {
-    RepairFacts { store, begins_with: 1, durable_to: 0 }
+    RepairFacts { store, durable_to: 0 }
 }
 
 /// A closed log and where each of its frames lies, every copy.

@@ -10,6 +10,7 @@ use crate::durable_fs;
 use crate::file_format::{HEADER_BLOCK_BYTES, MARK_BYTES};
 use crate::high_water;
 use crate::log::LogOptions;
+use crate::low_water;
 use crate::repair::{self, RepairError, RepairPlan, Run};
 use crate::salvage::Salvaged;
 use crate::segment_names;
@@ -69,6 +70,9 @@ impl RepairPlan {
         }
         self.begin_empty(dir, options)?;
         self.gaps_file().write(dir)?;
+        if self.low().sequence > 0 {
+            low_water::write(dir, self.low())?;
+        }
         high_water::create(dir, &self.end())?;
         durable_fs::sync_tree(dir)?;
         Ok(())

@@ -35,6 +35,7 @@ struct Shared {
 #[derive(Debug)]
 enum Job {
     Prepare,
+    GiveBack(Arc<dyn SegmentStore>),
     /// Closing a sled database takes its time.
     Close(Arc<dyn SegmentStore>),
 }
@@ -43,13 +44,20 @@ impl Spare {
     /// Starts the thread for the log in `dir`.
     pub(crate) fn start(dir: &Path, kind: StoreKind, segment_bytes: u64) -> io::Result<Spare> {
         let shared = Arc::new(Shared::default());
-        let path = segment_names::preparing(dir, "next", kind);
+        let dir = dir.to_owned();
         let (jobs, received) = mpsc::channel();
         let of_thread = Arc::clone(&shared);
         let thread = thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(move || {
+            let mut number = 0_u64;
             while let Ok(job) = received.recv() {
                 match job {
-                    Job::Prepare => of_thread.prepare(kind, &path, segment_bytes),
+                    Job::Prepare => {
+                        // never a name used before: the log may be about to rename the one it took
+                        number += 1;
+                        let path = segment_names::preparing(&dir, &format!("next-{number}"), kind);
+                        of_thread.prepare(kind, &path, segment_bytes);
+                    }
+                    Job::GiveBack(segment) => segment.give_back(),
                     Job::Close(segment) => drop(segment),
                 }
             }
@@ -72,6 +80,11 @@ impl Spare {
     /// A segment was begun: the next one may be requested.
     pub(crate) fn segment_begun(&self) {
         self.shared.is_requested.store(false, Ordering::Relaxed);
+    }
+
+    /// Has a segment that takes no more appends give back what it does not need.
+    pub(crate) fn give_back(&self, sealed: Arc<dyn SegmentStore>) {
+        self.send(Job::GiveBack(sealed));
     }
 
     /// Closes a segment where nobody waits for it.
