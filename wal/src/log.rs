@@ -17,6 +17,7 @@ use crate::opening::Opening;
 use crate::reader::LogReader;
 use crate::recent::Recent;
 use crate::recovery::{self, Damage, OpenError};
+use crate::scrub::Scrubber;
 use crate::segment_names;
 use crate::segments::{DEFAULT_SEGMENT_BYTES, Segments};
 use crate::store::{SegmentStore, StoreError};
@@ -242,6 +243,11 @@ impl Log {
     /// without records, nor while the disk is too full for another one.
     pub fn rotate(&mut self) {
         self.is_rotation_wanted = true;
+    }
+
+    /// Looks for damage, from any thread.
+    pub fn scrubber(&self) -> Scrubber {
+        Scrubber::new(Arc::clone(&self.segments))
     }
 
     /// Drops old segments, from any thread.

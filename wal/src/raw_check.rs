@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use crate::candidates::Candidates;
+use crate::frame::Hash;
 use crate::high_water::Mark;
 use crate::recovery::Damage;
 use crate::salvage::{self, Known};
@@ -33,19 +34,25 @@ impl Read for Paced<'_> {
     }
 }
 
-/// What is wrong with the records of a segment, if anything. The record after the last one is not known.
+/// What a look at the raw file came to.
+pub(crate) enum Checked {
+    /// All records are whole, and each names the one before it.
+    Whole { previous_hash: Hash, last_hash: Hash },
+    /// Some are not.
+    Damaged(Damage),
+}
+
+/// Checks these records of a segment.
 pub(crate) fn check(
     path: &Path,
     kind: StoreKind,
     range: RangeInclusive<u64>,
     mark: Option<Mark>,
     pace: &mut dyn FnMut(usize) -> io::Result<()>,
-) -> Result<Option<Damage>, StoreError> {
-    if range.is_empty() {
-        return Ok(None);
-    }
+) -> Result<Checked, StoreError> {
     let data_path = kind.data_path(path);
-    let damage = |first, last, what: String| Some(Damage { path: path.to_owned(), first, last, what });
+    let damage =
+        |first, last, what: String| Checked::Damaged(Damage { path: path.to_owned(), first, last, what });
     let file = match File::open(&data_path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(damage(*range.start(), *range.end(), "its data file is missing".to_owned()));
@@ -62,7 +69,12 @@ pub(crate) fn check(
     let whole_count = whole.clone().count() as u64;
     let expected = (range.end() - range.start()).saturating_add(1);
     if whole_count == expected {
-        return Ok(None);
+        let mut records = salvaged.records.iter().filter(|(sequence, _)| range.contains(sequence));
+        let first_and_last = records.clone().next().zip(records.next_back());
+        if let Some(((_, first), (_, last))) = first_and_last {
+            let (previous_hash, last_hash) = (first.previous_hash, last.hash);
+            return Ok(Checked::Whole { previous_hash, last_hash });
+        }
     }
     let (first, last) = first_gap(ranges(whole), &range);
     let what = format!("missing or damaged in its file, where {whole_count} of {expected} records are whole");

@@ -20,7 +20,7 @@ use crate::gaps::Gaps;
 use crate::high_water::Mark;
 use crate::log::MAX_BATCH_RECORDS;
 use crate::low_water;
-use crate::raw_check;
+use crate::raw_check::{self, Checked};
 use crate::segment_names;
 use crate::segments::Segments;
 use crate::sled_db::SledOpenError;
@@ -46,6 +46,14 @@ pub struct Damage {
     pub last: u64,
     /// What is wrong.
     pub what: String,
+}
+
+impl Damage {
+    /// A first record that does not name the last one of the segment before.
+    pub(crate) fn of_first(path: &Path, first: u64) -> Damage {
+        let what = "the hash chain is broken: it does not follow the segment before it".to_owned();
+        Damage { path: path.to_owned(), first, last: first, what }
+    }
 }
 
 impl std::fmt::Display for Damage {
@@ -151,9 +159,12 @@ pub(crate) fn check_last_raw(paths: &[PathBuf], store: StoreKind, mark: &Mark) -
         return Ok(());
     }
     let range = first..=mark.sequence;
+    if range.is_empty() {
+        return Ok(());
+    }
     match raw_check::check(path, store, range, Some(*mark), &mut |_| Ok(()))? {
-        Some(damage) => Err(OpenError::Damaged(damage)),
-        None => Ok(()),
+        Checked::Damaged(damage) => Err(OpenError::Damaged(damage)),
+        Checked::Whole { .. } => Ok(()),
     }
 }
 

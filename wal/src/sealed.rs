@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::raw_check;
+use crate::raw_check::{self, Checked};
 use crate::store::{SegmentStore, StoreError};
 use crate::store_kind::StoreKind;
 
@@ -47,9 +47,11 @@ impl Sealed {
         if let Some(store) = open.as_ref().and_then(Weak::upgrade) {
             return Ok(store);
         }
+        // what is missing at its end may be that of a segment that is missing as a whole
         if kind == StoreKind::Sled
-            && let Some(damage) =
+            && let Checked::Damaged(damage) =
                 raw_check::check(&self.path, kind, self.first..=last, None, &mut |_| Ok(()))?
+            && damage.last < last
         {
             let source = io::Error::new(io::ErrorKind::InvalidData, damage.to_string());
             return Err(StoreError::on("open", &self.path)(source));

@@ -6,7 +6,7 @@
 //!
 //! A commit is always within one segment, so a crash leaves at most the last segment unfinished.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -24,6 +24,7 @@ use crate::sealed::{Recent, Sealed};
 use crate::segment_names::{self, first_sequence};
 use crate::spare::Spare;
 use crate::store::{SegmentStore, StoreError};
+use crate::store_kind::StoreKind;
 
 /// The size at which the next segment begins: of the file, or in sled of the frames.
 pub const DEFAULT_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
@@ -47,6 +48,8 @@ pub(crate) struct Segments {
     /// None for a log on one given segment, which takes everything.
     place: Option<Place>,
     trimming: Mutex<()>,
+    /// The first sequences of sealed segments that were found damaged.
+    damaged: Mutex<BTreeSet<u64>>,
 }
 
 #[derive(Debug)]
@@ -105,6 +108,7 @@ impl Segments {
             gaps: Gaps::default(),
             place,
             trimming: Mutex::default(),
+            damaged: Mutex::default(),
         }
     }
 
@@ -202,11 +206,47 @@ impl Segments {
         };
         for sealed in dropped {
             drop(self.recent.forget(sealed.first));
+            if self.damaged_set().remove(&sealed.first) {
+                segment_names::set_aside(&sealed.path)?;
+                continue;
+            }
             let aside = segment_names::trimmed(&sealed.path);
             fs::rename(&sealed.path, &aside).map_err(StoreError::on("trim", &sealed.path))?;
             durable_fs::remove(&aside)?;
         }
         Ok(())
+    }
+
+    /// The first sealed segment that begins after this sequence, and the last sequence it holds.
+    pub(crate) fn sealed_after(&self, after: u64) -> Option<(StoreKind, Sealed, u64)> {
+        let kind = self.place.as_ref()?.options.store;
+        let chain = self.chain();
+        let index = chain.sealed.partition_point(|sealed| sealed.first <= after);
+        let sealed = chain.sealed.get(index)?.clone();
+        let next_first = chain.sealed.get(index + 1).map_or(chain.current_first, |next| next.first);
+        Some((kind, sealed, self.last_held(next_first.saturating_sub(1))))
+    }
+
+    /// Notes whether a sealed segment is damaged. False: it is there no more.
+    pub(crate) fn note_damage(&self, first: u64, is_damaged: bool) -> bool {
+        let chain = self.chain();
+        let is_there = chain.sealed.iter().any(|sealed| sealed.first == first);
+        let mut damaged = self.damaged_set();
+        if is_there && is_damaged {
+            damaged.insert(first);
+        } else {
+            damaged.remove(&first);
+        }
+        is_there
+    }
+
+    /// How many sealed segments are known to be damaged.
+    pub(crate) fn damaged(&self) -> usize {
+        self.damaged_set().len()
+    }
+
+    fn damaged_set(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As [`SegmentStore::read`], over all segments.
