@@ -61,6 +61,7 @@
 
 mod candidates;
 mod durable_fs;
+mod failed_sync;
 mod file_format;
 mod file_scan;
 mod file_store;
