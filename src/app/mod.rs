@@ -6,7 +6,9 @@
 mod delivery_side;
 mod error;
 mod log_side;
+mod offline;
 mod recover;
+mod scrub;
 mod sinks;
 
 use std::{
@@ -24,12 +26,13 @@ use actix_web::{App as HttpApp, HttpServer, dev::ServerHandle, middleware::from_
 use tokio::signal::unix::{SignalKind, signal};
 use turnstiled_wal::{Log, LogOptions, StateStore, StoreKind};
 
-pub use self::error::StartError;
 use self::{
     delivery_side::{DeliverySide, OpenedSink, progress_of_all},
     log_side::LogSide,
     recover::{Recovered, recover},
+    scrub::{Schedule, Scrub},
 };
+pub use self::{error::StartError, offline::highest_settled};
 use crate::{
     actors::{recorder::LogEnd, sink_state::SinkStates},
     config::{
@@ -63,6 +66,7 @@ pub struct App {
     http: ServerHandle,
     log: LogSide,
     delivery: DeliverySide,
+    scrub: Scrub,
     data_dir: DataDir,
 }
 
@@ -96,6 +100,8 @@ impl App {
             is_stopped: Arc::new(AtomicBool::new(false)),
         };
         let end_of_log = end.clone();
+        let scrub =
+            Scrub::start(log.scrubber(), metrics.clone(), Schedule::default()).map_err(StartError::Scrub)?;
         let log = LogSide::start(log, recovered, end, delivery.router(), metrics.clone()).await?;
         let buildings = (config.buildings.iter().zip(&log.buildings))
             .map(|(building, actor)| {
@@ -113,7 +119,7 @@ impl App {
             end_of_log,
         });
         let http = serve(listener, services).map_err(|source| StartError::Listen { listen, source })?;
-        Ok(Self { address, http, log, delivery, data_dir })
+        Ok(Self { address, http, log, delivery, scrub, data_dir })
     }
 
     /// Where it listens.
@@ -125,6 +131,7 @@ impl App {
     /// Stops accepting, commits what is under way, writes cursors, releases the data directory.
     pub async fn stop(self) {
         self.http.stop(true).await;
+        self.scrub.stop();
         self.log.stop().await;
         self.delivery.stop().await;
         drop(self.data_dir);
