@@ -28,8 +28,8 @@ use crate::frame::{self, Hash};
 use crate::sled_db::{LOCK_POLL_MS, LOCK_WAIT_MS, SledOpenError};
 use crate::store::{SegmentStore, StoreError};
 
-/// Zeros written and synced at once, so that commits to the same disk never wait for long.
-const ZERO_CHUNK_BYTES: usize = 4 * 1024 * 1024;
+/// Zeros written and synced at once: a commit to the same disk waits for at most so many.
+const ZERO_CHUNK_BYTES: usize = 256 * 1024;
 
 /// With less than this unused at its end, a sealed segment stays as it is.
 const MIN_GIVEN_BACK_BYTES: u64 = 256 * 1024;
