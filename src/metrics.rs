@@ -35,8 +35,12 @@ pub struct Families {
     pub commit_seconds: Histogram,
     /// Records in one commit.
     pub commit_records: Histogram,
-    /// Event bytes in the log (what the store needs around them is not in it).
+    /// What the log takes on disk.
     pub log_bytes: IntGauge,
+    /// The last event in the newest snapshot of the state.
+    pub snapshot_sequence: IntGauge,
+    /// When it was taken, in seconds since 1970; 0 if none was since the start.
+    pub snapshot_timestamp_seconds: IntGauge,
     /// The last durable sequence.
     pub log_sequence: IntGauge,
     /// Events that a sink's routes have led to it.
@@ -106,7 +110,17 @@ impl Metrics {
                 "Records in one commit.",
                 &RECORDS_BUCKETS,
             ),
-            log_bytes: gauge(&registry, "log_bytes", "Event bytes in the log."),
+            log_bytes: gauge(&registry, "log_bytes", "What the log takes on disk."),
+            snapshot_sequence: gauge(
+                &registry,
+                "snapshot_sequence",
+                "The last event in the newest snapshot.",
+            ),
+            snapshot_timestamp_seconds: gauge(
+                &registry,
+                "snapshot_timestamp_seconds",
+                "When the newest snapshot was taken.",
+            ),
             log_sequence: gauge(&registry, "log_sequence", "The last durable sequence."),
             sink_accepted: counters(&registry, "sink_accepted_total", "Events led to the sink.", &["sink"]),
             sink_delivered: counters(&registry, "sink_delivered_total", "Events the service has.", &["sink"]),

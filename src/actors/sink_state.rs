@@ -71,6 +71,35 @@ impl SinkStates {
         found.map(|bytes| serde_json::from_slice(&bytes).map_err(content)).transpose()
     }
 
+    /// How far every sink is that was ever seen and not forgotten, by name, also those that the configuration no longer
+    /// names.
+    ///
+    /// # Errors
+    /// [`SinkStateError`].
+    pub fn all(&self) -> Result<Vec<(String, Progress)>, SinkStateError> {
+        let found = self.0.scan_prefix(SINK_PREFIX.as_bytes(), None, MAX_KNOWN_SINKS)?;
+        let read = |(key, value): (Bytes, Bytes)| {
+            let name = String::from_utf8_lossy(&key).trim_start_matches(SINK_PREFIX).to_owned();
+            let content = |source| SinkStateError::Content { what: format!("sink {name}"), source };
+            let progress = serde_json::from_slice(&value).map_err(content)?;
+            Ok((name, progress))
+        };
+        found.into_iter().map(read).collect()
+    }
+
+    /// Forgets how far a sink is, durably: should it come back, it begins as a new one. Its dead letters stay.
+    /// Returns whether it was known.
+    ///
+    /// # Errors
+    /// [`SinkStateError`].
+    pub fn forget(&self, sink: &str) -> Result<bool, SinkStateError> {
+        let is_known = self.0.get(&progress_key(sink))?.is_some();
+        if is_known {
+            self.0.write(&[Change::Remove { key: progress_key(sink) }])?;
+        }
+        Ok(is_known)
+    }
+
     /// Writes where new sinks begin, atomically and durably: all of them or none.
     ///
     /// # Errors
@@ -143,8 +172,13 @@ impl DeadLetter {
     }
 }
 
+/// More sinks than a configuration can name in its life.
+const MAX_KNOWN_SINKS: usize = 10_000;
+
+const SINK_PREFIX: &str = "sink/";
+
 fn progress_key(sink: &str) -> Bytes {
-    format!("sink/{sink}").into()
+    format!("{SINK_PREFIX}{sink}").into()
 }
 
 fn letter_key(sink: &str, sequence: &str) -> Bytes {

@@ -15,9 +15,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &["domain"]),
     ("data_dir", &["clock", "domain"]),
     ("telemetry", &[]),
+    ("projections", &["delivery", "domain"]),
     ("actors", &["clock", "delivery", "sinks", "domain", "metrics"]),
     ("http", &["actors", "clock", "data_dir", "domain", "metrics"]),
-    ("app", &["actors", "config", "data_dir", "delivery", "domain", "http", "metrics", "sinks"]),
+    ("app", &["actors", "config", "data_dir", "delivery", "domain", "http", "metrics", "projections", "sinks"]),
     ("cli", &["app", "clock", "config", "data_dir", "domain", "http", "metrics", "telemetry"]),
 ];
 
@@ -32,7 +33,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("actix_web::", &["src/http", "src/app"]),
     ("aws_sdk_", &["src/sinks"]),
     ("aws_config::", &["src/sinks"]),
-    ("turnstiled_wal::", &["src/actors", "src/app", "src/cli", "src/main.rs"]),
+    ("turnstiled_wal::", &["src/actors", "src/app", "src/cli", "src/main.rs", "src/projections"]),
     ("jsonwebtoken::", &["src/http/auth"]),
     ("prometheus::", &["src/metrics.rs"]),
     ("reqwest::", &["src/cli/demo"]),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use crate::frame::{self, Record};
+use crate::frame::{self, Hash, Record};
 use crate::recent::Recent;
 use crate::segments::Segments;
 use crate::store::StoreError;
@@ -60,6 +60,29 @@ impl LogReader {
     /// The first sequence that can be read; in an empty log the first that will be.
     pub fn first(&self) -> u64 {
         self.segments.first()
+    }
+
+    /// The first sequence of each segment, ascending.
+    pub fn segment_firsts(&self) -> Vec<u64> {
+        self.segments.firsts()
+    }
+
+    /// The hash of a committed record, also of the last one that was trimmed. `None`: it is neither.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn hash_of(&self, sequence: u64) -> Result<Option<Hash>, ReadError> {
+        let is_known = sequence.saturating_add(1) >= self.first() && sequence <= self.committed();
+        if sequence == 0 || !is_known {
+            return Ok(None);
+        }
+        if let Some(next) = self.read(sequence, 1, 0)?.pop() {
+            return Ok(Some(next.previous_hash));
+        }
+        let last = self.read(sequence - 1, 1, 0)?.pop();
+        Ok(last.map(|last| {
+            frame::hash(&frame::encode(last.sequence, &last.previous_hash, last.ends_group, &last.payload))
+        }))
     }
 
     /// Committed records after a sequence (0: from the first), in order and without a gap: at most `max_records`,
