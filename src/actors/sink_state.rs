@@ -95,7 +95,7 @@ impl SinkStates {
     pub fn forget(&self, sink: &str) -> Result<bool, SinkStateError> {
         let is_known = self.0.get(&progress_key(sink))?.is_some();
         if is_known {
-            self.0.write(&[Change::Remove { key: progress_key(sink) }])?;
+            self.0.write(&[Change::Delete { key: progress_key(sink) }])?;
         }
         Ok(is_known)
     }

@@ -149,7 +149,10 @@ fn skip_what_is_gone(
     }
     let events = before_first - progress.cursor;
     tracing::error!(
-        sink, events, cursor = progress.cursor, first = log.first(),
+        sink,
+        events,
+        cursor = progress.cursor,
+        first = log.first(),
         "the log no longer has events that this sink may still have to take; it goes on with the first there is; \
          the archive has the others"
     );
@@ -166,7 +169,8 @@ pub(super) fn warn_of_forgotten_sinks(
     for (name, progress) in states.all()? {
         if !sinks.iter().any(|sink| sink.name == name) {
             tracing::warn!(
-                sink = name, cursor = progress.cursor,
+                sink = name,
+                cursor = progress.cursor,
                 "the configuration no longer names this sink, and the log keeps every event after its cursor; if it \
                  will not come back, DELETE /v1/sinks/{name}/cursor"
             );

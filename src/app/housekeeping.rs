@@ -195,6 +195,9 @@ mod tests {
         assert!(!is_snapshot_due(0, long) && is_snapshot_due(1, long) && !is_snapshot_due(1, long - TICK));
         assert!(is_snapshot_due(SNAPSHOT_EVERY_RECORDS, TICK));
         assert!(!is_snapshot_due(SNAPSHOT_EVERY_RECORDS - 1, TICK));
-        assert!(!is_snapshot_due(SNAPSHOT_EVERY_RECORDS, Duration::ZERO), "not again and again after a failure");
+        assert!(
+            !is_snapshot_due(SNAPSHOT_EVERY_RECORDS, Duration::ZERO),
+            "not again and again after a failure"
+        );
     }
 }

@@ -27,8 +27,8 @@ use turnstiled_wal::{Log, LogOptions, StateStore, StoreKind};
 
 pub use self::error::StartError;
 use self::{
-    housekeeping::{Housekeeping, Parts},
     delivery_side::{DeliverySide, OpenedSink, progress_of_all, warn_of_forgotten_sinks},
+    housekeeping::{Housekeeping, Parts},
     log_side::LogSide,
     recover::{Recovered, recover},
 };

@@ -137,3 +137,7 @@ impl<'a> Fold<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "recover_tests.rs"]
+mod tests;

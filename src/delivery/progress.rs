@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn skipping_takes_settled_ranges_along() {
-        let progress = Progress { cursor: 2, settled: vec![(4, 5), (8, 9), (12, 12)], totals: Totals::default() };
+        let progress =
+            Progress { cursor: 2, settled: vec![(4, 5), (8, 9), (12, 12)], totals: Totals::default() };
         let skipped = |to| {
             let Progress { cursor, settled, .. } = progress.clone().skipped_to(to);
             (cursor, settled)

@@ -19,4 +19,4 @@ pub mod take;
 pub mod trim_point;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -64,9 +64,8 @@ impl StateBuilder {
     /// All entries have been taken.
     #[must_use]
     pub fn finish(self) -> (Vec<Building>, Directory) {
-        let building = |(rules, Contents { inside, swipes })| {
-            Building::restored(rules, inside, SwipeWindow::of(swipes))
-        };
+        let building =
+            |(rules, Contents { inside, swipes })| Building::restored(rules, inside, SwipeWindow::of(swipes));
         (self.buildings.into_iter().map(building).collect(), self.directory)
     }
 }

@@ -210,8 +210,8 @@ fn write_file(
     let mut options = OpenOptions::new();
     let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
     let file = file.map_err(on("create", path))?;
-    let mut encoder = Encoder::new(BufWriter::with_capacity(BUFFER_BYTES, file), header)
-        .map_err(on("write", path))?;
+    let mut encoder =
+        Encoder::new(BufWriter::with_capacity(BUFFER_BYTES, file), header).map_err(on("write", path))?;
     for line in lines {
         encoder.add(&line?).map_err(on("write", path))?;
     }

@@ -18,7 +18,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("projections", &["delivery", "domain"]),
     ("actors", &["clock", "delivery", "sinks", "domain", "metrics"]),
     ("http", &["actors", "clock", "data_dir", "domain", "metrics"]),
-    ("app", &["actors", "config", "data_dir", "delivery", "domain", "http", "metrics", "projections", "sinks"]),
+    (
+        "app",
+        &["actors", "config", "data_dir", "delivery", "domain", "http", "metrics", "projections", "sinks"],
+    ),
     ("cli", &["app", "clock", "config", "data_dir", "domain", "http", "metrics", "telemetry"]),
 ];
 

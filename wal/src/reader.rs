@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use crate::durable_fs;
 use crate::frame::{self, Hash, Record};
 use crate::recent::Recent;
 use crate::segments::Segments;
@@ -60,6 +61,11 @@ impl LogReader {
     /// The first sequence that can be read; in an empty log the first that will be.
     pub fn first(&self) -> u64 {
         self.segments.first()
+    }
+
+    /// What the segments take on disk, in bytes; 0 in memory. What cannot be looked at is not counted.
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.segments.paths().iter().map(|path| durable_fs::allocated_bytes(path).unwrap_or(0)).sum()
     }
 
     /// The first sequence of each segment, ascending.

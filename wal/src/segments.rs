@@ -110,6 +110,13 @@ impl Segments {
         chain.sealed.iter().map(|sealed| sealed.first).chain([chain.current_first]).collect()
     }
 
+    /// The path of each segment.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        let chain = self.chain();
+        let current = chain.current.path().to_owned();
+        chain.sealed.iter().map(|sealed| sealed.path.clone()).chain([current]).collect()
+    }
+
     /// The segment that takes the appends, and its first sequence.
     pub(crate) fn current(&self) -> (u64, Arc<dyn SegmentStore>) {
         let chain = self.chain();
