@@ -110,6 +110,8 @@ impl Keeper {
     }
 
     fn tick(&mut self, now: Instant) {
+        let bytes = self.parts.log.bytes_on_disk();
+        self.parts.metrics.log_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         let (sequence, at) = self.last;
         if is_snapshot_due(self.parts.log.committed().saturating_sub(sequence), now.duration_since(at)) {
             self.snapshot(now);
