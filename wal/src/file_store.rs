@@ -21,6 +21,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use rustix::fs::FallocateFlags;
 
 use crate::durable_fs;
+use crate::failed_sync;
 use crate::file_format::{self, HEADER_BLOCK_BYTES, HEADER_BYTES, Header, MARK_BYTES};
 use crate::file_scan::{self, Index, Place};
 use crate::frame::{self, Hash};
@@ -110,8 +111,9 @@ impl FileStore {
             let what = format!("the file has {actual} bytes, its header says {expected}");
             return Err(on_file("open")(io::Error::new(io::ErrorKind::InvalidData, what)).into());
         }
+        failed_sync::write_again(path)?;
         // whatever a killed process left in the page cache only
-        store.file.sync_all().map_err(on_file("sync"))?;
+        failed_sync::sync_data(&store.file, path).map_err(on_file("sync"))?;
         path.parent().map_or(Ok(()), durable_fs::sync_dir)?;
         let tail = store.index().tail;
         let end = file_scan::end_of_data(&store.file, tail).map_err(on_file("read"))?;
@@ -203,7 +205,7 @@ impl SegmentStore for FileStore {
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        self.file.sync_data().map_err(StoreError::on("sync", &self.path))
+        failed_sync::sync_data(&self.file, &self.path).map_err(StoreError::on("sync", &self.path))
     }
 
     fn give_back(&self) {
@@ -267,7 +269,7 @@ impl SegmentStore for FileStore {
                 self.file.write_all_at(zeros.get(..bytes as usize).unwrap_or_default(), offset)?;
                 offset += bytes;
             }
-            self.file.sync_data()
+            failed_sync::sync_data(&self.file, &self.path)
         };
         zero().map_err(StoreError::on("remove the tail of", &self.path))?;
         self.is_clean.store(true, Ordering::Relaxed);

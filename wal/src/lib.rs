@@ -55,6 +55,7 @@
 //! - A state store opens with everything that was written to it, or not at all.
 
 mod durable_fs;
+mod failed_sync;
 mod file_format;
 mod file_scan;
 mod file_store;
