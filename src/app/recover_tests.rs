@@ -177,3 +177,72 @@ fn a_trimmed_log_without_a_whole_snapshot_is_refused() {
         assert_eq!(fs::read_dir(dir.join("snapshots")).unwrap().count(), 2, "both are set aside");
     }
 }
+
+/// How long a start takes, with and without a snapshot. Off unless told how many events:
+/// `TURNSTILED_START_EVENTS=10000000 cargo test --release --lib start_time -- --nocapture`; needs about 1 KiB of disk for
+/// each event. The sink has everything, as in a daemon that has caught up.
+#[test]
+#[allow(clippy::print_stdout, reason = "figures")]
+fn start_time() {
+    let Ok(events) = std::env::var("TURNSTILED_START_EVENTS") else { return };
+    let events: u64 = events.parse().unwrap();
+    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let (dir, log_dir) = (dir.path(), dir.path().join("log"));
+    for store in [StoreKind::Files, StoreKind::Sled] {
+        let mut log = Log::open(&log_dir, LogOptions { store, ..LogOptions::default() }).unwrap();
+        for first in (1..=events).step_by(1_000) {
+            let batch: Vec<_> =
+                (first..=events.min(first + 999)).map(|sequence| timed_event(sequence)).collect();
+            log.commit(&batch).unwrap();
+        }
+        let states = SinkStates::new(StateStore::in_memory());
+        let sink = [("sink".to_owned(), Progress::starting_after(events))];
+        for with_snapshot in [false, true] {
+            if with_snapshot {
+                let started = Instant::now();
+                keeper(dir, &log, &states).snapshot(started);
+                println!("{store}: snapshot in {:.2} s", started.elapsed().as_secs_f32());
+            }
+            drop(log);
+            let started = Instant::now();
+            log = Log::open(&log_dir, LogOptions { store, ..LogOptions::default() }).unwrap();
+            let opened = started.elapsed();
+            let state =
+                recover(&log.reader(), &open_snapshots(dir), rules(), &RouteTable::new(vec![]), &sink)
+                    .unwrap();
+            let inside: usize = state.buildings.iter().map(|building| building.inside().len()).sum();
+            println!(
+                "{store}: {events} events, snapshot {with_snapshot}: open {:.2} s, ready {:.2} s; {} cards, {inside} inside",
+                opened.as_secs_f32(),
+                started.elapsed().as_secs_f32(),
+                state.directory.len(),
+            );
+        }
+        drop(log);
+        fs::remove_dir_all(dir).unwrap();
+        fs::create_dir(dir).unwrap();
+    }
+}
+
+/// 100,000 cards, then entries and exits, a hundred a second.
+fn timed_event(sequence: u64) -> turnstiled_wal::Append {
+    let holder = sequence % 100_000;
+    let body = if sequence <= 100_000 {
+        serde_json::json!({ "card_id": format!("C{holder}"), "employee_id": format!("E{holder}"), "status": "active", "version": 1, "by": "person/hr" })
+    } else {
+        serde_json::json!({ "building": "hq", "gate": "north", "card_id": format!("C{holder}"), "employee_id": format!("E{holder}"), "reason": null, "swipe_id": uuid::Uuid::from_u128(sequence.into()), "by": "device/k_7f3a" })
+    };
+    let event_type = match (sequence <= 100_000, (sequence / 100_000) % 2) {
+        (true, _) => "card.registered",
+        (false, 0) => "access.exit.recorded",
+        (false, _) => "access.entry.granted",
+    };
+    let json = serde_json::json!({
+        "specversion": "1.0", "id": uuid::Uuid::from_u128(sequence.into()), "source": "/buildings/hq/gates/north", "type": event_type,
+        "subject": format!("card/C{holder}"), "log": "hq-1.7", "time": Timestamp::from_millis(1_795_000_000_000 + sequence as i64 * 10),
+        "datacontenttype": "application/json", "sequence": format!("{sequence:020}"), "partitionkey": format!("E{holder}"), "data": body,
+    });
+    let record =
+        EventRecord::encode(event_type, "hq", &format!("E{holder}"), json.to_string().as_bytes()).unwrap();
+    turnstiled_wal::Append { payload: record.payload().clone(), ends_group: true }
+}

@@ -34,6 +34,7 @@ mod outage;
 mod power_cut;
 mod refused_start;
 mod sinks_moto;
+mod snapshots;
 mod stdout_sink;
 mod swipes;
 mod whole_job;
