@@ -11,6 +11,11 @@ use crate::{
     domain::time::Timestamp,
 };
 
+/// What the keys of sinks' progress begin with.
+const SINK_PREFIX: &str = "sink/";
+/// More sinks than a configuration can name in its life.
+const MAX_KNOWN_SINKS: usize = 10_000;
+
 /// An event that a service called invalid, and why. Kept until it is redriven or discarded.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DeadLetter {
@@ -100,6 +105,16 @@ impl SinkStates {
         Ok(is_known)
     }
 
+    /// The highest sequence that any sink has settled, 0 if none: the log was at least so long once.
+    ///
+    /// # Errors
+    /// [`SinkStateError`].
+    pub fn highest_settled(&self) -> Result<u64, SinkStateError> {
+        let reached =
+            |progress: &Progress| progress.settled.last().map_or(progress.cursor, |&(_, last)| last);
+        Ok(self.all()?.iter().map(|(_, progress)| reached(progress)).max().unwrap_or(0))
+    }
+
     /// Writes where new sinks begin, atomically and durably: all of them or none.
     ///
     /// # Errors
@@ -171,11 +186,6 @@ impl DeadLetter {
         })
     }
 }
-
-/// More sinks than a configuration can name in its life.
-const MAX_KNOWN_SINKS: usize = 10_000;
-
-const SINK_PREFIX: &str = "sink/";
 
 fn progress_key(sink: &str) -> Bytes {
     format!("{SINK_PREFIX}{sink}").into()

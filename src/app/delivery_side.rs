@@ -144,7 +144,8 @@ fn skip_what_is_gone(
     moved: &mut Vec<(String, Progress)>,
 ) -> Progress {
     let before_first = log.first().saturating_sub(1);
-    if progress.cursor >= before_first {
+    // a repair has said what is missing
+    if progress.cursor >= before_first || log.is_acknowledged(progress.cursor + 1..=before_first) {
         return progress;
     }
     let events = before_first - progress.cursor;

@@ -7,7 +7,9 @@ mod delivery_side;
 mod error;
 pub mod housekeeping;
 mod log_side;
+mod offline;
 pub mod recover;
+mod scrub;
 mod sinks;
 
 use std::{
@@ -25,13 +27,14 @@ use actix_web::{App as HttpApp, HttpServer, dev::ServerHandle, middleware::from_
 use tokio::signal::unix::{SignalKind, signal};
 use turnstiled_wal::{Log, LogOptions, StateStore, StoreKind};
 
-pub use self::error::StartError;
 use self::{
     delivery_side::{DeliverySide, OpenedSink, progress_of_all, warn_of_forgotten_sinks},
     housekeeping::{Housekeeping, Parts},
     log_side::LogSide,
     recover::{Recovered, recover},
+    scrub::{Schedule, Scrub},
 };
+pub use self::{error::StartError, offline::highest_settled};
 use crate::{
     actors::{recorder::LogEnd, sink_state::SinkStates},
     config::{
@@ -67,6 +70,7 @@ pub struct App {
     log: LogSide,
     delivery: DeliverySide,
     housekeeping: Housekeeping,
+    scrub: Scrub,
     data_dir: DataDir,
 }
 
@@ -111,6 +115,8 @@ impl App {
             metrics: metrics.clone(),
         })
         .map_err(StartError::Thread)?;
+        let scrub =
+            Scrub::start(log.scrubber(), metrics.clone(), Schedule::default()).map_err(StartError::Scrub)?;
         let log = LogSide::start(log, recovered, end, delivery.router(), metrics.clone()).await?;
         let buildings = (config.buildings.iter().zip(&log.buildings))
             .map(|(building, actor)| {
@@ -128,7 +134,7 @@ impl App {
             end_of_log,
         });
         let http = serve(listener, services).map_err(|source| StartError::Listen { listen, source })?;
-        Ok(Self { address, http, log, delivery, housekeeping, data_dir })
+        Ok(Self { address, http, log, delivery, housekeeping, scrub, data_dir })
     }
 
     /// Where it listens.
@@ -141,6 +147,7 @@ impl App {
     pub async fn stop(self) {
         self.http.stop(true).await;
         self.housekeeping.stop().await;
+        self.scrub.stop();
         self.log.stop().await;
         self.delivery.stop().await;
         drop(self.data_dir);

@@ -55,7 +55,8 @@ pub fn recover(
     let started = Instant::now();
     let loaded = load(snapshots, log, &rules)?;
     let first = log.first();
-    if loaded.is_none() && first > 1 {
+    let is_acknowledged = first == 1 || log.is_acknowledged(1..=first - 1);
+    if loaded.is_none() && !is_acknowledged {
         return Err(StartError::NoSnapshot { first, dir: snapshots.dir().to_owned() });
     }
     let snapshot = loaded.as_ref().map_or(0, |loaded| loaded.header.sequence);

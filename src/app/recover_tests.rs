@@ -191,8 +191,7 @@ fn start_time() {
     for store in [StoreKind::Files, StoreKind::Sled] {
         let mut log = Log::open(&log_dir, LogOptions { store, ..LogOptions::default() }).unwrap();
         for first in (1..=events).step_by(1_000) {
-            let batch: Vec<_> =
-                (first..=events.min(first + 999)).map(|sequence| timed_event(sequence)).collect();
+            let batch: Vec<_> = (first..=events.min(first + 999)).map(timed_event).collect();
             log.commit(&batch).unwrap();
         }
         let states = SinkStates::new(StateStore::in_memory());

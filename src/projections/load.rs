@@ -6,6 +6,7 @@ use super::{
     format::Header,
     state::StateBuilder,
     store::{SnapshotError, Snapshots},
+    take::reaches,
 };
 use crate::domain::{
     building::{Building, Rules},
@@ -35,7 +36,7 @@ pub fn load(
     rules: &[Rules],
 ) -> Result<Option<Loaded>, SnapshotError> {
     for (sequence, path) in snapshots.list()?.into_iter().rev() {
-        if sequence.saturating_add(1) < log.first() {
+        if !reaches(log, sequence) {
             tracing::warn!(path = %path.display(), first = log.first(), "this snapshot is too old: the log no longer has what follows it");
             continue;
         }

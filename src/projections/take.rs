@@ -60,7 +60,8 @@ pub fn take(
     limits: TakeLimits,
     stop: &AtomicBool,
 ) -> Result<Option<Header>, SnapshotError> {
-    let up_to = log.committed();
+    // after a repair the last sequences may be missing
+    let up_to = log.last_present().unwrap_or(0);
     let mut newest = None;
     loop {
         match take_one(snapshots, log, up_to, limits, stop) {
@@ -88,7 +89,7 @@ fn take_one(
         return Ok(None);
     }
     let first = log.first();
-    if after.saturating_add(1) < first {
+    if !reaches(log, after) {
         return Err(SnapshotError::NoBase { first });
     }
     let open = || base.as_ref().map(|(_, path)| Snapshots::read(path)).transpose();
@@ -117,6 +118,12 @@ fn take_one(
     });
     snapshots.write(&header, kept)?;
     Ok(Some(header))
+}
+
+/// Whether the log has every event after this one, but for those that a repair has acknowledged to be missing.
+pub(super) fn reaches(log: &LogReader, after: u64) -> bool {
+    let (next, first) = (after.saturating_add(1), log.first());
+    next >= first || log.is_acknowledged(next..=first - 1)
 }
 
 /// What the events after one touched, and the last of them.

@@ -20,7 +20,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("http", &["actors", "clock", "data_dir", "domain", "metrics"]),
     (
         "app",
-        &["actors", "config", "data_dir", "delivery", "domain", "http", "metrics", "projections", "sinks"],
+        &[
+            "actors",
+            "clock",
+            "config",
+            "data_dir",
+            "delivery",
+            "domain",
+            "http",
+            "metrics",
+            "projections",
+            "sinks",
+        ],
     ),
     ("cli", &["app", "clock", "config", "data_dir", "domain", "http", "metrics", "telemetry"]),
 ];

@@ -33,6 +33,7 @@ mod lost_state;
 mod outage;
 mod power_cut;
 mod refused_start;
+mod repair;
 mod sinks_moto;
 mod snapshots;
 mod stdout_sink;

@@ -1,5 +1,6 @@
 //! Reading what is committed.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use crate::durable_fs;
-use crate::frame::{self, Hash, Record};
+use crate::frame::{self, Hash, NO_HASH, Record};
+use crate::gaps::Gap;
 use crate::recent::Recent;
 use crate::segments::Segments;
 use crate::store::StoreError;
@@ -58,6 +60,21 @@ impl LogReader {
         self.committed.load(Ordering::Acquire)
     }
 
+    /// Whether a repair has acknowledged that all of these are missing.
+    pub fn is_acknowledged(&self, missing: RangeInclusive<u64>) -> bool {
+        self.segments.gaps().outside(missing).is_empty()
+    }
+
+    /// The last sequence that is committed and in no gap; `None` if there is none.
+    pub fn last_present(&self) -> Option<u64> {
+        let committed = self.committed();
+        let last = match self.segments.gaps().around(committed) {
+            Some(gap) => gap.first.saturating_sub(1),
+            None => committed,
+        };
+        (last >= self.first() && last > 0).then_some(last)
+    }
+
     /// The first sequence that can be read; in an empty log the first that will be.
     pub fn first(&self) -> u64 {
         self.segments.first()
@@ -73,7 +90,7 @@ impl LogReader {
         self.segments.firsts()
     }
 
-    /// The hash of a committed record, also of the last one that was trimmed. `None`: it is neither.
+    /// The hash of a committed record, also of the last one that was trimmed or is in a gap. `None`: nothing tells it.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -82,16 +99,26 @@ impl LogReader {
         if sequence == 0 || !is_known {
             return Ok(None);
         }
-        if let Some(next) = self.read(sequence, 1, 0)?.pop() {
-            return Ok(Some(next.previous_hash));
+        let next = self.read(sequence, 1, 0)?.pop();
+        if let Some(next) = next.filter(|next| next.sequence == sequence.saturating_add(1)) {
+            return Ok(Some(next.previous_hash).filter(|hash| *hash != NO_HASH));
         }
-        let last = self.read(sequence - 1, 1, 0)?.pop();
+        if sequence < self.first() {
+            return Ok(None);
+        }
+        let last = self.read(sequence - 1, 1, 0)?.pop().filter(|last| last.sequence == sequence);
         Ok(last.map(|last| {
             frame::hash(&frame::encode(last.sequence, &last.previous_hash, last.ends_group, &last.payload))
         }))
     }
 
-    /// Committed records after a sequence (0: from the first), in order and without a gap: at most `max_records`,
+    /// What a repair has acknowledged to be missing, ascending.
+    pub fn gaps(&self) -> &[Gap] {
+        self.segments.gaps().list()
+    }
+
+    /// Committed records after a sequence (0: from the first), in order and without a gap but for
+    /// [`LogReader::gaps`]: at most `max_records`,
     /// and no more once their frames would pass `max_bytes`, but at least one if there is one. Empty: nothing
     /// committed after `after` yet, or `max_records` is 0.
     ///
@@ -105,6 +132,11 @@ impl LogReader {
         }
         let first = self.first();
         let from = if after == 0 { first } else { after.saturating_add(1) };
+        // what a repair acknowledged to be missing is passed over
+        let from = self.segments.gaps().skip(from);
+        if from > committed {
+            return Ok(Vec::new());
+        }
         let read = if from < first {
             Err(ReadError::Trimmed { after, first })
         } else {
@@ -136,8 +168,10 @@ impl LogReader {
         if frames.is_empty() {
             return Err(self.damaged(from, format!("it is missing, although {committed} is committed")));
         }
-        (from..)
-            .zip(&frames)
+        let gaps = self.segments.gaps();
+        let sequences =
+            std::iter::successors(Some(from), |sequence| Some(gaps.skip(sequence.saturating_add(1))));
+        (sequences.zip(&frames))
             .map(|(expected, (stored, frame))| self.checked(expected, *stored, frame))
             .collect()
     }
