@@ -8,7 +8,7 @@ MADE := $(VENV)/.made
 # The emulator that was pinned, not one that happens to be about; a test that cannot start it fails.
 export MOTO_SERVER ?= $(CURDIR)/$(VENV)/bin/moto_server
 
-.PHONY: help test test-long bench bench-compare lint deny clean-venv
+.PHONY: help test test-long bench bench-compare lint deny clean-venv fuzz
 
 help:
 	@echo "make test       every test (makes $(VENV) with the AWS emulator at the first time)"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench      the benchmarks; then bench-compare"
 	@echo "make bench-compare  beside a bare append, Redis and PostgreSQL: writes benches/RESULTS.md, about 10 minutes"
 	@echo "make deny       licences, bans and sources of dependencies (needs cargo-deny: cargo install cargo-deny)"
+	@echo "make fuzz       the frame decoder and the snapshot reader, 60 s each (needs cargo-fuzz: cargo install cargo-fuzz)"
 	@echo "make lint       formatting, and clippy with warnings as errors"
 
 test: $(MADE)
@@ -32,6 +33,11 @@ bench:
 # stopped here. ARGUMENTS="--rounds 1 --seconds 0.5" and so on; BENCH_DIR names a directory of another disk.
 bench-compare:
 	$(CARGO) bench --locked --bench compare -- $(ARGUMENTS)
+
+# nightly's sanitizers are not needed: -s none works with the stable compiler
+fuzz:
+	cd fuzz && $(CARGO) fuzz run -s none frame -- -max_total_time=60
+	cd fuzz && $(CARGO) fuzz run -s none snapshot -- -max_total_time=60
 
 lint:
 	$(CARGO) fmt --all --check
