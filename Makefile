@@ -35,9 +35,12 @@ bench-compare:
 	$(CARGO) bench --locked --bench compare -- $(ARGUMENTS)
 
 # nightly's sanitizers are not needed: -s none works with the stable compiler
+FUZZ_SECONDS ?= 60
 fuzz:
-	cd fuzz && $(CARGO) fuzz run -s none frame -- -max_total_time=60
-	cd fuzz && $(CARGO) fuzz run -s none snapshot -- -max_total_time=60
+	$(CARGO) fuzz run --dev -s none frame -- -max_total_time=$(FUZZ_SECONDS)
+	mkdir -p fuzz/corpus/snapshot
+	cp tests/golden/snapshots/*.snapshot fuzz/corpus/snapshot/
+	$(CARGO) fuzz run --dev -s none snapshot -- -max_total_time=$(FUZZ_SECONDS)
 
 lint:
 	$(CARGO) fmt --all --check
