@@ -22,7 +22,8 @@
 //! - `recovery.rs`: what an open checks before it believes a segment, and what it refuses
 //! - `frame.rs`: [`frame`], the self-describing record; `high_water.rs`: how a lost tail is noticed
 //! - `segments.rs`: all segments as one, when the next begins, and trimming; `sealed.rs`: those that take no more
-//!   appends; `spare.rs`: the next one, prepared ahead; `segment_names.rs`: what they are called; `store_kind.rs`:
+//!   appends; `spare.rs`: the next one, prepared ahead; `space.rs`: the disk, how much is left of it and what surely
+//!   fits; `segment_names.rs`: what they are called; `store_kind.rs`:
 //!   [`StoreKind`], the stores there are
 //! - `store.rs`: [`SegmentStore`], the contract of one segment; `conformance.rs`: its tests, for every implementation
 //! - `sled_store.rs`: a segment in sled; `file_store.rs`: in a file of our own, with `file_format.rs` and
@@ -72,6 +73,7 @@ mod segments;
 mod sequence_set;
 mod sled_db;
 mod sled_store;
+mod space;
 mod spare;
 mod stat;
 mod state_open;
@@ -96,11 +98,13 @@ mod scan_tests;
 #[cfg(test)]
 mod segments_tests;
 #[cfg(test)]
+mod space_tests;
+#[cfg(test)]
 mod state_fault_tests;
 #[cfg(test)]
 mod state_tests;
 
-pub use frame::{Hash, MAX_PAYLOAD_BYTES, Record};
+pub use frame::{Hash, MAX_PAYLOAD_BYTES, OVERHEAD_BYTES as FRAME_OVERHEAD_BYTES, Record};
 pub use log::{
     Append, CommitError, DEFAULT_CACHE_BYTES, Log, LogOptions, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, TrimError,
 };
@@ -112,6 +116,9 @@ pub use scan::{MAX_SCAN_RANGES, MAX_SCAN_SEQUENCES, Ranges, ScanReport, scan};
 pub use segment_names::segment_paths;
 pub use segments::DEFAULT_SEGMENT_BYTES;
 pub use sled_db::SledOpenError;
+pub use space::{
+    FileSystemSpace, LogSpace, MIN_SEGMENT_BYTES, SLED_DISK_BYTES_PER_FRAME_BYTE, file_system_space,
+};
 pub use stat::{LogStat, SegmentStat, StatError, stat};
 pub use state_open::StateOpenError;
 pub use state_store::{
@@ -121,6 +128,9 @@ pub use state_verify::{StateReport, verify_state};
 pub use store::{SegmentStore, StoreError};
 pub use store_kind::StoreKind;
 pub use verify::{Finding, MAX_FINDINGS, VerifyError, VerifyReport, verify};
+
+/// What each commit needs beside its frames.
+pub const COMMIT_OVERHEAD_BYTES: usize = file_format::MARK_BYTES;
 
 /// How every message about damage ends: the next command.
 const VERIFY_HINT: &str = "run `turnstiled wal verify` to see what is damaged";

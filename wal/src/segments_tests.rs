@@ -21,7 +21,7 @@ const SEGMENT_BYTES: u64 = 16 * 1024;
 const PAYLOAD_BYTES: usize = 1000;
 
 fn options(store: StoreKind) -> LogOptions {
-    LogOptions { cache_bytes: 1 << 20, store, segment_bytes: SEGMENT_BYTES }
+    LogOptions { cache_bytes: 1 << 20, store, segment_bytes: SEGMENT_BYTES, ..LogOptions::default() }
 }
 
 fn open(dir: &Path, store: StoreKind) -> Log {
