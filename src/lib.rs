@@ -10,4 +10,5 @@ pub mod domain;
 pub mod http;
 pub mod metrics;
 pub mod sinks;
+pub mod space;
 pub mod telemetry;

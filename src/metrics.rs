@@ -35,8 +35,12 @@ pub struct Families {
     pub commit_seconds: Histogram,
     /// Records in one commit.
     pub commit_records: Histogram,
-    /// Event bytes in the log (what the store needs around them is not in it).
+    /// What the log takes on the disk, without what is prepared ahead.
     pub log_bytes: IntGauge,
+    /// At so many bytes entries are refused.
+    pub log_limit_bytes: IntGauge,
+    /// How full the disk is: 0 normal, 1 alarm, 2 sinks are detached, 3 entries are refused.
+    pub disk_step: IntGauge,
     /// The last durable sequence.
     pub log_sequence: IntGauge,
     /// Events that a sink's routes have led to it.
@@ -106,7 +110,13 @@ impl Metrics {
                 "Records in one commit.",
                 &RECORDS_BUCKETS,
             ),
-            log_bytes: gauge(&registry, "log_bytes", "Event bytes in the log."),
+            log_bytes: gauge(&registry, "log_bytes", "What the log takes on the disk."),
+            log_limit_bytes: gauge(&registry, "log_limit_bytes", "At so many bytes entries are refused."),
+            disk_step: gauge(
+                &registry,
+                "disk_step",
+                "How full the disk is: 0 normal, 1 alarm, 2 sinks are detached, 3 entries are refused.",
+            ),
             log_sequence: gauge(&registry, "log_sequence", "The last durable sequence."),
             sink_accepted: counters(&registry, "sink_accepted_total", "Events led to the sink.", &["sink"]),
             sink_delivered: counters(&registry, "sink_delivered_total", "Events the service has.", &["sink"]),

@@ -4,6 +4,7 @@
 //! arbiter, HTTP. Stop: HTTP, then what is on its way into the log, then deliveries and their cursors.
 
 mod delivery_side;
+mod disk;
 mod error;
 mod log_side;
 mod recover;
@@ -22,21 +23,18 @@ use std::{
 use actix::Arbiter;
 use actix_web::{App as HttpApp, HttpServer, dev::ServerHandle, middleware::from_fn, web::Data};
 use tokio::signal::unix::{SignalKind, signal};
-use turnstiled_wal::{Log, LogOptions, StateStore, StoreKind};
+use turnstiled_wal::{Log, StateStore};
 
-pub use self::error::StartError;
 use self::{
     delivery_side::{DeliverySide, OpenedSink, progress_of_all},
+    disk::Disk,
     log_side::LogSide,
     recover::{Recovered, recover},
 };
+pub use self::{disk::log_options, error::StartError};
 use crate::{
     actors::{recorder::LogEnd, sink_state::SinkStates},
-    config::{
-        Config,
-        auth::JwtConfig,
-        wal::{WalConfig, WalStore},
-    },
+    config::{Config, auth::JwtConfig},
     data_dir::{self, DataDir},
     delivery::progress::Progress,
     http::{
@@ -79,10 +77,9 @@ impl App {
         let auth = open_auth(&config)?;
         let (path, settings) = (data_dir.path.clone(), config.clone());
         // Apart, so that a signal is heard meanwhile.
-        let Opened { log, states, progress, recovered } =
+        let Opened { log, disk, states, progress, recovered } =
             tokio::task::spawn_blocking(move || Opened::open(&path, &settings)).await??;
         let metrics = Metrics::new();
-        metrics.log_bytes.set(i64::try_from(recovered.bytes).unwrap_or(i64::MAX));
         metrics.log_sequence.set(i64::try_from(log.reader().committed()).unwrap_or(i64::MAX));
 
         let sinks = sinks::open(&config.sinks).await?;
@@ -96,7 +93,9 @@ impl App {
             is_stopped: Arc::new(AtomicBool::new(false)),
         };
         let end_of_log = end.clone();
-        let log = LogSide::start(log, recovered, end, delivery.router(), metrics.clone()).await?;
+        let disk_board = disk.board.clone();
+        let disk = disk.watched_for(metrics.clone());
+        let log = LogSide::start(log, recovered, end, delivery.router(), disk).await?;
         let buildings = (config.buildings.iter().zip(&log.buildings))
             .map(|(building, actor)| {
                 let (id, gates) = (building.rules.building.clone(), building.rules.gates.clone());
@@ -110,6 +109,7 @@ impl App {
             sinks: delivery.board.clone(),
             dead_letters: states,
             metrics,
+            disk: disk_board,
             end_of_log,
         });
         let http = serve(listener, services).map_err(|source| StartError::Listen { listen, source })?;
@@ -135,6 +135,7 @@ impl App {
 /// The log and what lies beside it, and the state that they come to.
 struct Opened {
     log: Log,
+    disk: Disk,
     states: SinkStates,
     progress: Vec<(String, Progress)>,
     recovered: Recovered,
@@ -143,8 +144,10 @@ struct Opened {
 impl Opened {
     fn open(data_dir: &Path, config: &Config) -> Result<Self, StartError> {
         let log_dir = data_dir::log_dir(data_dir);
+        let disk = Disk::of(data_dir, &config.wal)?;
+        disk.make_room_to_open()?;
         tracing::info!(path = %log_dir.display(), "opening the log");
-        let log = Log::open(&log_dir, log_options(&config.wal))?;
+        let log = Log::open(&log_dir, disk.log_options(&config.wal))?;
         let reader = log.reader();
         let state = StateStore::open(&data_dir::state_dir(data_dir))?;
         let has_lost_state = state.is_new() && reader.committed() > 0;
@@ -157,7 +160,7 @@ impl Opened {
         let progress = progress_of_all(&config.sinks, &reader, &states, has_lost_state)?;
         let rules = config.buildings.iter().map(|building| building.rules.clone()).collect();
         let recovered = recover(&reader, rules, &config.routes, &progress)?;
-        Ok(Self { log, states, progress, recovered })
+        Ok(Self { log, disk, states, progress, recovered })
     }
 }
 
@@ -209,16 +212,6 @@ async fn end(arbiter: Arbiter) {
 fn stop_while_starting() -> ! {
     tracing::info!("stopped while starting");
     std::process::exit(0)
-}
-
-/// How to open the log of a configuration.
-#[must_use]
-pub fn log_options(wal: &WalConfig) -> LogOptions {
-    let store = match wal.store {
-        WalStore::Sled => StoreKind::Sled,
-        WalStore::Segments => StoreKind::Files,
-    };
-    LogOptions { store, ..LogOptions::default() }
 }
 
 fn open_auth(config: &Config) -> Result<Auth, StartError> {

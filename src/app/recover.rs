@@ -32,8 +32,6 @@ pub(super) struct Recovered {
     pub(super) directory: Directory,
     /// Of the last event; the epoch for an empty log.
     pub(super) last_time: Timestamp,
-    /// Event bytes in the log.
-    pub(super) bytes: u64,
     /// Events that each sink has still to take, in the order of the configuration.
     pub(super) pending: Vec<u64>,
 }
@@ -54,7 +52,6 @@ pub(super) fn recover(
         buildings: rules.into_iter().map(Building::new).collect(),
         directory: Directory::default(),
         last_time: Timestamp::from_millis(0),
-        bytes: 0,
         pending: vec![0; sinks.len()],
     };
     let mut after = log.first().saturating_sub(1);
@@ -63,7 +60,6 @@ pub(super) fn recover(
         let Some(last) = records.last().map(|record| record.sequence) else { break };
         for found in records {
             let sequence = found.sequence;
-            state.bytes += found.payload.len() as u64;
             let record = EventRecord::parse(found.payload)
                 .map_err(|source| StartError::Record { sequence, source })?;
             let event = decode(&record).map_err(|source| StartError::Event { sequence, source })?;

@@ -15,6 +15,7 @@ mod moto;
 mod proxy;
 mod random;
 mod sinks;
+mod small_disk;
 mod traffic;
 mod wait;
 

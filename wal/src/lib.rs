@@ -23,7 +23,7 @@
 //! - `frame.rs`: [`frame`], the self-describing record; `high_water.rs`: how a lost tail is noticed
 //! - `segments.rs`: all segments as one, when the next begins, and trimming; `sealed.rs`: those that take no more
 //!   appends; `spare.rs`: the next one, prepared ahead; `space.rs`: the disk, how much is left of it and what surely
-//!   fits; `segment_names.rs`: what they are called; `store_kind.rs`:
+//!   fits; `ballast.rs`: [`Ballast`], space to give away when it is full; `segment_names.rs`: what they are called; `store_kind.rs`:
 //!   [`StoreKind`], the stores there are
 //! - `store.rs`: [`SegmentStore`], the contract of one segment; `conformance.rs`: its tests, for every implementation
 //! - `sled_store.rs`: a segment in sled; `file_store.rs`: in a file of our own, with `file_format.rs` and
@@ -54,6 +54,7 @@
 //!   overwrite torn pages of its own, which is why [`verify()`] works on a copy.
 //! - A state store opens with everything that was written to it, or not at all.
 
+mod ballast;
 mod durable_fs;
 mod file_format;
 mod file_scan;
@@ -104,6 +105,7 @@ mod state_fault_tests;
 #[cfg(test)]
 mod state_tests;
 
+pub use ballast::Ballast;
 pub use frame::{Hash, MAX_PAYLOAD_BYTES, OVERHEAD_BYTES as FRAME_OVERHEAD_BYTES, Record};
 pub use log::{
     Append, CommitError, DEFAULT_CACHE_BYTES, Log, LogOptions, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, TrimError,
