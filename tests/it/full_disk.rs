@@ -1,6 +1,8 @@
 //! A disk that fills up: entries are refused cleanly, exits go on, nothing ends, and all recovers by itself when
 //! there is space again. What was answered is in the log, what was refused is not.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::{
@@ -17,6 +19,9 @@ const DISK_MIB: u64 = 24;
 const OTHERS_MIB: usize = 6;
 /// Each of the crowd leaves so often while the disk is full. All of them fit into the reserve of such a disk.
 const EXITS_WHILE_FULL: usize = 20;
+
+/// What each file may grow to, in the shell's blocks of half a kilobyte: room for some thousand events.
+const FILE_LIMIT_BLOCKS: u64 = 4_096;
 
 #[tokio::test]
 async fn a_full_disk_refuses_entries_and_recovers_with_sled() {
@@ -82,15 +87,17 @@ async fn a_disk_without_a_byte_left_opens_and_recovers(store: &str) {
     disk.take_rest();
     let daemon = site.start();
     assert!(!disk.has_ballast(), "it was given away");
-    assert!(!crowd.enter(&daemon).await, "entries wait");
+    // sled refuses them from the first one on; in segments what is prepared is used up first
+    crowd.swipe_until_full(&daemon, 0).await;
     let mut exits = 0;
     while crowd.leave(&daemon).await {
         exits += 1;
     }
     println!("{store}: {exits} exits on a disk without a byte left");
     assert!(exits > 100, "{exits} exits were recorded");
-    assert!(!crowd.enter(&daemon).await || exits == 0);
-    drop(daemon);
+    assert!(!crowd.enter(&daemon).await);
+    let (status, _) = daemon.stop();
+    assert!(status.success(), "nothing failed");
     let daemon = site.start();
     disk.give_back();
     let daemon = recovers(daemon, &mut crowd, &disk).await;
@@ -125,7 +132,39 @@ async fn the_log_has_it_all(site: &Site, daemon: Daemon, crowd: &mut Crowd) {
     assert!(status.success());
     let log: Vec<Value> = site.dump();
     crowd.check(&log);
-    assert_eq!(site.files("sinks/files").len(), log.len(), "and everything was delivered once");
+    let delivered = site.files("sinks/files");
+    let ids: HashSet<&str> = delivered.iter().map(|event| event["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), log.len(), "and everything was delivered");
     let daemon = site.start();
     crowd.check_presence(&daemon, &log).await;
+}
+
+/// A limit that no file system tells of: the commit fails, and the disk says what is true.
+#[tokio::test]
+async fn a_log_that_cannot_commit_answers_503_and_stops() {
+    let mut random = Random::new();
+    let mut site = Site::with_files();
+    let mut crowd = Crowd::new(&site, &mut random);
+    site.limit_files(Some(FILE_LIMIT_BLOCKS));
+    let mut daemon = site.start();
+    crowd.register(&daemon).await;
+    crowd
+        .swipe(&mut daemon, async |daemon, _| {
+            eventually("the server gives up", async || daemon.has_ended().then_some(())).await;
+        })
+        .await;
+    assert!(!daemon.wait().success(), "{}", daemon.stderr());
+    assert!(daemon.stderr().contains("could not commit"), "it says why: {}", daemon.stderr());
+    drop(daemon);
+
+    site.limit_files(None);
+    let log = site.dump();
+    crowd.check(&log);
+    let daemon = site.start();
+    crowd.check_presence(&daemon, &log).await;
+    let (kept, lost) = crowd.retry(&daemon, &log).await;
+    println!("{} answers; unanswered swipes: {kept} were in the log, {lost} were not", crowd.answers());
+    let admin = daemon.person(&site.token("admin"));
+    // one look at who is inside, and the swipes that were sent again
+    settled(&admin, &[("files", (log.len() + 1 + lost) as u64)]).await;
 }

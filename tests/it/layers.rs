@@ -10,7 +10,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("delivery", &["domain"]),
     ("sinks", &["delivery", "domain"]),
-    ("config", &["domain"]),
+    ("config", &["domain", "space"]),
     ("metrics", &["domain"]),
     ("space", &[]),
     ("clock", &["domain"]),
