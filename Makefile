@@ -12,7 +12,7 @@ export MOTO_SERVER ?= $(CURDIR)/$(VENV)/bin/moto_server
 
 help:
 	@echo "make test       every test (makes $(VENV) with the AWS emulator at the first time)"
-	@echo "make test-long  the same, with long outages"
+	@echo "make test-long  the same, with long outages and ten times the power cuts"
 	@echo "make bench      the benchmarks"
 	@echo "make deny       licences, bans and sources of dependencies (needs cargo-deny: cargo install cargo-deny)"
 	@echo "make lint       formatting, and clippy with warnings as errors"

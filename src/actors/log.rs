@@ -14,7 +14,11 @@ use super::{
     places::{MAX_IN_FLIGHT_RECORDS, Places, log_bytes, places_of},
     recorder::OnCommit,
 };
-use crate::{domain::record::EventRecord, metrics::Metrics};
+use crate::{
+    clock,
+    domain::{record::EventRecord, time::Timestamp},
+    metrics::Metrics,
+};
 
 /// The most records of one commit: what is over waits for the next one, so that a flood of exits never
 /// keeps an entry waiting for much longer than one sync.
@@ -57,6 +61,8 @@ pub struct LogActor {
     router: Recipient<LogGrew>,
     router_is_due: bool,
     metrics: Metrics,
+    /// Of the last event, see [`Timestamp::utc_day`].
+    day: i64,
 }
 
 #[derive(Default)]
@@ -74,13 +80,28 @@ struct Batch {
 struct Commit;
 
 impl LogActor {
-    /// The one writer of `log`; `router` hears of every commit.
+    /// The one writer of `log`, which ends with an event of the time `last`; `router` hears of every commit.
     #[must_use]
-    pub fn new(log: Log, places: Rc<Places>, disk: DiskParts, router: Recipient<LogGrew>) -> Self {
-        let metrics = disk.metrics.clone();
+    pub fn new(
+        log: Log,
+        places: Rc<Places>,
+        disk: DiskParts,
+        router: Recipient<LogGrew>,
+        last: Timestamp,
+    ) -> Self {
+        let (metrics, day) = (disk.metrics.clone(), last.utc_day());
         let mut disk = DiskWatch::new(disk);
         disk.look(&log, &places);
-        Self { log, batch: Batch::default(), places, disk, router, router_is_due: false, metrics }
+        Self { log, batch: Batch::default(), places, disk, router, router_is_due: false, metrics, day }
+    }
+
+    /// A segment ends with its day, so that retention, which goes by whole segments, is kept to the day.
+    fn rotate_on_a_new_day(&mut self) {
+        let today = clock::wall().utc_day();
+        if today > self.day {
+            self.day = today;
+            self.log.rotate();
+        }
     }
 
     fn commit(&mut self, ctx: &mut Context<Self>) {
@@ -89,6 +110,7 @@ impl LogActor {
             return; // memory is ahead of the disk: what waits may not be answered from it
         }
         if !appends.is_empty() {
+            self.rotate_on_a_new_day();
             let started = Instant::now();
             if let Err(error) = self.log.commit(&appends) {
                 self.stop(&error.to_string());

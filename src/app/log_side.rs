@@ -39,7 +39,7 @@ impl LogSide {
         arbiter.spawn_fn(move || {
             let places = Rc::new(Places::new(Arc::clone(&end.is_stopped)));
             let metrics = disk.metrics.clone();
-            let log = LogActor::new(log, Rc::clone(&places), disk, router).start();
+            let log = LogActor::new(log, Rc::clone(&places), disk, router, state.last_time).start();
             let recorder = Recorder::new(log.clone(), places, end);
             let (directory, cards) = DirectoryActor::new(state.directory, recorder.clone());
             let directory = directory.start();

@@ -18,6 +18,8 @@ pub struct InvalidTimestamp(String);
 /// The last moment that RFC 3339's four-digit year can write: 9999-12-30T22:00:00Z.
 const MAX_MILLIS: i64 = 253_402_207_200_000;
 
+const DAY_MILLIS: i64 = 24 * 60 * 60 * 1_000;
+
 impl Timestamp {
     /// From milliseconds since 1970; moments outside the years 1970 to 9999 become the nearest inside.
     #[must_use]
@@ -35,6 +37,12 @@ impl Timestamp {
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// The day in UTC, counted from 1970-01-01.
+    #[must_use]
+    pub fn utc_day(self) -> i64 {
+        self.0.div_euclid(DAY_MILLIS)
     }
 }
 
@@ -90,6 +98,14 @@ mod tests {
         for text in ["", "yesterday", "2026-11-20", "1969-12-31T23:59:59Z", "2026-13-01T00:00:00Z"] {
             assert!(text.parse::<Timestamp>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_day_begins_at_midnight_in_utc() {
+        let day = |text: &str| text.parse::<Timestamp>().unwrap().utc_day();
+        assert_eq!(day("1970-01-01T23:59:59.999Z"), 0);
+        assert_eq!(day("1970-01-02T00:00:00Z"), 1);
+        assert_eq!(day("2026-11-20T23:30:00-01:00"), day("2026-11-21T00:30:00Z"));
     }
 
     #[test]

@@ -199,7 +199,14 @@ impl Site {
     }
 
     /// Starts the daemon, or says how it ended instead. Panics if it does neither.
+    #[track_caller]
     pub(crate) fn try_start(&self) -> Result<Daemon, Refused> {
+        self.try_start_unless(|| false).map(|daemon| daemon.unwrap())
+    }
+
+    /// The same, but `None` and killed once the start is over for another reason.
+    #[track_caller]
+    pub(crate) fn try_start_unless(&self, is_over: impl Fn() -> bool) -> Result<Option<Daemon>, Refused> {
         let config = self.path("routes.toml");
         let mut command = self.daemon_command(&["run", "--log-format", "json", "--config"]);
         let stdout = std::fs::File::create(self.path("stdout")).unwrap();
@@ -211,13 +218,19 @@ impl Site {
             move || collect(BufReader::new(stderr), &lines, &listening.0)
         });
         let mut daemon = Daemon { child, base_url: String::new(), stderr: lines, reader: Some(reader) };
-        match listening.1.recv_timeout(START_LIMIT) {
-            Ok(address) => {
-                daemon.base_url = format!("http://{address}");
-                Ok(daemon)
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            match listening.1.recv_timeout(POLL_INTERVAL) {
+                Ok(address) => {
+                    daemon.base_url = format!("http://{address}");
+                    return Ok(Some(daemon));
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(daemon.into_refused()),
+                Err(mpsc::RecvTimeoutError::Timeout) if is_over() => return Ok(None),
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    assert!(Instant::now() < deadline, "the daemon neither listens nor ends");
+                }
             }
-            Err(mpsc::RecvTimeoutError::Disconnected) => Err(daemon.into_refused()),
-            Err(mpsc::RecvTimeoutError::Timeout) => panic!("the daemon neither listens nor ends"),
         }
     }
 }

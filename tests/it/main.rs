@@ -8,6 +8,7 @@
 
 mod aws;
 mod chain;
+mod cut_fs;
 mod daemon;
 mod fake_service;
 mod http;
@@ -31,6 +32,7 @@ mod layers;
 mod lifecycle;
 mod lost_state;
 mod outage;
+mod power_cut;
 mod refused_start;
 mod sinks_moto;
 mod stdout_sink;

@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
-use crate::{daemon::sequence, http::Caller, wait::eventually};
+use crate::{
+    daemon::{Site, sequence},
+    http::Caller,
+    wait::eventually,
+};
 
 pub(crate) async fn sinks_by_name(person: &Caller) -> BTreeMap<String, Value> {
     let answer = person.get("/v1/sinks").await.expect(200);
@@ -49,4 +53,21 @@ pub(crate) fn assert_ordered_by_key(lines: &[String]) {
             assert!(previous < Some(sequence(&event)), "after {previous:?}: {line}");
         }
     }
+}
+
+/// After however many crashes the files of [`crate::daemon::FILE_SINK`] hold every event; how many of them more
+/// than once.
+pub(crate) async fn everything_is_in_files(site: &Site, log: &[Value]) -> usize {
+    let daemon = site.start();
+    let admin = daemon.person(&site.token("admin"));
+    settled(&admin, &[("files", log.len() as u64)]).await;
+    assert_eq!(sinks_by_name(&admin).await["files"]["dead"], 0);
+    let (status, _) = daemon.stop();
+    assert!(status.success());
+    let delivered = site.files("sinks/files");
+    let mut seen = HashSet::new();
+    let in_order = delivered.iter().filter(|event| seen.insert(event["id"].as_str().unwrap().to_owned()));
+    let sequences: Vec<u64> = in_order.map(sequence).collect();
+    assert_eq!(sequences, (1..=log.len() as u64).collect::<Vec<_>>(), "first copies come in order");
+    delivered.len() - log.len()
 }

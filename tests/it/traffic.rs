@@ -155,6 +155,13 @@ impl Crowd {
         self.clients.iter().map(|client| client.answered.len()).sum()
     }
 
+    /// How many answers the log does not have.
+    pub(crate) fn lost(&self, log: &[Value]) -> usize {
+        let ids: HashSet<&str> = log.iter().map(|event| event["id"].as_str().unwrap()).collect();
+        let answered = self.clients.iter().flat_map(|client| &client.answered);
+        answered.filter(|answered| !ids.contains(&*answered.event_id)).count()
+    }
+
     pub(crate) fn employees(&self) -> impl Iterator<Item = String> {
         self.clients.iter().map(|client| format!("E{}", client.number))
     }

@@ -18,8 +18,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use rustix::fs::FallocateFlags;
 
 use crate::durable_fs;
+use crate::failed_sync;
 use crate::file_format::{self, HEADER_BLOCK_BYTES, HEADER_BYTES, Header, MARK_BYTES};
 use crate::file_scan::{self, Index, Place};
 use crate::frame::{self, Hash};
@@ -28,6 +30,9 @@ use crate::store::{SegmentStore, StoreError};
 
 /// Zeros written and synced at once, so that commits to the same disk never wait for long.
 const ZERO_CHUNK_BYTES: usize = 4 * 1024 * 1024;
+
+/// With less than this unused at its end, a sealed segment stays as it is.
+const MIN_GIVEN_BACK_BYTES: u64 = 256 * 1024;
 
 /// See [`SegmentStore`] for the contract.
 #[derive(Debug)]
@@ -106,8 +111,9 @@ impl FileStore {
             let what = format!("the file has {actual} bytes, its header says {expected}");
             return Err(on_file("open")(io::Error::new(io::ErrorKind::InvalidData, what)).into());
         }
+        failed_sync::write_again(path)?;
         // whatever a killed process left in the page cache only
-        store.file.sync_all().map_err(on_file("sync"))?;
+        failed_sync::sync_data(&store.file, path).map_err(on_file("sync"))?;
         path.parent().map_or(Ok(()), durable_fs::sync_dir)?;
         let tail = store.index().tail;
         let end = file_scan::end_of_data(&store.file, tail).map_err(on_file("read"))?;
@@ -130,6 +136,11 @@ impl FileStore {
         let (header, index) = scan().map_err(StoreError::on("read", path))?;
         let (index, is_clean) = (RwLock::new(index), AtomicBool::new(false));
         Ok(FileStore { path: path.to_owned(), file, header, index, is_clean })
+    }
+
+    /// What the header of a segment says, without looking at the rest.
+    pub(crate) fn read_header(path: &Path) -> io::Result<Header> {
+        read_header(&File::open(path)?)
     }
 
     /// What its header says.
@@ -194,7 +205,17 @@ impl SegmentStore for FileStore {
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        self.file.sync_data().map_err(StoreError::on("sync", &self.path))
+        failed_sync::sync_data(&self.file, &self.path).map_err(StoreError::on("sync", &self.path))
+    }
+
+    fn give_back(&self) {
+        let (tail, end) = (self.index().tail, self.header.segment_bytes);
+        let unused_bytes = end.saturating_sub(tail);
+        if unused_bytes >= MIN_GIVEN_BACK_BYTES {
+            let keep_size = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            // a file system that cannot do this costs the space until the segment is trimmed, nothing else
+            let _ = rustix::fs::fallocate(&self.file, keep_size, tail, unused_bytes);
+        }
     }
 
     fn read(&self, from: u64, max_records: usize, max_bytes: usize) -> Result<Vec<(u64, Bytes)>, StoreError> {
@@ -248,7 +269,7 @@ impl SegmentStore for FileStore {
                 self.file.write_all_at(zeros.get(..bytes as usize).unwrap_or_default(), offset)?;
                 offset += bytes;
             }
-            self.file.sync_data()
+            failed_sync::sync_data(&self.file, &self.path)
         };
         zero().map_err(StoreError::on("remove the tail of", &self.path))?;
         self.is_clean.store(true, Ordering::Relaxed);

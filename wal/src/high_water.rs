@@ -19,7 +19,7 @@
 //! | 4 | CRC32C of the 60 bytes before |
 //!
 //! The state store keeps one, too: there the sequence is the generation, and the hash that of its seal (see
-//! `state_seal.rs`).
+//! `state_seal.rs`). `low_water.rs` has the same file under another name.
 //!
 //! Integers are little-endian. The slots begin at byte 0 and at byte [`SLOT_DISTANCE_BYTES`], so that one bad
 //! sector does not take both.
@@ -81,12 +81,16 @@ pub(crate) struct HighWater {
 
 /// Reads the file without opening it for writing.
 pub(crate) fn read(dir: &Path) -> Result<Found, StoreError> {
-    let path = dir.join(FILE_NAME);
-    match File::open(&path) {
+    read_file(&dir.join(FILE_NAME))
+}
+
+/// Reads a file of two slots, whatever its name.
+pub(crate) fn read_file(path: &Path) -> Result<Found, StoreError> {
+    match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Missing),
-        Err(error) => Err(StoreError::on("open", &path)(error)),
+        Err(error) => Err(StoreError::on("open", path)(error)),
         Ok(file) => {
-            let newest = newest_slot(&file).map_err(StoreError::on("read", &path))?;
+            let newest = newest_slot(&file).map_err(StoreError::on("read", path))?;
             Ok(newest.map_or(Found::Damaged, |slot| Found::Mark(slot.mark)))
         }
     }
@@ -95,17 +99,21 @@ pub(crate) fn read(dir: &Path) -> Result<Found, StoreError> {
 /// Creates the file, durably, with this mark in both slots: [`Mark::NONE`] for a log without records. It appears
 /// under its name only when it is whole.
 pub(crate) fn create(dir: &Path, mark: &Mark) -> Result<(), StoreError> {
-    let path = dir.join(FILE_NAME);
-    let unfinished = dir.join("high-water.new");
+    create_file(&dir.join(FILE_NAME), mark)
+}
+
+/// Creates a file of two slots, or replaces it: after a crash it is the old one or the new one, whole.
+pub(crate) fn create_file(path: &Path, mark: &Mark) -> Result<(), StoreError> {
+    let unfinished = path.with_extension("new");
     let write = || {
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(&unfinished)?;
         file.write_all_at(&encode(0, mark), 0)?;
         file.write_all_at(&encode(1, mark), SLOT_DISTANCE_BYTES)?;
         file.sync_all()?;
-        fs::rename(&unfinished, &path)
+        fs::rename(&unfinished, path)
     };
-    write().map_err(StoreError::on("create", &path))?;
-    durable_fs::sync_dir(dir)
+    write().map_err(StoreError::on("create", path))?;
+    path.parent().map_or(Ok(()), durable_fs::sync_dir)
 }
 
 impl HighWater {
@@ -134,11 +142,12 @@ impl HighWater {
         self.next_slot_offset = other_slot(self.next_slot_offset);
         Ok(())
     }
+}
 
-    /// Makes the newest mark durable.
-    pub(crate) fn sync(&self) -> Result<(), StoreError> {
-        self.file.sync_data().map_err(StoreError::on("sync", &self.path))
-    }
+/// Makes the newest mark durable, from whichever thread.
+pub(crate) fn sync(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join(FILE_NAME);
+    File::open(&path).and_then(|file| file.sync_data()).map_err(StoreError::on("sync", &path))
 }
 
 struct Slot {

@@ -20,10 +20,12 @@
 //! - `log.rs`: [`Log`], the one writer; [`Log::commit`] is the whole point
 //! - `reader.rs`: [`LogReader`], which sees committed records only; `recent.rs`: the last ones, in memory
 //! - `recovery.rs`: what an open checks before it believes a segment, and what it refuses
-//! - `frame.rs`: [`frame`], the self-describing record; `high_water.rs`: how a lost tail is noticed
-//! - `segments.rs`: all segments as one, when the next begins, and trimming; `sealed.rs`: those that take no more
+//! - `frame.rs`: [`frame`], the self-describing record; `high_water.rs`: how a lost tail is noticed;
+//!   `low_water.rs`: how a lost beginning is; `trimmer.rs`: [`Trimmer`], which drops old segments
+//! - `segments.rs`: all segments as one, and when the next begins; `sealed.rs`: those that take no more
 //!   appends; `spare.rs`: the next one, prepared ahead; `space.rs`: the disk, how much is left of it and what surely
-//!   fits; `ballast.rs`: [`Ballast`], space to give away when it is full; `segment_names.rs`: what they are called; `store_kind.rs`:
+//!   fits; `ballast.rs`: [`Ballast`], space to give away when it is full; `segment_names.rs`: what segments are
+//!   called; `store_kind.rs`:
 //!   [`StoreKind`], the stores there are
 //! - `store.rs`: [`SegmentStore`], the contract of one segment; `conformance.rs`: its tests, for every implementation
 //! - `sled_store.rs`: a segment in sled; `file_store.rs`: in a file of our own, with `file_format.rs` and
@@ -39,7 +41,7 @@
 //!
 //! # On disk
 //! `<dir>/<first sequence, 20 digits>.sled/` or `.seg` is a segment, `<dir>/high-water` the last sequence known to be
-//! durable, `<dir>/set-aside/` files that were in the way of opening. `*.preparing` will be a segment, `*.trimmed` was
+//! durable, `<dir>/low-water` the last one trimmed, `<dir>/set-aside/` files that were in the way of opening. `*.preparing` will be a segment, `*.trimmed` was
 //! one; an open removes what a crash left of these. A state store is a directory of its own, a sled database with a
 //! `high-water` file of its own in it.
 //!
@@ -47,7 +49,7 @@
 //! - When [`Log::commit`] returns `Ok`, its records survive power loss. Readers see nothing before that.
 //! - After a failed write or sync the log is poisoned until it is opened again from disk: never retried, never
 //!   carried on.
-//! - Sequences are gapless from 1, or from where the log was trimmed. A group (the records of one command) is there
+//! - Sequences are gapless from 1, or from the low-water mark on. A group (the records of one command) is there
 //!   whole or not at all; a commit is within one segment.
 //! - Nothing damaged is returned: every read checks checksum and sequence; an open refuses a log that lost its
 //!   tail, its head or something between. A refusal removes no record; sled, when it opens a damaged database, may
@@ -56,12 +58,14 @@
 
 mod ballast;
 mod durable_fs;
+mod failed_sync;
 mod file_format;
 mod file_scan;
 mod file_store;
 pub mod frame;
 mod high_water;
 mod log;
+mod low_water;
 mod memory_store;
 mod opening;
 mod reader;
@@ -84,6 +88,7 @@ mod state_store;
 mod state_verify;
 mod store;
 mod store_kind;
+mod trimmer;
 mod verify;
 
 #[cfg(test)]
@@ -108,7 +113,7 @@ mod state_tests;
 pub use ballast::Ballast;
 pub use frame::{Hash, MAX_PAYLOAD_BYTES, OVERHEAD_BYTES as FRAME_OVERHEAD_BYTES, Record};
 pub use log::{
-    Append, CommitError, DEFAULT_CACHE_BYTES, Log, LogOptions, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, TrimError,
+    Append, CommitError, DEFAULT_CACHE_BYTES, Log, LogOptions, MAX_BATCH_BYTES, MAX_BATCH_RECORDS,
 };
 pub use memory_store::MemoryStore;
 pub use opening::explain_panics_while_opening;
@@ -129,6 +134,7 @@ pub use state_store::{
 pub use state_verify::{StateReport, verify_state};
 pub use store::{SegmentStore, StoreError};
 pub use store_kind::StoreKind;
+pub use trimmer::{TrimError, Trimmer};
 pub use verify::{Finding, MAX_FINDINGS, VerifyError, VerifyReport, verify};
 
 /// What each commit needs beside its frames.

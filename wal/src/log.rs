@@ -1,7 +1,7 @@
 //! The one writer.
 
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::durable_fs;
 use crate::frame::{self, Hash, MAX_PAYLOAD_BYTES, Record};
 use crate::high_water::{self, Found, HighWater, Mark};
+use crate::low_water;
 use crate::memory_store::MemoryStore;
 use crate::opening::Opening;
 use crate::reader::LogReader;
@@ -20,6 +21,7 @@ use crate::segments::{DEFAULT_SEGMENT_BYTES, Segments};
 use crate::space::LogSpace;
 use crate::store::{SegmentStore, StoreError};
 use crate::store_kind::StoreKind;
+use crate::trimmer::Trimmer;
 
 /// sled's page cache. Its own default is 1 GiB; recent records are served from memory before they are read here,
 /// so a small one does.
@@ -111,26 +113,18 @@ impl CommitError {
     }
 }
 
-/// Records could not be dropped. All that are still there can be read.
-#[derive(Debug, thiserror::Error)]
-pub enum TrimError {
-    /// A segment could not be dropped durably. The log is poisoned.
-    #[error("the log is poisoned and has to be opened again: {0}")]
-    Store(#[from] StoreError),
-    /// An earlier commit failed in the store.
-    #[error("the log is poisoned by an earlier failure and has to be opened again")]
-    Poisoned,
-}
-
 /// The one writer of a log; owned by one thread. Dropping it at any time loses nothing that was committed.
 #[derive(Debug)]
 pub struct Log {
     segments: Arc<Segments>,
+    /// None in memory.
+    dir: Option<PathBuf>,
     /// None in memory: there it could only repeat what the store says.
     high_water: Option<HighWater>,
     last: Mark,
     committed: Arc<AtomicU64>,
     recent: Arc<Recent>,
+    is_rotation_wanted: bool,
     poisoned: bool,
 }
 
@@ -163,15 +157,18 @@ impl Log {
             }
             (found, _) => return Err(unreadable_high_water(dir, &found)),
         };
-        recovery::check_files(dir, &paths, options.store, &mark)?;
+        let low = low_water::read(dir)?.map_err(OpenError::Damaged)?;
+        let paths = paths.get(low_water::leftovers(&paths, &low)..).unwrap_or_default();
+        recovery::check_files(dir, paths, options.store, &mark, &low)?;
+        low_water::finish_trim(dir, &low)?;
         let _opening = Opening::of(dir, crate::VERIFY_HINT);
-        let segments = Segments::open(dir, &paths, &options)?;
-        let last = recovery::recover(&segments, &mark)?;
+        let segments = Segments::open(dir, paths, &options)?;
+        let last = recovery::recover(&segments, &mark, &low)?;
         let mut high_water = HighWater::open(dir)?;
         if last.sequence > mark.sequence {
             high_water.write(&last)?;
         }
-        Ok(Log::starting(segments, Some(high_water), last))
+        Ok(Log { dir: Some(dir.to_owned()), ..Log::starting(segments, Some(high_water), last) })
     }
 
     /// A log in memory, for tests.
@@ -187,13 +184,22 @@ impl Log {
     /// As [`Log::open`].
     pub fn with_store(store: Arc<dyn SegmentStore>) -> Result<Log, OpenError> {
         let segments = Segments::single(store, FIRST_SEQUENCE);
-        let last = recovery::recover(&segments, &Mark::NONE)?;
+        let last = recovery::recover(&segments, &Mark::NONE, &Mark::NONE)?;
         Ok(Log::starting(segments, None, last))
     }
 
     fn starting(segments: Segments, high_water: Option<HighWater>, last: Mark) -> Log {
         let (segments, committed) = (Arc::new(segments), Arc::new(AtomicU64::new(last.sequence)));
-        Log { segments, high_water, last, committed, recent: Arc::default(), poisoned: false }
+        Log {
+            segments,
+            dir: None,
+            high_water,
+            last,
+            committed,
+            recent: Arc::default(),
+            is_rotation_wanted: false,
+            poisoned: false,
+        }
     }
 
     /// The sequence the next record will have.
@@ -220,7 +226,9 @@ impl Log {
         let first = self.next_sequence();
         let Encoded { frames, records, last } = self.encode(batch)?;
         let bytes = frames.iter().map(|(_, frame)| frame.len() as u64).sum();
-        let next_segment = self.segments.prepare_for(bytes).map_err(CommitError::NoSegment)?;
+        let wanted = self.is_rotation_wanted && self.segments.current().0 < first;
+        let next_segment = self.segments.prepare_for(bytes, wanted).map_err(CommitError::NoSegment)?;
+        self.is_rotation_wanted = wanted && next_segment.is_none();
         // until it has succeeded: also if the store should panic and someone catches that
         self.poisoned = true;
         self.write(next_segment.as_deref(), &frames, &last)?;
@@ -250,24 +258,16 @@ impl Log {
         self.segments.space()
     }
 
-    /// Drops records before `below`, as far as they fill whole segments that no commit goes to any more, and returns
-    /// the first sequence that is left. Durable when it returns; reads of what is gone are
-    /// [`crate::ReadError::Trimmed`]. Blocks: it deletes files.
-    ///
-    /// # Errors
-    /// See [`TrimError`]. Some of the segments may be gone then, always the oldest.
-    pub fn trim(&mut self, below: u64) -> Result<u64, TrimError> {
-        if self.poisoned {
-            return Err(TrimError::Poisoned);
-        }
-        self.poisoned = true;
-        if let Some(high_water) = &self.high_water {
-            // else after power loss the mark could be one of a record that is gone
-            high_water.sync()?;
-        }
-        let first = self.segments.trim(below)?;
-        self.poisoned = false;
-        Ok(first)
+    /// Has the next segment begin with the first commit that finds it ready, which is soon: a segment that does not
+    /// end with the day keeps the day's last events for as long as those of the next. Nothing happens to a segment
+    /// without records, nor while the disk is too full for another one.
+    pub fn rotate(&mut self) {
+        self.is_rotation_wanted = true;
+    }
+
+    /// Drops old segments, from any thread.
+    pub fn trimmer(&self) -> Trimmer {
+        Trimmer::new(self.reader(), Arc::clone(&self.segments), self.dir.clone())
     }
 
     /// A reader, for any thread, while this log goes on committing.

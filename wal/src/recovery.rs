@@ -6,16 +6,16 @@
 //! at the end, which was never answered, is dropped, durably. Older records are checked when they are read, all of
 //! them by `verify`.
 //!
-//! Of a log whose beginning has been trimmed nobody knows the record before the first: the hash which that one
-//! names is taken on trust.
+//! Of a log whose beginning has been trimmed the low-water file knows the record before the first.
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use crate::frame::{self, Hash, NO_HASH, Record};
+use crate::frame::{self, Hash, Record};
 use crate::high_water::Mark;
 use crate::log::MAX_BATCH_RECORDS;
+use crate::low_water;
 use crate::segment_names;
 use crate::segments::Segments;
 use crate::sled_db::SledOpenError;
@@ -105,6 +105,7 @@ pub(crate) fn check_files(
     paths: &[PathBuf],
     store: StoreKind,
     mark: &Mark,
+    low: &Mark,
 ) -> Result<(), OpenError> {
     if let Some(path) = paths.iter().find(|path| segment_names::kind(path) != Some(store)) {
         return Err(OpenError::OtherStore { path: path.clone(), store });
@@ -114,7 +115,13 @@ pub(crate) fn check_files(
         Err(OpenError::Damaged(Damage { path: path.to_owned(), first, last, what }))
     };
     if paths.is_empty() && mark.sequence > 0 {
-        return missing(&segment_names::path(dir, 1, store), 1, mark.sequence);
+        let first = low.sequence.saturating_add(1);
+        return missing(&segment_names::path(dir, first, store), first, mark.sequence);
+    }
+    if let Some(damage) =
+        low_water::missing_beginning(dir, paths, low).or_else(|| low_water::broken_beginning(paths, low))
+    {
+        return Err(OpenError::Damaged(damage));
     }
     let firsts = paths.iter().map(|path| segment_names::first_sequence(path).unwrap_or(1));
     let lasts = firsts.clone().skip(1).map(|next| next - 1).chain([mark.sequence]);
@@ -129,23 +136,19 @@ pub(crate) fn check_files(
 
 /// Checks the last segment in full, that it goes on where the one before ends, and that the log reaches at least
 /// `mark`; drops an unfinished group, and returns the last record.
-pub(crate) fn recover(segments: &Segments, mark: &Mark) -> Result<Mark, OpenError> {
+pub(crate) fn recover(segments: &Segments, mark: &Mark, low: &Mark) -> Result<Mark, OpenError> {
     let (first, store) = segments.current();
-    let previous = previous_hash(segments, first)?;
+    let previous = previous_hash(segments, first, low)?;
     if mark.sequence > 0 && mark.sequence < first {
         check_earlier_mark(segments, mark)?;
     }
     recover_segment(store.as_ref(), first, previous, mark)
 }
 
-/// The hash of the record before the last segment. `None`: it has been trimmed, and what the first frame says of it
-/// is taken on trust.
-fn previous_hash(segments: &Segments, first: u64) -> Result<Option<Hash>, OpenError> {
-    if first == 1 {
-        return Ok(Some(NO_HASH));
-    }
+/// The hash of the record before the last segment. `None`: it has been trimmed, and not as the last one.
+fn previous_hash(segments: &Segments, first: u64, low: &Mark) -> Result<Option<Hash>, OpenError> {
     if segments.first() == first {
-        return Ok(None);
+        return Ok(low_water::hash_before(low, first));
     }
     let before = first - 1;
     match segments.read(before, 1, WINDOW_BYTES)?.first() {

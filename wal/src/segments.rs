@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
@@ -48,6 +48,7 @@ pub(crate) struct Segments {
     recent: Recent,
     /// None for a log on one given segment, which takes everything.
     place: Option<Place>,
+    trimming: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -102,13 +103,12 @@ impl Segments {
     }
 
     fn of(chain: Chain, place: Option<Place>) -> Segments {
-        Segments { chain: RwLock::new(chain), recent: Recent::default(), place }
+        Segments { chain: RwLock::new(chain), recent: Recent::default(), place, trimming: Mutex::default() }
     }
 
     /// The first sequence there is or will be.
     pub(crate) fn first(&self) -> u64 {
-        let chain = self.chain();
-        chain.sealed.front().map_or(chain.current_first, |sealed| sealed.first)
+        self.chain().first()
     }
 
     /// The segment that takes the appends, and its first sequence.
@@ -123,15 +123,15 @@ impl Segments {
         chain.sealed_of(sequence).map_or(chain.current.path(), |(sealed, _)| &sealed.path).to_owned()
     }
 
-    /// Prepares the next segment if a commit of so many bytes does not fit into this one. Nothing of the log has
-    /// changed if it fails.
-    pub(crate) fn prepare_for(&self, bytes: u64) -> Result<Option<PathBuf>, StoreError> {
+    /// Prepares the next segment if a commit of so many bytes does not fit into this one, or if the next one is
+    /// `wanted` anyway and is ready. Nothing of the log has changed if it fails.
+    pub(crate) fn prepare_for(&self, bytes: u64, wanted: bool) -> Result<Option<PathBuf>, StoreError> {
         let Some(place @ Place { dir, options, spare }) = &self.place else { return Ok(None) };
         let remaining = self.chain().current.remaining_bytes();
         if remaining >= bytes {
             // a file system that cannot be asked shows where room is asked for, and here when there is need
-            let _ = place.prepare_ahead(remaining);
-            return Ok(None);
+            let _ = place.prepare_ahead(if wanted { 0 } else { remaining });
+            return Ok(if wanted { spare.take() } else { None });
         }
         let needed = bytes.saturating_add(SEGMENT_OVERHEAD_BYTES);
         if let Some(ready) = spare.take_at_least(needed)? {
@@ -183,32 +183,40 @@ impl Segments {
         }
         chain.sealed.push_back(Sealed::still_open(before_first, &before));
         drop(chain);
+        spare.give_back(Arc::clone(&before));
         if let Some(oldest) = self.recent.keep(before_first, before) {
             spare.close(oldest);
         }
         Ok(())
     }
 
-    /// Drops sealed segments, oldest first, that hold nothing from `below` on. A segment that was dropped stays
-    /// dropped after power loss before the next one goes. Returns the first sequence there is then.
-    pub(crate) fn trim(&self, below: u64) -> Result<u64, StoreError> {
-        while let Some(sealed) = self.pop_sealed(below)? {
+    /// Held by whoever trims.
+    pub(crate) fn lock_trimming(&self) -> MutexGuard<'_, ()> {
+        self.trimming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first sequence there would be without the sealed segments that hold nothing from `below` on.
+    pub(crate) fn first_after_trim(&self, below: u64) -> u64 {
+        let chain = self.chain();
+        let firsts = chain.sealed.iter().map(|sealed| sealed.first).chain([chain.current_first]);
+        firsts.take_while(|first| *first <= below).last().unwrap_or(0).max(chain.first())
+    }
+
+    /// Drops the sealed segments before the one that begins with `first`. The low-water file says so already, so
+    /// that a crash, or a failure here, leaves files that the next open removes.
+    pub(crate) fn drop_before(&self, first: u64) -> Result<(), StoreError> {
+        let dropped: Vec<_> = {
+            let mut chain = self.chain_mut();
+            let count = chain.sealed.iter().take_while(|sealed| sealed.first < first).count();
+            chain.sealed.drain(..count).collect()
+        };
+        for sealed in dropped {
             drop(self.recent.forget(sealed.first));
             let aside = segment_names::trimmed(&sealed.path);
             fs::rename(&sealed.path, &aside).map_err(StoreError::on("trim", &sealed.path))?;
-            sealed.path.parent().map_or(Ok(()), durable_fs::sync_dir)?;
             durable_fs::remove(&aside)?;
         }
-        Ok(self.first())
-    }
-
-    fn pop_sealed(&self, below: u64) -> Result<Option<Sealed>, StoreError> {
-        let mut chain = self.chain_mut();
-        let next_first = chain.sealed.get(1).map_or(chain.current_first, |next| next.first);
-        // an empty segment does not know the hash it goes on from
-        let is_needed = chain.sealed.len() == 1 && chain.current.bounds()?.is_none();
-        let is_below = next_first <= below && !is_needed;
-        Ok(is_below.then(|| chain.sealed.pop_front()).flatten())
+        Ok(())
     }
 
     /// As [`SegmentStore::read`], over all segments.
@@ -307,6 +315,10 @@ fn free_bytes(dir: &Path, options: &LogOptions) -> Result<u64, StoreError> {
 }
 
 impl Chain {
+    fn first(&self) -> u64 {
+        self.sealed.front().map_or(self.current_first, |sealed| sealed.first)
+    }
+
     /// The sealed segment that holds a sequence, or the first one if it is before all; and its last sequence.
     fn sealed_of(&self, sequence: u64) -> Option<(&Sealed, u64)> {
         if sequence >= self.current_first {

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use crate::frame;
 use crate::high_water::{HighWater, Mark};
+use crate::low_water;
 use crate::sealed::MAX_OPEN_SEALED;
 use crate::segment_names::{self, first_sequence, segment_paths};
 use crate::store_kind::StoreKind;
@@ -96,7 +97,7 @@ fn a_log_of_many_segments_is_one_log() {
 fn the_next_segment_is_prepared_ahead() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut log = open(dir.path(), StoreKind::Files);
-    let spare = segment_names::preparing(dir.path(), "next", StoreKind::Files);
+    let spare = segment_names::preparing(dir.path(), "next-1", StoreKind::Files);
     for _ in 0..10 {
         log.commit(&[append(PAYLOAD_BYTES)]).expect("committed");
     }
@@ -108,6 +109,10 @@ fn the_next_segment_is_prepared_ahead() {
     }
     let paths = segment_paths(dir.path()).expect("listed");
     assert_eq!(fs::metadata(&paths[1]).expect("begun").ino(), inode);
+    // not the one that a commit may be about to name
+    log.segments().spare().request(u64::MAX);
+    log.segments().spare().wait_until_ready();
+    assert_ne!(log.segments().spare().take(), Some(spare.clone()));
     fs::write(&spare, b"left by a crash").expect("written");
     drop(log);
     drop(open(dir.path(), StoreKind::Files));
@@ -172,7 +177,10 @@ fn a_crash_right_after_a_segment_was_begun() {
         let (dir, _) = hundred_records(store);
         begin_next(dir.path(), store, &last(dir.path(), store));
         let mut log = open(dir.path(), store);
-        assert_eq!(log.trim(101).expect("trimmed"), firsts(&segment_paths(dir.path()).expect("listed"))[0]);
+        assert_eq!(
+            log.trimmer().trim(101).expect("trimmed"),
+            firsts(&segment_paths(dir.path()).expect("listed"))[0]
+        );
         assert_eq!(segment_paths(dir.path()).expect("listed").len(), 2, "the last hash is still needed");
         assert_eq!(log.commit(&[append(5)]).expect("committed"), 101..=101);
         assert_eq!(read_all(&log.reader()).last(), Some(&101));
@@ -261,7 +269,7 @@ fn a_mark_in_an_earlier_segment_is_compared_too() {
         }
         let third = Mark { sequence: 3, hash: fourth.previous_hash };
         write(&third);
-        assert!(open(dir.path(), store).trim(50).expect("trimmed") > 4);
+        assert!(open(dir.path(), store).trimmer().trim(50).expect("trimmed") > 4);
         write(&third);
         let error = Log::open(dir.path(), options(store)).expect_err("a mark of what was trimmed");
         assert!(error.to_string().contains("same backup"), "{error}");
@@ -273,7 +281,7 @@ fn trimming_drops_whole_segments_for_good() {
     for store in StoreKind::ALL {
         let (dir, paths) = hundred_records(store);
         let firsts = firsts(&paths);
-        let mut log = open(dir.path(), store);
+        let log = open(dir.path(), store);
         let reader = log.reader();
         read_all(&reader);
         for (below, expected) in [
@@ -284,7 +292,7 @@ fn trimming_drops_whole_segments_for_good() {
             (2, 3),
             (u64::MAX, paths.len() - 1),
         ] {
-            assert_eq!(log.trim(below).expect("trimmed"), firsts[expected]);
+            assert_eq!(log.trimmer().trim(below).expect("trimmed"), firsts[expected]);
             assert_eq!(segment_paths(dir.path()).expect("listed"), paths[expected..]);
             assert_eq!(read_all(&reader), (firsts[expected]..=100).collect::<Vec<_>>());
             assert_eq!(reader.first(), firsts[expected]);
@@ -301,6 +309,66 @@ fn trimming_drops_whole_segments_for_good() {
         assert!(report.is_clean(), "{report:?}");
         assert_eq!((report.first, report.last), (firsts[paths.len() - 1], 101));
     }
+}
+
+/// The low-water mark tells a trimmed log from one that lost its beginning.
+#[test]
+fn a_lost_beginning_is_noticed() {
+    for store in StoreKind::ALL {
+        let (dir, paths) = hundred_records(store);
+        let firsts = firsts(&paths);
+        let expect_missing = |from: u64, to: u64| {
+            match Log::open(dir.path(), options(store)) {
+                Err(OpenError::Damaged(damage)) => assert_eq!((damage.first, damage.last), (from, to)),
+                other => panic!("expected damage, got {other:?}"),
+            }
+            let report = verify(dir.path());
+            assert_eq!((report.findings[0].first, report.findings[0].last), (from, to), "{report:?}");
+        };
+        let aside = dir.path().join("aside");
+        fs::rename(&paths[0], &aside).expect("moved");
+        expect_missing(1, firsts[1] - 1);
+        fs::rename(&aside, &paths[0]).expect("moved back");
+        assert_eq!(open(dir.path(), store).trimmer().trim(firsts[2]).expect("trimmed"), firsts[2]);
+        assert_eq!(verify(dir.path()).low_water, firsts[2] - 1);
+        fs::rename(&paths[2], &aside).expect("moved");
+        expect_missing(firsts[2], firsts[3] - 1);
+        fs::rename(&aside, &paths[2]).expect("moved back");
+        drop(open(dir.path(), store));
+        // a low-water file of other records
+        low_water::write(dir.path(), &Mark { sequence: firsts[2] - 1, hash: [9; 32] }).expect("written");
+        assert!(!verify(dir.path()).is_clean());
+        // sled says so when the segment is opened
+        assert_eq!(Log::open(dir.path(), options(store)).is_err(), store == StoreKind::Files);
+        let damaged = fs::OpenOptions::new().write(true).open(dir.path().join(low_water::FILE_NAME));
+        damaged.and_then(|file| file.set_len(10)).expect("cut");
+        assert!(matches!(Log::open(dir.path(), options(store)), Err(OpenError::Damaged(_))));
+        assert_eq!(verify(dir.path()).findings[0].path, dir.path().join(low_water::FILE_NAME));
+    }
+}
+
+#[test]
+fn rotation_waits_for_a_segment_that_is_ready_and_gives_the_rest_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = LogOptions { segment_bytes: 4 << 20, ..options(StoreKind::Files) };
+    let mut log = Log::open(dir.path(), options).expect("opened");
+    log.rotate();
+    log.commit(&[append(10)]).expect("committed");
+    assert_eq!(segment_paths(dir.path()).expect("listed").len(), 1, "there was nothing to end");
+    log.rotate();
+    log.commit(&[append(10)]).expect("committed");
+    log.segments().spare().wait_until_ready();
+    log.commit(&[append(10)]).expect("committed");
+    log.commit(&[append(10)]).expect("committed");
+    let paths = segment_paths(dir.path()).expect("listed");
+    assert_eq!(paths.len(), 2, "once");
+    drop(log); // waits for what was left to do
+    let sealed = fs::metadata(&paths[0]).expect("there");
+    assert_eq!(sealed.len(), 4 << 20, "its size stays");
+    let is_given_back = sealed.blocks() * 512 < 1 << 20;
+    assert!(is_given_back, "{} blocks", sealed.blocks());
+    assert_eq!(read_all(&open(dir.path(), StoreKind::Files).reader()), [1, 2, 3, 4]);
+    assert!(verify(dir.path()).is_clean());
 }
 
 #[test]
@@ -329,7 +397,7 @@ fn a_reader_follows_through_rotation_and_trimming() {
             for number in 0..150 {
                 log.commit(&[append(PAYLOAD_BYTES)]).expect("committed");
                 if number % 40 == 39 {
-                    log.trim(number - 20).expect("trimmed");
+                    log.trimmer().trim(number - 20).expect("trimmed");
                 }
             }
             done.store(true, Ordering::Release);
@@ -447,8 +515,11 @@ enum Operation {
     },
     /// Power cut between the beginning of a segment and its first commit.
     CrashInRotation,
-    /// Power cut between a segment's renaming and its deletion.
-    CrashInTrim,
+    Rotate,
+    /// Power cut after the low-water mark was written, with so many segments renamed already.
+    CrashInTrim {
+        renamed: usize,
+    },
 }
 
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
@@ -461,7 +532,8 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         1 => Just(Operation::Reopen),
         1 => any::<bool>().prop_map(|whole| Operation::CrashInCommit { whole }),
         1 => Just(Operation::CrashInRotation),
-        1 => Just(Operation::CrashInTrim),
+        2 => Just(Operation::Rotate),
+        1 => (0..3_usize).prop_map(|renamed| Operation::CrashInTrim { renamed }),
     ];
     prop::collection::vec(operation, 1..40)
 }
@@ -526,7 +598,7 @@ fn run(store: StoreKind, operations: Vec<Operation>) {
                 model.check_read(&log.reader(), after, max_records, max_bytes);
             }
             Operation::Trim { below } => {
-                let first = log.trim(below).expect("trimmed");
+                let first = log.trimmer().trim(below).expect("trimmed");
                 let firsts = firsts(&segment_paths(dir).expect("listed"));
                 assert!(first >= model.first && first <= below.max(model.first));
                 assert_eq!(firsts[0], first);
@@ -559,14 +631,26 @@ fn run(store: StoreKind, operations: Vec<Operation>) {
                 }
                 log = open(dir, store);
             }
-            Operation::CrashInTrim => {
-                drop(log);
+            Operation::Rotate => log.rotate(),
+            Operation::CrashInTrim { renamed } => {
                 let paths = segment_paths(dir).expect("listed");
+                let reader = log.reader();
                 if paths.len() > 2 {
-                    fs::rename(&paths[0], segment_names::trimmed(&paths[0])).expect("renamed");
-                    model.first = first_sequence(&paths[1]).expect("a segment");
+                    let first = first_sequence(&paths[2]).expect("a segment");
+                    // else the last one is empty, and no trim would go so far
+                    if let Some(next) = reader.read(first - 1, 1, 0).expect("read").pop() {
+                        low_water::write(dir, &Mark { sequence: first - 1, hash: next.previous_hash })
+                            .expect("written");
+                        model.first = first;
+                    }
+                }
+                drop((log, reader));
+                for path in paths.iter().filter(|path| first_sequence(path) < Some(model.first)).take(renamed)
+                {
+                    fs::rename(path, segment_names::trimmed(path)).expect("renamed");
                 }
                 log = open(dir, store);
+                assert_eq!(firsts(&segment_paths(dir).expect("listed"))[0], model.first);
                 assert!(!segment_names::trimmed(&paths[0]).exists());
             }
         }

@@ -7,7 +7,8 @@
 //!   does not reach the device (sled #1351, #1452). So every sync here is `flush()`, then `sync_data()` on a handle
 //!   of our own to `<dir>/db`: 60 power cuts, none lost.
 //! - sled swallows a failed fsync. The handle of our own also sees those: Linux reports a write-back error once to
-//!   every open handle, and this one is opened before the first write and kept.
+//!   every open handle, and this one is opened before the first write and kept. What could not be synced is written
+//!   again by the next open: see `failed_sync.rs`.
 //! - There is no background flush: nothing is written behind the log's back.
 //! - At open everything in the directory is fsynced, because sled may have recovered from pages that a killed
 //!   process left in the page cache only.
@@ -30,6 +31,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::durable_fs;
+use crate::failed_sync;
 use crate::store::StoreError;
 
 /// The longest value that may be stored. sled splits a page at more than 16 values and keeps items in the log
@@ -102,13 +104,14 @@ impl SledDb {
         durable_fs::create_dir_all(dir)?;
         await_lock(dir)?;
         set_aside_unfinished_snapshots(dir)?;
+        let data_path = dir.join("db");
+        failed_sync::write_again(&data_path)?;
         let config = sled::Config::new()
             .path(dir)
             .cache_capacity(cache_bytes)
             .flush_every_ms(None)
             .use_compression(false);
         let tree = config.open().or_else(|_| config.open()).map_err(|error| refusal(dir, error))?;
-        let data_path = dir.join("db");
         let data_file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -128,8 +131,10 @@ impl SledDb {
     /// Makes every change before it durable. After an error never call it again: see
     /// [`crate::SegmentStore`] for why.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
-        self.tree.flush().map_err(|error| self.error("flush", error))?;
-        self.data_file.sync_data().map_err(StoreError::on("sync", &self.dir.join("db")))
+        let path = self.dir.join("db");
+        let flushed = self.tree.flush().inspect_err(|_| failed_sync::leave_note(&path));
+        flushed.map_err(|error| self.error("flush", error))?;
+        failed_sync::sync_data(&self.data_file, &path).map_err(StoreError::on("sync", &path))
     }
 
     /// Where it is.

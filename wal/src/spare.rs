@@ -5,7 +5,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -21,7 +21,6 @@ const THREAD_NAME: &str = "wal-next-segment";
 /// The spare and its thread.
 #[derive(Debug)]
 pub(crate) struct Spare {
-    kind: StoreKind,
     wanted_bytes: u64,
     shared: Arc<Shared>,
     /// None only while this is dropped.
@@ -31,9 +30,12 @@ pub(crate) struct Spare {
 
 #[derive(Debug)]
 struct Shared {
-    path: PathBuf,
+    dir: PathBuf,
+    kind: StoreKind,
     state: Mutex<State>,
     changed: Condvar,
+    /// A name is never used again: the log may be about to rename the one it took.
+    last_number: AtomicU64,
     is_cancelled: AtomicBool,
 }
 
@@ -46,6 +48,7 @@ enum State {
         free_bytes: u64,
     },
     Ready {
+        number: u64,
         bytes: u64,
     },
     /// There seemed to be so much room, and there was not: a quota, or someone else was faster. Not tried again
@@ -58,8 +61,10 @@ enum State {
 #[derive(Debug)]
 enum Job {
     Prepare {
+        number: u64,
         bytes: u64,
     },
+    GiveBack(Arc<dyn SegmentStore>),
     /// Closing a sled database takes its time.
     Close(Arc<dyn SegmentStore>),
 }
@@ -68,9 +73,11 @@ impl Spare {
     /// Starts the thread for the log in `dir`. `wanted_bytes` is the size of a segment where there is room for it.
     pub(crate) fn start(dir: &Path, kind: StoreKind, wanted_bytes: u64) -> io::Result<Spare> {
         let shared = Arc::new(Shared {
-            path: segment_names::preparing(dir, "next", kind),
+            dir: dir.to_owned(),
+            kind,
             state: Mutex::new(State::Absent),
             changed: Condvar::new(),
+            last_number: AtomicU64::new(0),
             is_cancelled: AtomicBool::new(false),
         });
         let (jobs, received) = mpsc::channel();
@@ -78,13 +85,14 @@ impl Spare {
         let thread = thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(move || {
             while let Ok(job) = received.recv() {
                 match job {
-                    Job::Prepare { bytes } => of_thread.prepare(kind, bytes),
+                    Job::Prepare { number, bytes } => of_thread.prepare(number, bytes),
+                    Job::GiveBack(segment) => segment.give_back(),
                     Job::Close(segment) => drop(segment),
                 }
             }
             of_thread.end();
         })?;
-        Ok(Spare { kind, wanted_bytes, shared, jobs: Some(jobs), thread: Some(thread) })
+        Ok(Spare { wanted_bytes, shared, jobs: Some(jobs), thread: Some(thread) })
     }
 
     /// Has a spare prepared, if there is none and there is room: so much of the disk may be taken.
@@ -95,7 +103,8 @@ impl Spare {
         }
         if let Some(bytes) = self.possible_bytes(*state, free_bytes) {
             *state = State::Making { bytes, free_bytes };
-            self.send(Job::Prepare { bytes });
+            let number = self.shared.last_number.fetch_add(1, Ordering::Relaxed) + 1;
+            self.send(Job::Prepare { number, bytes });
         }
     }
 
@@ -103,7 +112,7 @@ impl Spare {
     /// would.
     pub(crate) fn next_bytes(&self, free_bytes: u64) -> u64 {
         match *self.shared.state() {
-            State::Making { bytes, .. } | State::Ready { bytes } => bytes,
+            State::Making { bytes, .. } | State::Ready { bytes, .. } => bytes,
             state => self.possible_bytes(state, free_bytes).unwrap_or(0),
         }
     }
@@ -114,7 +123,15 @@ impl Spare {
         {
             return None;
         }
-        next_segment_bytes(self.kind, self.wanted_bytes, free_bytes)
+        next_segment_bytes(self.shared.kind, self.wanted_bytes, free_bytes)
+    }
+
+    /// The spare, if it is ready.
+    pub(crate) fn take(&self) -> Option<PathBuf> {
+        let mut state = self.shared.state();
+        let State::Ready { number, .. } = *state else { return None };
+        *state = State::Absent;
+        Some(self.shared.path(number))
     }
 
     /// The spare, once it is ready if it is being made, and if it has at least so many bytes. One that is smaller
@@ -124,21 +141,27 @@ impl Spare {
         let is_making = |state: &mut State| matches!(state, State::Making { .. });
         let waited = shared.changed.wait_while(shared.state(), is_making);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
-        let State::Ready { bytes: ready } = *state else { return Ok(None) };
+        let State::Ready { number, bytes: ready } = *state else { return Ok(None) };
         *state = State::Absent;
+        let path = shared.path(number);
         if ready < bytes {
-            durable_fs::remove(&shared.path)?;
+            durable_fs::remove(&path)?;
             return Ok(None);
         }
-        Ok(Some(shared.path.clone()))
+        Ok(Some(path))
     }
 
     /// What it takes on the disk, and its size, if it is ready.
     pub(crate) fn ready_bytes(&self) -> (u64, u64) {
         match *self.shared.state() {
-            State::Ready { bytes } => (disk_bytes(&self.shared.path), bytes),
+            State::Ready { number, bytes } => (disk_bytes(&self.shared.path(number)), bytes),
             _ => (0, 0),
         }
+    }
+
+    /// Has a segment that takes no more appends give back what it does not need.
+    pub(crate) fn give_back(&self, sealed: Arc<dyn SegmentStore>) {
+        self.send(Job::GiveBack(sealed));
     }
 
     /// Closes a segment where nobody waits for it.
@@ -166,14 +189,19 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn prepare(&self, kind: StoreKind, bytes: u64) {
+    fn path(&self, number: u64) -> PathBuf {
+        segment_names::preparing(&self.dir, &format!("next-{number}"), self.kind)
+    }
+
+    fn prepare(&self, number: u64, bytes: u64) {
         // also if it should panic, so that nobody waits for it in vain
         let _end = EndOfMaking(self);
-        let prepared = kind.prepare(&self.path, bytes, &self.is_cancelled);
+        let prepared = self.kind.prepare(&self.path(number), bytes, &self.is_cancelled);
         let mut state = self.state();
         if let State::Making { free_bytes, .. } = *state {
             // why it failed shows when a commit needs the segment, and in the room there is until then
-            *state = if prepared.is_ok() { State::Ready { bytes } } else { State::Failed { free_bytes } };
+            *state =
+                if prepared.is_ok() { State::Ready { number, bytes } } else { State::Failed { free_bytes } };
         }
     }
 

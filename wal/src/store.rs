@@ -45,6 +45,10 @@ pub trait SegmentStore: Debug + Send + Sync {
     /// another segment; an append of more fails.
     fn remaining_bytes(&self) -> u64;
 
+    /// Nothing more will be appended: gives back space that was kept for it. What is held stays as it is, also if
+    /// this fails half way.
+    fn give_back(&self) {}
+
     /// Removes every frame after this sequence. Durable with the next `sync`; the removed sequences may be
     /// appended again. Also clears away what a crash left after the last whole frame: recovery calls it
     /// before the first append.

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::durable_fs;
 use crate::file_store::FileStore;
+use crate::frame::Hash;
 use crate::high_water::Mark;
 use crate::log::LogOptions;
 use crate::segment_names;
@@ -122,6 +123,14 @@ impl StoreKind {
 }
 
 impl StoreKind {
+    /// The hash that a segment says the record before it has, where it can be read without opening the segment.
+    pub(crate) fn claimed_previous_hash(self, path: &Path) -> Option<Hash> {
+        match self {
+            StoreKind::Sled => None,
+            StoreKind::Files => FileStore::read_header(path).ok().map(|header| header.previous_hash),
+        }
+    }
+
     /// What is wrong with the size of a segment's file, which is made in full: an open for appending refuses it.
     pub(crate) fn wrong_size(self, path: &Path) -> Option<String> {
         if self != StoreKind::Files {

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::durable_fs;
-use crate::frame::{self, Hash, NO_HASH};
+use crate::frame::{self, Hash};
 use crate::high_water::{self, Found, Mark};
 use crate::log::DEFAULT_CACHE_BYTES;
+use crate::low_water;
+use crate::recovery::Damage;
 use crate::segment_names::{self, segment_paths};
 use crate::sled_db::{self, SledOpenError};
 use crate::store::{SegmentStore, StoreError};
@@ -30,6 +32,8 @@ pub struct VerifyReport {
     pub first: u64,
     /// The last sequence there, 0 if none.
     pub last: u64,
+    /// The last sequence that was trimmed, 0 if none.
+    pub low_water: u64,
     /// The last sequence known to have been durable, if the high-water file can be read.
     pub high_water: Option<u64>,
     /// Records of an unfinished group at the end. That is no damage: a crash interrupted a commit, nobody was
@@ -122,12 +126,23 @@ pub fn verify(dir: &Path, scratch: &Path) -> Result<VerifyReport, VerifyError> {
         }
     };
     report.high_water = mark.map(|mark| mark.sequence);
+    let low = low_water::read(dir)?.unwrap_or_else(|Damage { path, what, .. }| {
+        report.add(&path, 0, 0, &what);
+        Mark::NONE
+    });
+    report.low_water = low.sequence;
+    // what a crash left of a trim is not checked: nobody reads it again
+    let paths = paths.get(low_water::leftovers(&paths, &low)..).unwrap_or_default();
+    if let Some(lost) = low_water::missing_beginning(dir, paths, &low) {
+        report.add(&lost.path, lost.first, lost.last, &lost.what);
+    }
     let first = paths.first().and_then(|path| segment_names::first_sequence(path)).unwrap_or(1);
-    let mut walk = Walk { report, expected: first, previous: None, mark };
-    for path in &paths {
+    let previous = low_water::hash_before(&low, first);
+    let mut walk = Walk { report, expected: first, previous, mark };
+    for path in paths {
         check_segment(&mut walk, path, scratch)?;
     }
-    Ok(walk.finish(paths.last().map_or(dir, PathBuf::as_path), paths.clone()))
+    Ok(walk.finish(paths.last().map_or(dir, PathBuf::as_path), paths.to_vec()))
 }
 
 /// One segment: sled's in a copy that is removed again, so that `scratch` never holds more than one. To read a file
@@ -279,8 +294,7 @@ impl Walk {
         if record.sequence != stored {
             return Err(format!("its frame says sequence {}", record.sequence));
         }
-        let previous = if stored == 1 { Some(NO_HASH) } else { self.previous };
-        if previous.is_some_and(|previous| previous != record.previous_hash) {
+        if self.previous.is_some_and(|previous| previous != record.previous_hash) {
             return Err("the hash chain is broken: it does not follow the record before it".to_owned());
         }
         if let Some(mark) = self.mark
