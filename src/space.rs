@@ -41,9 +41,11 @@ impl Sizes {
     /// For a log of at most `max_bytes` on a file system of `total_bytes`.
     #[must_use]
     pub fn of(max_bytes: u64, total_bytes: u64) -> Self {
+        let segment_bytes = (max_bytes.min(total_bytes) / 8).clamp(2 * MIB, 64 * MIB);
         Self {
-            segment_bytes: (max_bytes.min(total_bytes) / 8).clamp(2 * MIB, 64 * MIB),
-            reserve_bytes: (total_bytes / 32).clamp(MIB, 8 * MIB),
+            segment_bytes,
+            // what is sure is one segment: the reserve has to be found within it
+            reserve_bytes: (total_bytes / 32).clamp(MIB, 8 * MIB).min(segment_bytes / 2),
             ballast_bytes: (total_bytes / 4).clamp(MIB, 32 * MIB),
             keep_free_bytes: (total_bytes / 16).clamp(MIB, 8 * MIB),
         }

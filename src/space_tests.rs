@@ -28,7 +28,8 @@ fn parts_are_small_on_a_small_disk_and_never_too_small() {
     let small = Sizes::of(20 * GIB, 16 * MIB);
     assert_eq!((small.segment_bytes, small.reserve_bytes), (2 * MIB, MIB));
     assert_eq!((small.ballast_bytes, small.keep_free_bytes), (4 * MIB, MIB));
-    assert_eq!(Sizes::of(MIN_LOG_BYTES, TEBIBYTE).segment_bytes, 2 * MIB);
+    let limited = Sizes::of(MIN_LOG_BYTES, TEBIBYTE);
+    assert_eq!((limited.segment_bytes, limited.reserve_bytes), (2 * MIB, MIB), "a segment holds the reserve");
     assert_eq!(Sizes::of(0, 0).segment_bytes, 2 * MIB);
 }
 

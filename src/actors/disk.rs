@@ -138,16 +138,18 @@ impl DiskWatch {
         (self.space, self.committed_bytes) = (log.space(), 0);
         let mut room_bytes = log.room_bytes()?;
         self.has_ballast = !self.is_making_ballast.load(Relaxed) && self.parts.ballast.is_there();
-        if self.has_ballast && self.parts.gauge.needs_ballast(room_bytes, places.in_flight_bytes()) {
+        let mut available_bytes = self.available_bytes()?;
+        // where it would fit a second time, it is not what is missing
+        let would_help = self.has_ballast && !self.parts.gauge.has_room_for_ballast(available_bytes);
+        if would_help && self.parts.gauge.needs_ballast(room_bytes, places.in_flight_bytes()) {
             self.has_ballast = !self.parts.ballast.release()?;
-            room_bytes = log.room_bytes()?;
+            (room_bytes, available_bytes) = (log.room_bytes()?, self.available_bytes()?);
             tracing::error!(
                 ballast_bytes = self.parts.ballast.bytes(),
                 room_bytes,
                 "exits had no room left: the ballast is gone for them; free some space"
             );
         }
-        let available_bytes = self.available_bytes()?;
         if !self.has_ballast && self.parts.gauge.has_room_for_ballast(available_bytes) {
             self.make_ballast();
         }

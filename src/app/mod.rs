@@ -85,7 +85,8 @@ impl App {
         let sinks = sinks::open(&config.sinks).await?;
         let sinks = sinks.into_iter().zip(progress).zip(recovered.pending.iter().copied());
         let sinks = sinks.map(|((sink, (_, progress)), pending)| OpenedSink { sink, progress, pending });
-        let delivery = DeliverySide::start(&config, sinks.collect(), &log.reader(), &states).await?;
+        let delivery =
+            DeliverySide::start(&config, sinks.collect(), &log.reader(), &states, &disk.board).await?;
         let end = LogEnd {
             name: data_dir.log_name.clone(),
             next_sequence: log.next_sequence(),

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     daemon::{Daemon, Site},
     random::Random,
-    sinks::settled,
+    sinks::{settled, sinks_by_name},
     small_disk::SmallDisk,
     traffic::Crowd,
     wait::eventually,
@@ -56,6 +56,9 @@ async fn a_full_disk_refuses_entries_and_recovers(store: &str) {
     drop(daemon);
     let daemon = site.start();
     assert!(!crowd.enter(&daemon).await && crowd.leave(&daemon).await);
+    if store == "segments" {
+        deliveries_rest(&site, &daemon, &mut crowd, &disk).await;
+    }
 
     disk.give_back();
     let daemon = recovers(daemon, &mut crowd, &disk).await;
@@ -102,6 +105,18 @@ async fn a_disk_without_a_byte_left_opens_and_recovers(store: &str) {
     disk.give_back();
     let daemon = recovers(daemon, &mut crowd, &disk).await;
     the_log_has_it_all(&site, daemon, &mut crowd).await;
+}
+
+/// What is prepared takes exits without a byte of the disk; progress beside the log needs some, and waits.
+async fn deliveries_rest(site: &Site, daemon: &Daemon, crowd: &mut Crowd, disk: &SmallDisk) {
+    let admin = daemon.person(&site.token("admin"));
+    disk.take_rest();
+    eventually("deliveries rest", async || {
+        assert!(crowd.leave(daemon).await);
+        let sinks = sinks_by_name(&admin).await;
+        (sinks["files"]["last_error"]["code"] == "disk_full").then_some(())
+    })
+    .await;
 }
 
 async fn shows_full(daemon: &Daemon) {

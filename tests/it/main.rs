@@ -26,6 +26,7 @@ mod cards;
 mod cli;
 mod dead_letters;
 mod demo;
+mod detach;
 mod full_disk;
 mod kill9;
 mod layers;
