@@ -8,12 +8,13 @@ MADE := $(VENV)/.made
 # The emulator that was pinned, not one that happens to be about; a test that cannot start it fails.
 export MOTO_SERVER ?= $(CURDIR)/$(VENV)/bin/moto_server
 
-.PHONY: help test test-long bench lint deny clean-venv
+.PHONY: help test test-long bench bench-compare lint deny clean-venv
 
 help:
 	@echo "make test       every test (makes $(VENV) with the AWS emulator at the first time)"
 	@echo "make test-long  the same, with long outages and ten times the power cuts"
-	@echo "make bench      the benchmarks"
+	@echo "make bench      the benchmarks; then bench-compare"
+	@echo "make bench-compare  beside a bare append, Redis and PostgreSQL: writes benches/RESULTS.md, about 10 minutes"
 	@echo "make deny       licences, bans and sources of dependencies (needs cargo-deny: cargo install cargo-deny)"
 	@echo "make lint       formatting, and clippy with warnings as errors"
 
@@ -24,7 +25,13 @@ test-long: $(MADE)
 	TURNSTILED_LONG=1 $(CARGO) test --workspace --locked
 
 bench:
-	$(CARGO) bench --workspace --locked
+	$(CARGO) bench --locked --bench decide --bench append --bench entry
+	$(MAKE) bench-compare
+
+# Redis and PostgreSQL are asked where they are installed (Debian: redis-server, postgresql), and started and
+# stopped here. ARGUMENTS="--rounds 1 --seconds 0.5" and so on; BENCH_DIR names a directory of another disk.
+bench-compare:
+	$(CARGO) bench --locked --bench compare -- $(ARGUMENTS)
 
 lint:
 	$(CARGO) fmt --all --check

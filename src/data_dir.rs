@@ -18,7 +18,11 @@ use crate::{clock, domain::ids::LogName};
 /// The layout that this program writes and reads.
 const FORMAT: u32 = 1;
 
-const IDENTITY_FILE: &str = "identity.toml";
+/// Says whose directory it is.
+pub const IDENTITY_FILE: &str = "identity.toml";
+
+/// Locked by the process that uses the directory.
+pub const LOCK_FILE: &str = "lock";
 
 /// A data directory in use by this process.
 #[derive(Debug)]
@@ -105,7 +109,7 @@ impl DataDir {
         let failed = |path: PathBuf, action| move |source| DataDirError::Io { path, action, source };
         create_private_dir(path).map_err(failed(path.to_owned(), "making it"))?;
         warn_if_open_to_others(path);
-        let lock_path = path.join("lock");
+        let lock_path = path.join(LOCK_FILE);
         let lock = File::create(&lock_path).map_err(failed(lock_path.clone(), "making the lock"))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -118,14 +122,7 @@ impl DataDir {
                 let detail = "it is missing beside a log".to_owned();
                 return Err(DataDirError::Identity { path: identity_path, detail });
             }
-            let (server, store) = (server.to_owned(), store.to_owned());
-            let new = Identity { format: FORMAT, server, epoch: new_epoch(), store };
-            let text = toml::to_string(&new).map_err(|error| DataDirError::Identity {
-                path: identity_path.clone(),
-                detail: error.to_string(),
-            })?;
-            replace_private(&identity_path, text.as_bytes())
-                .map_err(failed(identity_path, "writing the identity"))?;
+            write_identity(path, &LogName { server: server.to_owned(), epoch: new_epoch() }, store)?;
         }
         let (log_name, found) = identity(path)?;
         if found != store {
@@ -144,6 +141,29 @@ impl DataDir {
 /// before, which nobody may remember.
 fn new_epoch() -> u64 {
     u64::try_from(clock::wall().as_millis()).unwrap_or(0) / 1_000
+}
+
+/// The name of a log that goes on from another one in a new directory.
+#[must_use]
+pub fn next_log_name(old: &LogName) -> LogName {
+    LogName { server: old.server.clone(), epoch: new_epoch().max(old.epoch.saturating_add(1)) }
+}
+
+/// Says in a data directory whose it is, durably.
+///
+/// # Errors
+/// [`DataDirError`] if the file cannot be written.
+pub fn write_identity(path: &Path, name: &LogName, store: &str) -> Result<(), DataDirError> {
+    let path = path.join(IDENTITY_FILE);
+    let (server, store) = (name.server.clone(), store.to_owned());
+    let identity = Identity { format: FORMAT, server, epoch: name.epoch, store };
+    let text = toml::to_string(&identity)
+        .map_err(|error| DataDirError::Identity { path: path.clone(), detail: error.to_string() })?;
+    replace_private(&path, text.as_bytes()).map_err(|source| DataDirError::Io {
+        path,
+        action: "writing the identity",
+        source,
+    })
 }
 
 /// The name of the log in a data directory, without taking it.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
-    core::Collector,
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder, core::Collector,
 };
 
 use crate::domain::event::{Body, Decision, Event};
@@ -43,6 +43,10 @@ pub struct Families {
     pub disk_step: IntGauge,
     /// The last durable sequence.
     pub log_sequence: IntGauge,
+    /// Sealed segments of the log that were found damaged.
+    pub log_damaged_segments: IntGauge,
+    /// Bytes of sealed segments looked through for damage.
+    pub scrubbed_bytes: IntCounter,
     /// Events that a sink's routes have led to it.
     pub sink_accepted: IntCounterVec,
     /// Events the sink's service has.
@@ -118,6 +122,16 @@ impl Metrics {
                 "How full the disk is: 0 normal, 1 alarm, 2 sinks are detached, 3 entries are refused.",
             ),
             log_sequence: gauge(&registry, "log_sequence", "The last durable sequence."),
+            log_damaged_segments: gauge(
+                &registry,
+                "log_damaged_segments",
+                "Sealed segments of the log found damaged.",
+            ),
+            scrubbed_bytes: counter(
+                &registry,
+                "scrubbed_bytes_total",
+                "Bytes of sealed segments looked through for damage.",
+            ),
             sink_accepted: counters(&registry, "sink_accepted_total", "Events led to the sink.", &["sink"]),
             sink_delivered: counters(&registry, "sink_delivered_total", "Events the service has.", &["sink"]),
             sink_retried: counters(&registry, "sink_retried_total", "Sends to be done again.", &["sink"]),
@@ -175,7 +189,11 @@ impl Metrics {
                 let anomaly = exit.anomaly.map_or("", |anomaly| anomaly.as_str());
                 self.exits.with_label_values(&[exit.swipe.building.as_str(), anomaly]).inc();
             }
-            Body::Card(_) | Body::PresenceExpired(_) | Body::AuditRead(_) | Body::Other => {}
+            Body::Card(_)
+            | Body::PresenceExpired(_)
+            | Body::AuditRead(_)
+            | Body::LogRepaired(_)
+            | Body::Other => {}
         }
     }
 
@@ -217,6 +235,10 @@ fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGa
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
     register(registry, IntGauge::new(full_name(name), help))
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    register(registry, IntCounter::new(full_name(name), help))
 }
 
 fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {

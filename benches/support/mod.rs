@@ -25,9 +25,14 @@ pub(crate) const EVENT_BYTES: usize = 700;
 /// Written zeros ahead of a preallocated file: `fallocate` alone still costs metadata at each sync.
 const PREALLOCATED_BYTES: usize = 256 << 20;
 
-/// A directory on the disk that the build directory is on; removed when dropped.
+/// Names a directory on the disk that benchmarks are to use.
+const DIR_VARIABLE: &str = "BENCH_DIR";
+
+/// A directory on the disk that the build directory is on, unless [`DIR_VARIABLE`] names another; removed when
+/// dropped.
 pub(crate) fn scratch() -> TempDir {
-    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+    let dir = std::env::var_os(DIR_VARIABLE).unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
+    tempfile::tempdir_in(dir).unwrap()
 }
 
 /// The least that a durable append can cost.

@@ -11,6 +11,11 @@ use crate::{
     domain::time::Timestamp,
 };
 
+/// What the keys of sinks' progress begin with.
+const SINK_PREFIX: &str = "sink/";
+/// Sinks read at once.
+const SINKS_AT_ONCE: usize = 100;
+
 /// An event that a service called invalid, and why. Kept until it is redriven or discarded.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DeadLetter {
@@ -69,6 +74,25 @@ impl SinkStates {
         let content = |source| SinkStateError::Content { what: format!("sink {sink}"), source };
         let found = self.0.get(&progress_key(sink))?;
         found.map(|bytes| serde_json::from_slice(&bytes).map_err(content)).transpose()
+    }
+
+    /// The highest sequence that any sink has settled, 0 if none: the log was at least so long once.
+    ///
+    /// # Errors
+    /// [`SinkStateError`].
+    pub fn highest_settled(&self) -> Result<u64, SinkStateError> {
+        let (mut highest, mut after) = (0, None);
+        loop {
+            let found = self.0.scan_prefix(SINK_PREFIX.as_bytes(), after.as_deref(), SINKS_AT_ONCE)?;
+            let Some((last, _)) = found.last() else { return Ok(highest) };
+            after = Some(last.clone());
+            for (key, value) in &found {
+                let what = String::from_utf8_lossy(key).into_owned();
+                let progress: Progress = serde_json::from_slice(value)
+                    .map_err(|source| SinkStateError::Content { what, source })?;
+                highest = highest.max(progress.settled.last().map_or(progress.cursor, |&(_, last)| last));
+            }
+        }
     }
 
     /// Writes where new sinks begin, atomically and durably: all of them or none.
@@ -144,7 +168,7 @@ impl DeadLetter {
 }
 
 fn progress_key(sink: &str) -> Bytes {
-    format!("sink/{sink}").into()
+    format!("{SINK_PREFIX}{sink}").into()
 }
 
 fn letter_key(sink: &str, sequence: &str) -> Bytes {

@@ -98,6 +98,9 @@ pub enum StartError {
     /// The thread that opens the log ended.
     #[error("opening the log ended early: {0}; the lines above say why")]
     Opening(#[from] tokio::task::JoinError),
+    /// No thread for scrubbing.
+    #[error("the thread that looks for damage cannot be started: {0}")]
+    Scrub(io::Error),
     /// Signals cannot be received.
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),

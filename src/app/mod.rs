@@ -7,7 +7,9 @@ mod delivery_side;
 mod disk;
 mod error;
 mod log_side;
+mod offline;
 mod recover;
+mod scrub;
 mod sinks;
 
 use std::{
@@ -30,8 +32,9 @@ use self::{
     disk::Disk,
     log_side::LogSide,
     recover::{Recovered, recover},
+    scrub::{Schedule, Scrub},
 };
-pub use self::{disk::log_options, error::StartError};
+pub use self::{disk::log_options, error::StartError, offline::highest_settled};
 use crate::{
     actors::{recorder::LogEnd, sink_state::SinkStates},
     config::{Config, auth::JwtConfig},
@@ -61,6 +64,7 @@ pub struct App {
     http: ServerHandle,
     log: LogSide,
     delivery: DeliverySide,
+    scrub: Scrub,
     data_dir: DataDir,
 }
 
@@ -94,6 +98,8 @@ impl App {
             is_stopped: Arc::new(AtomicBool::new(false)),
         };
         let end_of_log = end.clone();
+        let scrub =
+            Scrub::start(log.scrubber(), metrics.clone(), Schedule::default()).map_err(StartError::Scrub)?;
         let disk_board = disk.board.clone();
         let disk = disk.watched_for(metrics.clone());
         let log = LogSide::start(log, recovered, end, delivery.router(), disk).await?;
@@ -114,7 +120,7 @@ impl App {
             end_of_log,
         });
         let http = serve(listener, services).map_err(|source| StartError::Listen { listen, source })?;
-        Ok(Self { address, http, log, delivery, data_dir })
+        Ok(Self { address, http, log, delivery, scrub, data_dir })
     }
 
     /// Where it listens.
@@ -126,6 +132,7 @@ impl App {
     /// Stops accepting, commits what is under way, writes cursors, releases the data directory.
     pub async fn stop(self) {
         self.http.stop(true).await;
+        self.scrub.stop();
         self.log.stop().await;
         self.delivery.stop().await;
         drop(self.data_dir);

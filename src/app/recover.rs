@@ -44,7 +44,7 @@ pub(super) fn recover(
 ) -> Result<Recovered, StartError> {
     // Nothing trims the log in this version: what does not begin with the first event has lost it.
     let first = log.first();
-    if first > 1 {
+    if first > 1 && !log.is_acknowledged(1..=first - 1) {
         return Err(StartError::LostBeginning { first });
     }
     let started = Instant::now();

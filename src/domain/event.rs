@@ -41,6 +41,8 @@ pub enum Body {
     PresenceExpired(PresenceExpired),
     /// `audit.read`: someone looked at who is or was where.
     AuditRead(AuditRead),
+    /// `log.repaired`: the first event after `wal repair`.
+    LogRepaired(LogRepaired),
     /// A type of another version.
     Other,
 }
@@ -145,6 +147,34 @@ pub struct AuditRead {
     pub what: String,
 }
 
+/// What a repair of the log came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRepaired {
+    /// The name that the log had before.
+    pub old_log: String,
+    /// Its epoch.
+    pub old_epoch: u64,
+    /// The epoch from this event on.
+    pub new_epoch: u64,
+    /// How many events were salvaged.
+    pub salvaged: u64,
+    /// How many sequences are missing: lost, or never used.
+    pub missing: u64,
+    /// Which, as far as they are listed.
+    pub missing_ranges: Vec<MissingRange>,
+    /// How many ranges there are past those listed.
+    pub missing_ranges_left_off: u64,
+}
+
+/// Sequences that are missing, both ends included, as 20 digits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingRange {
+    /// The first one.
+    pub first: String,
+    /// The last one.
+    pub last: String,
+}
+
 impl CardChange {
     /// The CloudEvents `type`.
     #[must_use]
@@ -177,6 +207,7 @@ impl Body {
             Self::Exit(_) => "access.exit.recorded",
             Self::PresenceExpired(_) => "presence.expired",
             Self::AuditRead(_) => "audit.read",
+            Self::LogRepaired(_) => "log.repaired",
             Self::Other => "",
         }
     }
@@ -189,7 +220,7 @@ impl Body {
             Self::Exit(exit) => Some(&exit.swipe.building),
             Self::PresenceExpired(expired) => Some(&expired.building),
             Self::AuditRead(read) => read.building.as_ref(),
-            Self::Card(_) | Self::Other => None,
+            Self::Card(_) | Self::LogRepaired(_) | Self::Other => None,
         }
     }
 }

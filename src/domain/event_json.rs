@@ -11,7 +11,8 @@ use uuid::Uuid;
 use super::{
     card::Card,
     event::{
-        AuditRead, Body, CardChange, CardChanged, Decision, Entry, Event, Exit, PresenceExpired, Swiped,
+        AuditRead, Body, CardChange, CardChanged, Decision, Entry, Event, Exit, LogRepaired, PresenceExpired,
+        Swiped,
     },
     ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
     reason::{Anomaly, PASSBACK_VIOLATION_BACNET_CODE, Reason},
@@ -149,6 +150,7 @@ pub fn encode(event: &Event, log: &LogName) -> Result<EventRecord, EventJsonErro
         Body::Exit(exit) => envelope(event, log, key, exit_data(exit, by)),
         Body::PresenceExpired(expired) => envelope(event, log, key, By { data: expired, by }),
         Body::AuditRead(read) => envelope(event, log, key, By { data: read, by }),
+        Body::LogRepaired(repaired) => envelope(event, log, key, By { data: repaired, by }),
         Body::Other => envelope(event, log, key, By { data: serde_json::Map::new(), by }),
     }?;
     Ok(EventRecord::encode(event.body.event_type(), building, key, &json)?)
@@ -215,7 +217,9 @@ fn partition_key(body: &Body) -> &str {
             swipe.employee_id.as_ref().map_or(swipe.card_id.as_str(), EmployeeId::as_str)
         }
         Body::PresenceExpired(expired) => expired.employee_id.as_str(),
-        Body::AuditRead(_) | Body::Other => body.building().map_or("", BuildingId::as_str),
+        Body::AuditRead(_) | Body::LogRepaired(_) | Body::Other => {
+            body.building().map_or("", BuildingId::as_str)
+        }
     }
 }
 
@@ -236,7 +240,7 @@ fn subject(body: &Body) -> Option<String> {
         Body::Card(changed) => &changed.card.card_id,
         Body::Entry(Entry { swipe, .. }) | Body::Exit(Exit { swipe, .. }) => &swipe.card_id,
         Body::PresenceExpired(expired) => return Some(format!("employee/{}", expired.employee_id)),
-        Body::AuditRead(_) | Body::Other => return None,
+        Body::AuditRead(_) | Body::LogRepaired(_) | Body::Other => return None,
     };
     Some(format!("card/{card_id}"))
 }
@@ -291,6 +295,7 @@ fn decode_body(event_type: &str, id: Uuid, data: &str) -> Result<Body, EventJson
         }
         "presence.expired" => Body::PresenceExpired(serde_json::from_str::<PresenceExpired>(data)?),
         "audit.read" => Body::AuditRead(serde_json::from_str::<AuditRead>(data)?),
+        "log.repaired" => Body::LogRepaired(serde_json::from_str::<LogRepaired>(data)?),
         _ => Body::Other,
     })
 }

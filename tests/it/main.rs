@@ -35,6 +35,7 @@ mod lost_state;
 mod outage;
 mod power_cut;
 mod refused_start;
+mod repair;
 mod sinks_moto;
 mod stdout_sink;
 mod swipes;

@@ -34,6 +34,10 @@
 //!   `state_open.rs`: what an open checks; `state_seal.rs`: how lost entries are noticed
 //! - `verify.rs`: [`verify()`], a check of everything on a copy; `state_verify.rs`: [`verify_state()`], the same of
 //!   state; `stat.rs`: [`stat()`], counts
+//! - `repair.rs`, `repair_write.rs`: [`RepairPlan`], a new log of what is left of a damaged one; `candidates.rs`: whole
+//!   frames in its files; `salvage.rs`: which of them are records; `gaps.rs`: what is acknowledged to be missing
+//! - `scrub.rs`: [`Scrubber`], a look for damage while the log is in use; `raw_check.rs`: the same before sled opens
+//!   anything; `raw_frames.rs`: frames in raw bytes
 //! - `scan.rs`: [`scan()`], what is in the files whatever sled thinks of them; `sequence_set.rs`: which sequences
 //! - `sled_db.rs`: **how sled is opened and synced so that `Ok` means durable**, and what was measured. sled's own
 //!   README sends those for whom reliability comes first to SQLite; that file says what is done about it
@@ -41,7 +45,8 @@
 //!
 //! # On disk
 //! `<dir>/<first sequence, 20 digits>.sled/` or `.seg` is a segment, `<dir>/high-water` the last sequence known to be
-//! durable, `<dir>/low-water` the last one trimmed, `<dir>/set-aside/` files that were in the way of opening. `*.preparing` will be a segment, `*.trimmed` was
+//! durable, `<dir>/low-water` the last one trimmed, `<dir>/set-aside/` files that were in the way of opening, and damaged segments that were
+//! trimmed; `<dir>/gaps` what a repair has acknowledged to be missing. `*.preparing` will be a segment, `*.trimmed` was
 //! one; an open removes what a crash left of these. A state store is a directory of its own, a sled database with a
 //! `high-water` file of its own in it.
 //!
@@ -57,21 +62,29 @@
 //! - A state store opens with everything that was written to it, or not at all.
 
 mod ballast;
+mod candidates;
 mod durable_fs;
 mod failed_sync;
 mod file_format;
 mod file_scan;
 mod file_store;
 pub mod frame;
+mod gaps;
 mod high_water;
 mod log;
 mod low_water;
 mod memory_store;
 mod opening;
+mod raw_check;
+mod raw_frames;
 mod reader;
 mod recent;
 mod recovery;
+mod repair;
+mod repair_write;
+mod salvage;
 mod scan;
+mod scrub;
 mod sealed;
 mod segment_names;
 mod segments;
@@ -100,6 +113,8 @@ mod file_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod repair_tests;
+#[cfg(test)]
 mod scan_tests;
 #[cfg(test)]
 mod segments_tests;
@@ -112,6 +127,7 @@ mod state_tests;
 
 pub use ballast::Ballast;
 pub use frame::{Hash, MAX_PAYLOAD_BYTES, OVERHEAD_BYTES as FRAME_OVERHEAD_BYTES, Record};
+pub use gaps::{Gap, MAX_GAPS};
 pub use log::{
     Append, CommitError, DEFAULT_CACHE_BYTES, Log, LogOptions, MAX_BATCH_BYTES, MAX_BATCH_RECORDS,
 };
@@ -119,7 +135,9 @@ pub use memory_store::MemoryStore;
 pub use opening::explain_panics_while_opening;
 pub use reader::{LogReader, ReadError};
 pub use recovery::{Damage, OpenError};
+pub use repair::{MAX_GUESSES, RepairError, RepairFacts, RepairPlan};
 pub use scan::{MAX_SCAN_RANGES, MAX_SCAN_SEQUENCES, Ranges, ScanReport, scan};
+pub use scrub::Scrubber;
 pub use segment_names::segment_paths;
 pub use segments::DEFAULT_SEGMENT_BYTES;
 pub use sled_db::SledOpenError;
@@ -141,4 +159,4 @@ pub use verify::{Finding, MAX_FINDINGS, VerifyError, VerifyReport, verify};
 pub const COMMIT_OVERHEAD_BYTES: usize = file_format::MARK_BYTES;
 
 /// How every message about damage ends: the next command.
-const VERIFY_HINT: &str = "run `turnstiled wal verify` to see what is damaged";
+const VERIFY_HINT: &str = "run `turnstiled wal verify` to see what is damaged, then `turnstiled wal repair`";

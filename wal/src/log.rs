@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::durable_fs;
 use crate::frame::{self, Hash, MAX_PAYLOAD_BYTES, Record};
+use crate::gaps::Gaps;
 use crate::high_water::{self, Found, HighWater, Mark};
 use crate::low_water;
 use crate::memory_store::MemoryStore;
@@ -16,6 +17,7 @@ use crate::opening::Opening;
 use crate::reader::LogReader;
 use crate::recent::Recent;
 use crate::recovery::{self, Damage, OpenError};
+use crate::scrub::Scrubber;
 use crate::segment_names;
 use crate::segments::{DEFAULT_SEGMENT_BYTES, Segments};
 use crate::space::LogSpace;
@@ -159,10 +161,12 @@ impl Log {
         };
         let low = low_water::read(dir)?.map_err(OpenError::Damaged)?;
         let paths = paths.get(low_water::leftovers(&paths, &low)..).unwrap_or_default();
-        recovery::check_files(dir, paths, options.store, &mark, &low)?;
+        let gaps = Gaps::read(dir)?;
+        recovery::check_files(dir, paths, options.store, &mark, &low, &gaps)?;
         low_water::finish_trim(dir, &low)?;
+        recovery::check_last_raw(paths, options.store, &mark)?;
         let _opening = Opening::of(dir, crate::VERIFY_HINT);
-        let segments = Segments::open(dir, paths, &options)?;
+        let segments = Segments::open(dir, paths, &options)?.with_gaps(gaps);
         let last = recovery::recover(&segments, &mark, &low)?;
         let mut high_water = HighWater::open(dir)?;
         if last.sequence > mark.sequence {
@@ -263,6 +267,11 @@ impl Log {
     /// without records, nor while the disk is too full for another one.
     pub fn rotate(&mut self) {
         self.is_rotation_wanted = true;
+    }
+
+    /// Looks for damage, from any thread.
+    pub fn scrubber(&self) -> Scrubber {
+        Scrubber::new(Arc::clone(&self.segments))
     }
 
     /// Drops old segments, from any thread.

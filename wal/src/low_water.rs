@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::durable_fs;
 use crate::frame::Hash;
+use crate::gaps::Gaps;
 use crate::high_water::{self, Found, Mark};
 use crate::recovery::Damage;
 use crate::segment_names::{self, first_sequence};
@@ -58,10 +59,11 @@ pub(crate) fn finish_trim(dir: &Path, low: &Mark) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What is missing at the beginning of a log with these segments, none of them a leftover.
-pub(crate) fn missing_beginning(dir: &Path, paths: &[PathBuf], low: &Mark) -> Option<Damage> {
+/// What is missing at the beginning of a log with these segments, none of them a leftover, that no repair has
+/// acknowledged.
+pub(crate) fn missing_beginning(dir: &Path, paths: &[PathBuf], low: &Mark, gaps: &Gaps) -> Option<Damage> {
     let path = paths.first()?;
-    let (expected, first) = (low.sequence.saturating_add(1), first_sequence(path)?);
+    let (expected, first) = (gaps.skip(low.sequence.saturating_add(1)), first_sequence(path)?);
     if first <= expected {
         return None;
     }
@@ -142,7 +144,7 @@ mod tests {
     #[test]
     fn a_beginning_past_the_mark_is_missing() {
         let missing = |firsts: &[u64], low| {
-            missing_beginning(Path::new("log"), &paths(firsts), &mark(low))
+            missing_beginning(Path::new("log"), &paths(firsts), &mark(low), &Gaps::default())
                 .map(|lost| (lost.first, lost.last))
         };
         assert_eq!(missing(&[1, 10], 0), None);

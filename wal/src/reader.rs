@@ -1,5 +1,6 @@
 //! Reading what is committed.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use crate::frame::{self, Record};
+use crate::gaps::Gap;
 use crate::recent::Recent;
 use crate::segments::Segments;
 use crate::store::StoreError;
@@ -62,12 +64,33 @@ impl LogReader {
         self.committed.load(Ordering::Acquire)
     }
 
+    /// Whether a repair has acknowledged that all of these are missing.
+    pub fn is_acknowledged(&self, missing: RangeInclusive<u64>) -> bool {
+        self.segments.gaps().outside(missing).is_empty()
+    }
+
+    /// The last sequence that is committed and in no gap; `None` if there is none.
+    pub fn last_present(&self) -> Option<u64> {
+        let committed = self.committed();
+        let last = match self.segments.gaps().around(committed) {
+            Some(gap) => gap.first.saturating_sub(1),
+            None => committed,
+        };
+        (last >= self.first() && last > 0).then_some(last)
+    }
+
     /// The first sequence that can be read; in an empty log the first that will be.
     pub fn first(&self) -> u64 {
         self.segments.first()
     }
 
-    /// Committed records after a sequence (0: from the first), in order and without a gap: at most `max_records`,
+    /// What a repair has acknowledged to be missing, ascending.
+    pub fn gaps(&self) -> &[Gap] {
+        self.segments.gaps().list()
+    }
+
+    /// Committed records after a sequence (0: from the first), in order and without a gap but for
+    /// [`LogReader::gaps`]: at most `max_records`,
     /// and no more once their frames would pass `max_bytes`, but at least one if there is one. Empty: nothing
     /// committed after `after` yet, or `max_records` is 0.
     ///
@@ -81,6 +104,11 @@ impl LogReader {
         }
         let first = self.first();
         let from = if after == 0 { first } else { after.saturating_add(1) };
+        // what a repair acknowledged to be missing is passed over
+        let from = self.segments.gaps().skip(from);
+        if from > committed {
+            return Ok(Vec::new());
+        }
         let read = if from < first {
             Err(ReadError::Trimmed { after, first })
         } else {
@@ -112,8 +140,10 @@ impl LogReader {
         if frames.is_empty() {
             return Err(self.damaged(from, format!("it is missing, although {committed} is committed")));
         }
-        (from..)
-            .zip(&frames)
+        let gaps = self.segments.gaps();
+        let sequences =
+            std::iter::successors(Some(from), |sequence| Some(gaps.skip(sequence.saturating_add(1))));
+        (sequences.zip(&frames))
             .map(|(expected, (stored, frame))| self.checked(expected, *stored, frame))
             .collect()
     }

@@ -6,6 +6,9 @@
 //! at the end, which was never answered, is dropped, durably. Older records are checked when they are read, all of
 //! them by `verify`.
 //!
+//! What a repair has acknowledged to be missing is in no segment: there is nothing to check, but the record after it
+//! has to name the hash that the gaps file says.
+//!
 //! Of a log whose beginning has been trimmed the low-water file knows the record before the first.
 
 use std::path::{Path, PathBuf};
@@ -13,9 +16,11 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::frame::{self, Hash, Record};
+use crate::gaps::Gaps;
 use crate::high_water::Mark;
 use crate::log::MAX_BATCH_RECORDS;
 use crate::low_water;
+use crate::raw_check::{self, Checked};
 use crate::segment_names;
 use crate::segments::Segments;
 use crate::sled_db::SledOpenError;
@@ -41,6 +46,14 @@ pub struct Damage {
     pub last: u64,
     /// What is wrong.
     pub what: String,
+}
+
+impl Damage {
+    /// A first record that does not name the last one of the segment before.
+    pub(crate) fn of_first(path: &Path, first: u64) -> Damage {
+        let what = "the hash chain is broken: it does not follow the segment before it".to_owned();
+        Damage { path: path.to_owned(), first, last: first, what }
+    }
 }
 
 impl std::fmt::Display for Damage {
@@ -106,6 +119,7 @@ pub(crate) fn check_files(
     store: StoreKind,
     mark: &Mark,
     low: &Mark,
+    gaps: &Gaps,
 ) -> Result<(), OpenError> {
     if let Some(path) = paths.iter().find(|path| segment_names::kind(path) != Some(store)) {
         return Err(OpenError::OtherStore { path: path.clone(), store });
@@ -118,8 +132,8 @@ pub(crate) fn check_files(
         let first = low.sequence.saturating_add(1);
         return missing(&segment_names::path(dir, first, store), first, mark.sequence);
     }
-    if let Some(damage) =
-        low_water::missing_beginning(dir, paths, low).or_else(|| low_water::broken_beginning(paths, low))
+    if let Some(damage) = low_water::missing_beginning(dir, paths, low, gaps)
+        .or_else(|| low_water::broken_beginning(paths, low))
     {
         return Err(OpenError::Damaged(damage));
     }
@@ -132,6 +146,26 @@ pub(crate) fn check_files(
         }
     }
     Ok(())
+}
+
+/// Looks into the raw file of the last segment before sled does: see `raw_check.rs`.
+pub(crate) fn check_last_raw(paths: &[PathBuf], store: StoreKind, mark: &Mark) -> Result<(), OpenError> {
+    let Some((path, first)) =
+        paths.last().and_then(|path| Some((path, segment_names::first_sequence(path)?)))
+    else {
+        return Ok(());
+    };
+    if store != StoreKind::Sled {
+        return Ok(());
+    }
+    let range = first..=mark.sequence;
+    if range.is_empty() {
+        return Ok(());
+    }
+    match raw_check::check(path, store, range, Some(*mark), &mut |_| Ok(()))? {
+        Checked::Damaged(damage) => Err(OpenError::Damaged(damage)),
+        Checked::Whole { .. } => Ok(()),
+    }
 }
 
 /// Checks the last segment in full, that it goes on where the one before ends, and that the log reaches at least
@@ -147,6 +181,9 @@ pub(crate) fn recover(segments: &Segments, mark: &Mark, low: &Mark) -> Result<Ma
 
 /// The hash of the record before the last segment. `None`: it has been trimmed, and not as the last one.
 fn previous_hash(segments: &Segments, first: u64, low: &Mark) -> Result<Option<Hash>, OpenError> {
+    if let Some(hash) = segments.gaps().hash_before(first) {
+        return Ok(Some(hash));
+    }
     if segments.first() == first {
         return Ok(low_water::hash_before(low, first));
     }
@@ -169,6 +206,9 @@ fn previous_hash(segments: &Segments, first: u64, low: &Mark) -> Result<Option<H
 
 /// The mark is not in the last segment: reads that one record where it is.
 fn check_earlier_mark(segments: &Segments, mark: &Mark) -> Result<(), OpenError> {
+    if segments.gaps().around(mark.sequence).is_some() {
+        return Ok(());
+    }
     match segments.read(mark.sequence, 1, WINDOW_BYTES)?.first() {
         Some((sequence, bytes)) if *sequence == mark.sequence && frame::hash(bytes) == mark.hash => Ok(()),
         _ => Err(other_record(&segments.path_of(mark.sequence), mark)),

@@ -8,13 +8,11 @@ use std::io::{self, Read};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use bytes::Bytes;
-
-use crate::frame;
+use crate::gaps::Gaps;
 use crate::high_water::{self, Found};
+use crate::raw_frames::{self, Found as RawFound};
 use crate::segment_names;
 use crate::sequence_set::{Inserted, SequenceSet, ranges};
-use crate::sled_db::MAX_VALUE_BYTES;
 use crate::store::StoreError;
 
 /// The most ranges listed of each kind; more are counted.
@@ -22,9 +20,6 @@ pub const MAX_SCAN_RANGES: usize = 1_000;
 
 /// The most sequences told apart, if they lie side by side: 32 MiB of memory. Frames past it are counted.
 pub const MAX_SCAN_SEQUENCES: u64 = 256 * 1024 * 1024;
-
-/// How much of a file is in memory at a time. At least two values.
-const WINDOW_BYTES: usize = 1024 * 1024;
 
 /// What lies in the files of a log. Frames that sled has rewritten since, and those of an unfinished group that was
 /// dropped, are found, too, as long as nothing was written over them.
@@ -35,7 +30,7 @@ pub struct ScanReport {
     /// Sequences of which only the head was found, because the frame is longer than 4 KiB and stored in pieces:
     /// nothing is known of their payload.
     pub heads: Ranges,
-    /// Sequences of which neither was found, from the first the log's name says to `high_water`; if that is not
+    /// Sequences of which neither was found, and which no repair has acknowledged to be missing, from the first the log's name says to `high_water`; if that is not
     /// known, to the last one found.
     pub missing: Ranges,
     /// Whole frames found again under a sequence found before. That is how sled works, no damage.
@@ -86,20 +81,25 @@ pub fn scan(dir: &Path) -> Result<ScanReport, StoreError> {
         Found::Mark(mark) => Some(mark.sequence),
         Found::Missing | Found::Damaged => None,
     };
+    // a damaged file acknowledges nothing
+    let gaps =
+        Gaps::read(dir).or_else(|error| if error.is_damage() { Ok(Gaps::default()) } else { Err(error) })?;
     let mut found = Frames::default();
     for path in &paths {
-        // a sled segment is a directory, one of our own a file
-        let data_path = if path.is_dir() { path.join("db") } else { path.clone() };
+        let kind = segment_names::kind(path).unwrap_or_default();
+        let (data_path, longest_piece) = (kind.data_path(path), raw_frames::longest_piece(kind));
         match File::open(&data_path) {
             // then its records are missing
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => opened
-                .and_then(|mut file| found.scan_file(&mut file, WINDOW_BYTES))
+                .and_then(|mut file| {
+                    found.scan_file(&mut file, longest_piece, raw_frames::window_bytes(kind))
+                })
                 .map_err(StoreError::on("read", &data_path))?,
         }
     }
     let first = paths.first().and_then(|path| segment_names::first_sequence(path)).unwrap_or(1);
-    Ok(found.report(first, high_water))
+    Ok(found.report(first, high_water, &gaps))
 }
 
 /// What was found so far.
@@ -114,52 +114,31 @@ struct Frames {
 }
 
 impl Frames {
-    /// Reads a file in windows that overlap by what may be one frame.
-    fn scan_file(&mut self, file: &mut impl Read, window_bytes: usize) -> io::Result<()> {
-        let mut window = Vec::with_capacity(window_bytes);
-        loop {
-            let room = window_bytes.saturating_sub(window.len()) as u64;
-            let read = file.by_ref().take(room).read_to_end(&mut window)?;
-            self.bytes += read as u64;
-            let is_last = read == 0;
-            let scanned = self.scan_window(&window, is_last);
-            if is_last {
-                return Ok(());
-            }
-            window.drain(..scanned);
-        }
+    fn scan_file(
+        &mut self,
+        file: &mut impl Read,
+        longest_piece: usize,
+        window_bytes: usize,
+    ) -> io::Result<()> {
+        let bytes = raw_frames::walk(file, longest_piece, window_bytes, &mut |found| self.take(&found))?;
+        self.bytes += bytes;
+        Ok(())
     }
 
-    /// Returns how many bytes it is done with: all that no frame cut by the window's end begins in.
-    fn scan_window(&mut self, window: &[u8], is_last: bool) -> usize {
-        let end = if is_last { window.len() } else { window.len().saturating_sub(MAX_VALUE_BYTES - 1) };
-        let mut at = 0;
-        while at < end {
-            let rest = window.get(at..).unwrap_or_default();
-            match rest.iter().position(|byte| *byte == frame::MAGIC[0]) {
-                Some(0) => at += self.take_frame(rest).unwrap_or(1),
-                Some(skipped) => at += skipped,
-                None => at = window.len(),
+    fn take(&mut self, found: &RawFound<'_>) {
+        match found {
+            RawFound::Chunk { .. } => {}
+            RawFound::Head { sequence, .. } => {
+                self.see(*sequence);
+            }
+            RawFound::Frame { record, .. } => {
+                if self.see(record.sequence)
+                    && self.whole.insert(record.sequence, MAX_SCAN_SEQUENCES) == Inserted::AlreadyThere
+                {
+                    self.duplicates += 1;
+                }
             }
         }
-        at
-    }
-
-    /// The length of the whole frame that begins here, if one does.
-    fn take_frame(&mut self, bytes: &[u8]) -> Option<usize> {
-        let claimed = frame::claimed_bytes(bytes).ok()?;
-        if claimed > MAX_VALUE_BYTES {
-            // what follows may be anything: nothing has checked the length
-            self.see(frame::claimed_sequence(bytes)?);
-            return None;
-        }
-        let record = frame::decode(&Bytes::copy_from_slice(bytes.get(..claimed)?)).ok()?;
-        if self.see(record.sequence)
-            && self.whole.insert(record.sequence, MAX_SCAN_SEQUENCES) == Inserted::AlreadyThere
-        {
-            self.duplicates += 1;
-        }
-        Some(claimed)
     }
 
     /// Whether there was room for it. `whole` holds nothing else, so there is room in it, too.
@@ -169,13 +148,13 @@ impl Frames {
         has_room
     }
 
-    fn report(&self, first: u64, high_water: Option<u64>) -> ScanReport {
+    fn report(&self, first: u64, high_water: Option<u64>, acknowledged: &Gaps) -> ScanReport {
         let heads = self.seen.iter().filter(|sequence| !self.whole.contains(*sequence));
         let last = high_water.or_else(|| self.whole.iter().last()).unwrap_or(0);
         ScanReport {
             whole: Ranges::of(ranges(self.whole.iter())),
             heads: Ranges::of(ranges(heads)),
-            missing: Ranges::of(self.gaps(first, last)),
+            missing: Ranges::of(self.gaps(first, last).flat_map(|range| acknowledged.outside(range))),
             duplicates: self.duplicates,
             left_off: self.left_off,
             high_water,
@@ -202,7 +181,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::frame::{NO_HASH, OVERHEAD_BYTES};
+    use crate::frame::{self, NO_HASH, OVERHEAD_BYTES};
+    use crate::sled_db::MAX_VALUE_BYTES;
 
     #[derive(Debug, Clone)]
     enum Piece {
@@ -249,13 +229,13 @@ mod tests {
                 }
             }
             let mut found = Frames::default();
-            found.scan_file(&mut file.as_slice(), window).expect("read");
+            found.scan_file(&mut file.as_slice(), MAX_VALUE_BYTES, window).expect("read");
             let total = whole.len() as u64;
             for list in [&mut whole, &mut seen] {
                 list.sort_unstable();
                 list.dedup();
             }
-            let report = found.report(1, Some(40));
+            let report = found.report(1, Some(40), &Gaps::default());
             prop_assert_eq!(report.bytes, file.len() as u64);
             prop_assert_eq!(report.duplicates, total - whole.len() as u64);
             prop_assert!(report.whole.listed.into_iter().flatten().eq(whole.iter().copied()));

@@ -1,10 +1,12 @@
 //! Segments that take no more appends: opened when they are read, a few kept open.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use crate::raw_check::{self, Checked};
 use crate::space::disk_bytes;
 use crate::store::{SegmentStore, StoreError};
 use crate::store_kind::StoreKind;
@@ -56,11 +58,20 @@ impl Sealed {
         self.disk_bytes.store(disk_bytes(&self.path), Ordering::Relaxed);
     }
 
-    /// The one that is open, or opens it.
-    pub(crate) fn open(&self, kind: StoreKind) -> Result<Arc<dyn SegmentStore>, StoreError> {
+    /// The one that is open, or opens it. `last` is its last sequence.
+    pub(crate) fn open(&self, kind: StoreKind, last: u64) -> Result<Arc<dyn SegmentStore>, StoreError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(store) = open.as_ref().and_then(Weak::upgrade) {
             return Ok(store);
+        }
+        // what is missing at its end may be that of a segment that is missing as a whole
+        if kind == StoreKind::Sled
+            && let Checked::Damaged(damage) =
+                raw_check::check(&self.path, kind, self.first..=last, None, &mut |_| Ok(()))?
+            && damage.last < last
+        {
+            let source = io::Error::new(io::ErrorKind::InvalidData, damage.to_string());
+            return Err(StoreError::on("open", &self.path)(source));
         }
         let store = kind.open_sealed(&self.path, CACHE_BYTES)?;
         *open = Some(Arc::downgrade(&store));

@@ -34,6 +34,19 @@ pub(crate) fn trimmed(segment: &Path) -> PathBuf {
     segment.with_file_name(name)
 }
 
+/// Where damaged segments go when they are trimmed, as evidence.
+const SET_ASIDE_DIR: &str = "set-aside";
+
+/// Moves a segment away that nobody is to read any more.
+pub(crate) fn set_aside(segment: &Path) -> Result<(), StoreError> {
+    let aside = segment.with_file_name(SET_ASIDE_DIR);
+    durable_fs::create_dir_all(&aside)?;
+    let to = aside.join(segment.file_name().unwrap_or_default());
+    fs::rename(segment, to).map_err(StoreError::on("set aside", segment))?;
+    durable_fs::sync_dir(&aside)?;
+    segment.parent().map_or(Ok(()), durable_fs::sync_dir)
+}
+
 /// The store a segment is in, by its name.
 pub(crate) fn kind(path: &Path) -> Option<StoreKind> {
     parse(path).map(|(_, kind)| kind)

@@ -6,7 +6,7 @@
 //!
 //! A commit is always within one segment, so a crash leaves at most the last segment unfinished.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 use crate::durable_fs;
 use crate::file_format::HEADER_BLOCK_BYTES;
+use crate::gaps::Gaps;
 use crate::high_water::Mark;
 use crate::log::LogOptions;
 use crate::recovery::OpenError;
@@ -46,9 +47,13 @@ const MAX_CHANGING_SEALED: usize = 2;
 pub(crate) struct Segments {
     chain: RwLock<Chain>,
     recent: Recent,
+    /// Acknowledged by a repair.
+    gaps: Gaps,
     /// None for a log on one given segment, which takes everything.
     place: Option<Place>,
     trimming: Mutex<()>,
+    /// The first sequences of sealed segments that were found damaged.
+    damaged: Mutex<BTreeSet<u64>>,
 }
 
 #[derive(Debug)]
@@ -103,7 +108,24 @@ impl Segments {
     }
 
     fn of(chain: Chain, place: Option<Place>) -> Segments {
-        Segments { chain: RwLock::new(chain), recent: Recent::default(), place, trimming: Mutex::default() }
+        Segments {
+            chain: RwLock::new(chain),
+            recent: Recent::default(),
+            gaps: Gaps::default(),
+            place,
+            trimming: Mutex::default(),
+            damaged: Mutex::default(),
+        }
+    }
+
+    /// The same with what a repair has acknowledged to be missing.
+    pub(crate) fn with_gaps(self, gaps: Gaps) -> Segments {
+        Segments { gaps, ..self }
+    }
+
+    /// What is acknowledged to be missing.
+    pub(crate) fn gaps(&self) -> &Gaps {
+        &self.gaps
     }
 
     /// The first sequence there is or will be.
@@ -212,11 +234,47 @@ impl Segments {
         };
         for sealed in dropped {
             drop(self.recent.forget(sealed.first));
+            if self.damaged_set().remove(&sealed.first) {
+                segment_names::set_aside(&sealed.path)?;
+                continue;
+            }
             let aside = segment_names::trimmed(&sealed.path);
             fs::rename(&sealed.path, &aside).map_err(StoreError::on("trim", &sealed.path))?;
             durable_fs::remove(&aside)?;
         }
         Ok(())
+    }
+
+    /// The first sealed segment that begins after this sequence, and the last sequence it holds.
+    pub(crate) fn sealed_after(&self, after: u64) -> Option<(StoreKind, Sealed, u64)> {
+        let kind = self.place.as_ref()?.options.store;
+        let chain = self.chain();
+        let index = chain.sealed.partition_point(|sealed| sealed.first <= after);
+        let sealed = chain.sealed.get(index)?.clone();
+        let next_first = chain.sealed.get(index + 1).map_or(chain.current_first, |next| next.first);
+        Some((kind, sealed, self.last_held(next_first.saturating_sub(1))))
+    }
+
+    /// Notes whether a sealed segment is damaged. False: it is there no more.
+    pub(crate) fn note_damage(&self, first: u64, is_damaged: bool) -> bool {
+        let chain = self.chain();
+        let is_there = chain.sealed.iter().any(|sealed| sealed.first == first);
+        let mut damaged = self.damaged_set();
+        if is_there && is_damaged {
+            damaged.insert(first);
+        } else {
+            damaged.remove(&first);
+        }
+        is_there
+    }
+
+    /// How many sealed segments are known to be damaged.
+    pub(crate) fn damaged(&self) -> usize {
+        self.damaged_set().len()
+    }
+
+    fn damaged_set(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As [`SegmentStore::read`], over all segments.
@@ -270,11 +328,16 @@ impl Segments {
             }
         };
         let Some(Place { options, spare, .. }) = &self.place else { return Ok((self.current().1, None)) };
-        let store = sealed.open(options.store)?;
+        let store = sealed.open(options.store, self.last_held(last))?;
         if let Some(oldest) = self.recent.keep(sealed.first, Arc::clone(&store)) {
             spare.close(oldest);
         }
         Ok((store, Some(last)))
+    }
+
+    /// The last sequence of a segment that ends before a gap, by the last one that it could hold.
+    fn last_held(&self, last: u64) -> u64 {
+        self.gaps.around(last).map_or(last, |gap| gap.first.saturating_sub(1))
     }
 
     #[cfg(test)]

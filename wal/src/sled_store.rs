@@ -16,10 +16,10 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crate::sled_db::{MAX_VALUE_BYTES, SledDb, SledOpenError};
 use crate::store::{SegmentStore, StoreError};
 
-const CHUNK_MAGIC: [u8; 4] = [0xAC, b'T', b'W', b'C'];
-const CHUNK_HEADER_BYTES: usize = 4 + 4 + 8 + 2;
+pub(crate) const CHUNK_MAGIC: [u8; 4] = [0xAC, b'T', b'W', b'C'];
+pub(crate) const CHUNK_HEADER_BYTES: usize = 4 + 4 + 8 + 2;
 const CHUNK_CRC_BYTES: usize = 4;
-const CHUNK_DATA_BYTES: usize = MAX_VALUE_BYTES - CHUNK_HEADER_BYTES - CHUNK_CRC_BYTES;
+pub(crate) const CHUNK_DATA_BYTES: usize = MAX_VALUE_BYTES - CHUNK_HEADER_BYTES - CHUNK_CRC_BYTES;
 const SEQUENCE_BYTES: usize = 8;
 
 /// See [`SegmentStore`] for the contract.
@@ -170,6 +170,29 @@ fn encode_chunk(sequence: u64, number: u16, data: &[u8]) -> Bytes {
     let crc = crc32c::crc32c(&chunk);
     chunk.put_u32_le(crc);
     chunk.freeze()
+}
+
+/// A continuation chunk found in the raw file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Chunk<'a> {
+    pub(crate) sequence: u64,
+    pub(crate) number: u16,
+    pub(crate) data: &'a [u8],
+}
+
+/// The whole chunk that begins here, if one does, and its length.
+pub(crate) fn decode_chunk(bytes: &[u8]) -> Option<(Chunk<'_>, usize)> {
+    let mut header = bytes.strip_prefix(&CHUNK_MAGIC)?;
+    let data_bytes = header.try_get_u32_le().ok()? as usize;
+    let (sequence, number) = (header.try_get_u64_le().ok()?, header.try_get_u16_le().ok()?);
+    if data_bytes > CHUNK_DATA_BYTES {
+        return None;
+    }
+    let body = bytes.get(..CHUNK_HEADER_BYTES + data_bytes)?;
+    let mut crc = bytes.get(body.len()..body.len() + CHUNK_CRC_BYTES)?;
+    let data = body.get(CHUNK_HEADER_BYTES..)?;
+    let is_whole = crc.get_u32_le() == crc32c::crc32c(body);
+    is_whole.then_some((Chunk { sequence, number, data }, body.len() + CHUNK_CRC_BYTES))
 }
 
 /// The data of a stored chunk. Nothing is checked: the frame's own checksum covers it.

@@ -111,14 +111,18 @@ impl StoreKind {
         }
     }
 
+    /// The file of a segment that its frames are in.
+    pub(crate) fn data_path(self, path: &Path) -> PathBuf {
+        match self {
+            StoreKind::Sled => path.join("db"),
+            StoreKind::Files => path.to_owned(),
+        }
+    }
+
     /// The size of the file that tells whether a segment was ever written: sled would create a missing one, and so
     /// hide that it is missing.
     pub(crate) fn data_bytes(self, path: &Path) -> u64 {
-        let data_file: PathBuf = match self {
-            StoreKind::Sled => path.join("db"),
-            StoreKind::Files => path.to_owned(),
-        };
-        fs::metadata(data_file).map_or(0, |metadata| metadata.len())
+        fs::metadata(self.data_path(path)).map_or(0, |metadata| metadata.len())
     }
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::durable_fs;
 use crate::frame::{self, Hash};
+use crate::gaps::{Gap, Gaps};
 use crate::high_water::{self, Found, Mark};
 use crate::log::DEFAULT_CACHE_BYTES;
 use crate::low_water;
@@ -39,6 +40,8 @@ pub struct VerifyReport {
     /// Records of an unfinished group at the end. That is no damage: a crash interrupted a commit, nobody was
     /// answered, and the next open drops them.
     pub unfinished_records: u64,
+    /// What a repair has acknowledged to be missing: no damage any more.
+    pub acknowledged: Vec<Gap>,
     /// Everything that is wrong, by file and sequence; runs of records with the same finding are one.
     pub findings: Vec<Finding>,
     /// Findings past [`MAX_FINDINGS`].
@@ -133,12 +136,20 @@ pub fn verify(dir: &Path, scratch: &Path) -> Result<VerifyReport, VerifyError> {
     report.low_water = low.sequence;
     // what a crash left of a trim is not checked: nobody reads it again
     let paths = paths.get(low_water::leftovers(&paths, &low)..).unwrap_or_default();
-    if let Some(lost) = low_water::missing_beginning(dir, paths, &low) {
+    let first = paths.first().and_then(|path| segment_names::first_sequence(path)).unwrap_or(1);
+    let gaps = Gaps::read(dir).or_else(|error| {
+        if !error.is_damage() {
+            return Err(error);
+        }
+        report.add(&error.path, 0, 0, &format!("cannot be read: {}", error.source));
+        Ok(Gaps::default())
+    })?;
+    report.acknowledged = gaps.list().to_vec();
+    if let Some(lost) = low_water::missing_beginning(dir, paths, &low, &gaps) {
         report.add(&lost.path, lost.first, lost.last, &lost.what);
     }
-    let first = paths.first().and_then(|path| segment_names::first_sequence(path)).unwrap_or(1);
-    let previous = low_water::hash_before(&low, first);
-    let mut walk = Walk { report, expected: first, previous, mark };
+    let previous = gaps.hash_before(first).or_else(|| low_water::hash_before(&low, first));
+    let mut walk = Walk { report, expected: first, previous, mark, gaps };
     for path in paths {
         check_segment(&mut walk, path, scratch)?;
     }
@@ -243,10 +254,12 @@ struct Walk {
     /// The hash of the record before; unknown after damage.
     previous: Option<Hash>,
     mark: Option<Mark>,
+    gaps: Gaps,
 }
 
 impl Walk {
     fn check(&mut self, path: &Path, stored: u64, bytes: &Bytes) {
+        self.pass_gap();
         let sequence = self.expected;
         if stored > sequence {
             self.report.add(path, sequence, stored - 1, "missing");
@@ -306,7 +319,15 @@ impl Walk {
         Ok(record.ends_group)
     }
 
+    /// What is acknowledged to be missing is no finding.
+    fn pass_gap(&mut self) {
+        if let Some(gap) = self.gaps.around(self.expected) {
+            (self.expected, self.previous) = (gap.last.saturating_add(1), Some(gap.hash));
+        }
+    }
+
     fn finish(mut self, last_path: &Path, segments: Vec<PathBuf>) -> VerifyReport {
+        self.pass_gap();
         if let Some(mark) = self.mark
             && mark.sequence >= self.expected
         {

@@ -1,8 +1,15 @@
 //! `turnstiled wal`: an offline look at the log in the data directory of a configuration.
 
+mod child;
+mod repair;
+mod repair_dir;
+mod repair_event;
 mod verify;
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use clap::Subcommand;
 use turnstiled_wal::{Log, stat};
@@ -44,9 +51,20 @@ pub(super) enum Wal {
         #[command(flatten)]
         file: ConfigFile,
     },
+    /// Make a new data directory of all that is whole in a damaged one, which stays as it is
+    Repair {
+        /// The new directory; <data_dir>.repaired unless it is given
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
     /// The part of `verify` that may die of a damaged database
     #[command(hide = true)]
     VerifyCopy(verify::Copy),
+    /// The part of `repair` that may die of a damaged database
+    #[command(hide = true)]
+    HighestSettled { state: PathBuf },
 }
 
 pub(super) fn run(wal: Wal, out: &mut impl Write) -> Result<Verdict, CommandError> {
@@ -54,7 +72,12 @@ pub(super) fn run(wal: Wal, out: &mut impl Write) -> Result<Verdict, CommandErro
         Wal::Stat { file } => print_stat(&file, out),
         Wal::Dump { after, file } => dump(&file, after, out),
         Wal::Verify { file } => verify::run(&take(&file)?.0, out),
+        Wal::Repair { to, file } => {
+            let (data_dir, config) = take(&file)?;
+            repair::run(&data_dir, &config, to, out)
+        }
         Wal::VerifyCopy(copy) => copy.run(out),
+        Wal::HighestSettled { state } => repair::print_highest_settled(&state, out),
     }
 }
 

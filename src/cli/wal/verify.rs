@@ -2,24 +2,19 @@
 //! because sled may panic or hang over a damaged database.
 
 use std::{
-    io::{self, Write},
+    ffi::OsStr,
+    io::Write,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use clap::{Args, ValueEnum};
 use turnstiled_wal::{Finding, Ranges, scan, verify, verify_state};
 
-use super::{CommandError, Verdict};
+use super::{
+    CommandError, Verdict,
+    child::{self, Stdout},
+};
 use crate::data_dir::{self, DataDir};
-
-/// The least time that a check may take.
-const TIMEOUT: Duration = Duration::from_secs(60);
-/// And this for each of these many bytes: far below what any disk that still works can read.
-const TIMEOUT_PER_BYTES: (Duration, u64) = (Duration::from_secs(1), 4 << 20);
-/// How often to look whether the check has ended.
-const POLL: Duration = Duration::from_millis(20);
 
 /// What to check.
 #[derive(Debug, Args)]
@@ -30,22 +25,25 @@ pub(in crate::cli) struct Copy {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum What {
+pub(super) enum What {
     Log,
     State,
 }
 
 pub(super) fn run(data_dir: &DataDir, out: &mut impl Write) -> Result<Verdict, CommandError> {
     let log = data_dir::log_dir(&data_dir.path);
-    let is_log_whole = in_child(data_dir, What::Log, &log, out)?;
+    let is_log_whole = in_child(&data_dir.path, What::Log, &log, out)?;
     if !is_log_whole && log.exists() {
         print_scan(&log, out)?;
     }
-    let is_state_whole = in_child(data_dir, What::State, &data_dir::state_dir(&data_dir.path), out)?;
+    let is_state_whole = in_child(&data_dir.path, What::State, &data_dir::state_dir(&data_dir.path), out)?;
     if is_log_whole && is_state_whole {
         return Ok(Verdict::Passed);
     }
     writeln!(out, "damaged; nothing was changed; keep a copy of the data directory before anything else")?;
+    if !is_log_whole {
+        writeln!(out, "next: `turnstiled wal repair` makes a new data directory of what is whole")?;
+    }
     if !is_state_whole {
         let state = data_dir::state_dir(&data_dir.path);
         writeln!(
@@ -59,9 +57,9 @@ pub(super) fn run(data_dir: &DataDir, out: &mut impl Write) -> Result<Verdict, C
     Ok(Verdict::Failed)
 }
 
-/// Whether the child found it whole. What it found it has printed, unless it died.
-fn in_child(
-    data_dir: &DataDir,
+/// Whether the child found it whole. What it found it has printed, unless it died. Copies are made in `scratch_in`.
+pub(super) fn in_child(
+    scratch_in: &Path,
     what: What,
     original: &Path,
     out: &mut impl Write,
@@ -71,47 +69,23 @@ fn in_child(
         return Ok(false);
     }
     out.flush()?;
-    let scratch = tempfile::Builder::new().prefix("verify-").tempdir_in(&data_dir.path)?;
+    let scratch = tempfile::Builder::new().prefix("verify-").tempdir_in(scratch_in)?;
     let name = if what == What::Log { "log" } else { "state" };
-    let mut child = Command::new(std::env::current_exe()?)
-        .args(["wal", "verify-copy", name])
-        .args([original, scratch.path()])
-        .stdin(Stdio::null())
-        .spawn()?;
-    let (per, bytes) = TIMEOUT_PER_BYTES;
-    let chunks = u32::try_from(bytes_below(original)? / bytes).unwrap_or(u32::MAX);
-    let limit = TIMEOUT.saturating_add(per.saturating_mul(chunks));
-    let started = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
+    let arguments = ["wal", "verify-copy", name].map(OsStr::new);
+    let arguments = arguments.into_iter().chain([original.as_os_str(), scratch.path().as_os_str()]);
+    match child::run(arguments, original, Stdout::Shown)?.status {
+        Ok(status) => {
             if status.code().is_none_or(|code| code > 1) {
                 writeln!(out, "{}: opening a copy of it ended with {status}", original.display())?;
             }
-            return Ok(status.success());
+            Ok(status.success())
         }
-        if started.elapsed() > limit {
-            child.kill()?;
-            child.wait()?;
-            writeln!(
-                out,
-                "{}: opening a copy of it did not end in {} s",
-                original.display(),
-                limit.as_secs()
-            )?;
-            return Ok(false);
+        Err(limit) => {
+            let seconds = limit.as_secs();
+            writeln!(out, "{}: opening a copy of it did not end in {seconds} s", original.display())?;
+            Ok(false)
         }
-        std::thread::sleep(POLL);
     }
-}
-
-fn bytes_below(dir: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        bytes +=
-            if entry.file_type()?.is_dir() { bytes_below(&entry.path())? } else { entry.metadata()?.len() };
-    }
-    Ok(bytes)
 }
 
 /// What can be seen without sled: which records are there all the same.
@@ -167,6 +141,13 @@ impl Copy {
                     "log: {whole} whole records, {first} to {last}, in {} segments",
                     report.segments.len()
                 )?;
+                for gap in &report.acknowledged {
+                    writeln!(
+                        out,
+                        "sequences {} to {}: missing since a repair, no damage",
+                        gap.first, gap.last
+                    )?;
+                }
                 (report.findings, report.findings_left_off)
             }
             What::State => {

@@ -47,6 +47,9 @@ async fn what_was_answered_survives_power_cuts(store: &str) {
         }
         tally.answers += disk.crowd.answers() + disk.desk.answers();
         tally.repeats += everything_is_in_files(&disk.site, &disk.log).await;
+        if is_long() {
+            println!("{store}: {tally:?} so far");
+        }
     }
     println!("{store}: {tally:?}, none lost; {:?}", begin.elapsed());
 }
