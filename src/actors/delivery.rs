@@ -22,6 +22,7 @@ use crate::{
         Outgoing,
         machine::{Config, Effect, Input, Machine, Now},
         progress::{Detached, Progress, Settlement},
+        status::{SinkState, Status},
     },
     domain::{
         outbound::{EditError, edit},
@@ -46,6 +47,10 @@ const STALLED_RETRY: Duration = Duration::from_secs(30);
 /// How long a clean stop waits for what was sent already.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// On a disk that is nearly full: how often a sink that works, and is behind, is looked at before it is let go of
+/// like one in trouble. There is a look every second, so it has a minute to catch up.
+const MAX_LOOKS_BEHIND: u32 = 60;
+
 /// Delivers to one sink.
 pub struct DeliveryActor {
     name: Arc<str>,
@@ -58,6 +63,7 @@ pub struct DeliveryActor {
     disk: DiskBoard,
     is_required: bool,
     last_detached: Option<Detached>,
+    looks_behind: u32,
     /// What waits for space beside the log. Until it is written nothing is sent.
     unwritten: Option<Settlement>,
     started: Instant,
@@ -139,6 +145,7 @@ impl DeliveryActor {
             disk,
             is_required,
             last_detached: progress.detached.last().copied(),
+            looks_behind: 0,
             unwritten: None,
             started: Instant::now(),
             timer: None,
@@ -320,11 +327,17 @@ impl Handler<DetachIfBehind> for DeliveryActor {
 
     fn handle(&mut self, DetachIfBehind { to, accepted }: DetachIfBehind, ctx: &mut Self::Context) {
         // whoever is in the last segment keeps nothing from being trimmed
-        let is_behind = self.machine.status().cursor.saturating_add(1) < self.log.first_of_last_segment();
+        let Status { cursor, state, .. } = self.machine.status();
+        let is_behind = cursor.saturating_add(1) < self.log.first_of_last_segment();
         if self.is_required || !is_behind || self.unwritten.is_some() {
+            self.looks_behind = 0;
             return;
         }
-        self.feed(Input::Detach { to, accepted }, ctx);
+        self.looks_behind = self.looks_behind.saturating_add(1);
+        if state != SinkState::Healthy || self.looks_behind > MAX_LOOKS_BEHIND {
+            self.looks_behind = 0;
+            self.feed(Input::Detach { to, accepted }, ctx);
+        }
     }
 }
 
