@@ -1,7 +1,8 @@
 //! The data directory: private, used by one process, and sure of whose it is.
 //!
 //! `identity.toml` what it is · `lock` held by the daemon · `log/` the events · `state/` cursors and dead
-//! letters · `ballast` space to give away when the disk is full · `local-issuer.key`
+//! letters · `snapshots/` cards and presence, so that a start need not read all events · `ballast` space to give
+//! away when the disk is full · `local-issuer.key`
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -206,6 +207,12 @@ pub fn ballast_path(data_dir: &Path) -> PathBuf {
 #[must_use]
 pub fn state_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("state")
+}
+
+/// Where snapshots of the state are.
+#[must_use]
+pub fn snapshots_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("snapshots")
 }
 
 fn warn_if_open_to_others(path: &Path) {

@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod domain;
 pub mod http;
 pub mod metrics;
+pub mod projections;
 pub mod sinks;
 pub mod space;
 pub mod telemetry;

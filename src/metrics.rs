@@ -41,6 +41,10 @@ pub struct Families {
     pub log_limit_bytes: IntGauge,
     /// How full the disk is: 0 normal, 1 alarm, 2 sinks are detached, 3 entries are refused.
     pub disk_step: IntGauge,
+    /// The last event in the newest snapshot of the state.
+    pub snapshot_sequence: IntGauge,
+    /// When it was taken, in seconds since 1970; 0 if none was since the start.
+    pub snapshot_timestamp_seconds: IntGauge,
     /// The last durable sequence.
     pub log_sequence: IntGauge,
     /// Sealed segments of the log that were found damaged.
@@ -120,6 +124,16 @@ impl Metrics {
                 &registry,
                 "disk_step",
                 "How full the disk is: 0 normal, 1 alarm, 2 sinks are detached, 3 entries are refused.",
+            ),
+            snapshot_sequence: gauge(
+                &registry,
+                "snapshot_sequence",
+                "The last event in the newest snapshot.",
+            ),
+            snapshot_timestamp_seconds: gauge(
+                &registry,
+                "snapshot_timestamp_seconds",
+                "When the newest snapshot was taken.",
             ),
             log_sequence: gauge(&registry, "log_sequence", "The last durable sequence."),
             log_damaged_segments: gauge(

@@ -48,12 +48,17 @@ impl DiskBoard {
         self.standing().is_some_and(|standing| standing.step >= step)
     }
 
-    /// Whether a write of so many bytes beside the log has room: half of what is kept free is left then.
+    /// Whether a file of so many bytes beside the log has room: half of what is kept free is left then.
+    #[must_use]
+    pub fn has_room_for(&self, bytes: u64) -> bool {
+        let shown = self.shown();
+        shown.standing.is_none() || shown.available_bytes >= (shown.keep_free_bytes / 2).saturating_add(bytes)
+    }
+
+    /// The same for a write of cursors and dead letters.
     #[must_use]
     pub fn has_room_for_state(&self, bytes: u64) -> bool {
-        let shown = self.shown();
-        let needed = (shown.keep_free_bytes / 2).saturating_add(bytes.saturating_mul(STATE_BYTES_PER_BYTE));
-        shown.standing.is_none() || shown.available_bytes >= needed
+        self.has_room_for(bytes.saturating_mul(STATE_BYTES_PER_BYTE))
     }
 
     fn show(&self, shown: Shown) {

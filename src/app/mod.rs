@@ -6,9 +6,10 @@
 mod delivery_side;
 mod disk;
 mod error;
+pub mod housekeeping;
 mod log_side;
 mod offline;
-mod recover;
+pub mod recover;
 mod scrub;
 mod sinks;
 
@@ -28,8 +29,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use turnstiled_wal::{Log, StateStore};
 
 use self::{
-    delivery_side::{DeliverySide, OpenedSink, progress_of_all},
+    delivery_side::{DeliverySide, OpenedSink, progress_of_all, warn_of_forgotten_sinks},
     disk::Disk,
+    housekeeping::{Housekeeping, Parts},
     log_side::LogSide,
     recover::{Recovered, recover},
     scrub::{Schedule, Scrub},
@@ -46,6 +48,7 @@ use crate::{
         routes,
     },
     metrics::Metrics,
+    projections::store::Snapshots,
 };
 
 /// How long an idle connection of a turnstile is kept.
@@ -64,6 +67,7 @@ pub struct App {
     http: ServerHandle,
     log: LogSide,
     delivery: DeliverySide,
+    housekeeping: Housekeeping,
     scrub: Scrub,
     data_dir: DataDir,
 }
@@ -80,9 +84,11 @@ impl App {
         let data_dir = DataDir::take(&config.server.data_dir, &config.server.id, config.wal.store.as_str())?;
         let auth = open_auth(&config)?;
         let (path, settings) = (data_dir.path.clone(), config.clone());
+        let snapshots = Snapshots::open(&data_dir::snapshots_dir(&path), data_dir.log_name.clone())?;
+        let kept = snapshots.clone();
         // Apart, so that a signal is heard meanwhile.
         let Opened { log, disk, states, progress, recovered } =
-            tokio::task::spawn_blocking(move || Opened::open(&path, &settings)).await??;
+            tokio::task::spawn_blocking(move || Opened::open(&path, &settings, &kept)).await??;
         let metrics = Metrics::new();
         metrics.log_sequence.set(i64::try_from(log.reader().committed()).unwrap_or(i64::MAX));
 
@@ -98,6 +104,16 @@ impl App {
             is_stopped: Arc::new(AtomicBool::new(false)),
         };
         let end_of_log = end.clone();
+        let housekeeping = Housekeeping::start(Parts {
+            log: log.reader(),
+            trimmer: log.trimmer(),
+            snapshots,
+            states: states.clone(),
+            retention: config.wal.retention,
+            disk: disk.board.clone(),
+            metrics: metrics.clone(),
+        })
+        .map_err(StartError::Thread)?;
         let scrub =
             Scrub::start(log.scrubber(), metrics.clone(), Schedule::default()).map_err(StartError::Scrub)?;
         let disk_board = disk.board.clone();
@@ -120,7 +136,7 @@ impl App {
             end_of_log,
         });
         let http = serve(listener, services).map_err(|source| StartError::Listen { listen, source })?;
-        Ok(Self { address, http, log, delivery, scrub, data_dir })
+        Ok(Self { address, http, log, delivery, housekeeping, scrub, data_dir })
     }
 
     /// Where it listens.
@@ -132,6 +148,7 @@ impl App {
     /// Stops accepting, commits what is under way, writes cursors, releases the data directory.
     pub async fn stop(self) {
         self.http.stop(true).await;
+        self.housekeeping.stop().await;
         self.scrub.stop();
         self.log.stop().await;
         self.delivery.stop().await;
@@ -150,7 +167,7 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(data_dir: &Path, config: &Config) -> Result<Self, StartError> {
+    fn open(data_dir: &Path, config: &Config, snapshots: &Snapshots) -> Result<Self, StartError> {
         let log_dir = data_dir::log_dir(data_dir);
         let disk = Disk::of(data_dir, &config.wal)?;
         disk.make_room_to_open()?;
@@ -166,8 +183,9 @@ impl Opened {
         }
         let states = SinkStates::new(state);
         let progress = progress_of_all(&config.sinks, &reader, &states, has_lost_state)?;
+        warn_of_forgotten_sinks(&config.sinks, &states)?;
         let rules = config.buildings.iter().map(|building| building.rules.clone()).collect();
-        let recovered = recover(&reader, rules, &config.routes, &progress)?;
+        let recovered = recover(&reader, snapshots, rules, &config.routes, &progress)?;
         Ok(Self { log, disk, states, progress, recovered })
     }
 }

@@ -52,10 +52,6 @@ pub(super) fn read(mut table: TableReader<'_>) -> WalConfig {
     }
     let retention = table.optional("retention");
     let max_bytes = table.optional("max_bytes");
-    if let Some(value) = retention.as_ref() {
-        let problem = "trimming is not in this version: the log grows until max_bytes, beyond retention";
-        table.document.warn(&value.at, problem, None);
-    }
     if let Some(retention) = retention.and_then(|value| value.duration(WAL_RETENTION)) {
         wal.retention = retention;
     }
