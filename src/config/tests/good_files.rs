@@ -108,7 +108,7 @@ fn a_route_s_form_and_a_test_s_event_are_read_as_json() {
 }
 
 #[test]
-fn a_configured_trim_and_a_useless_region_are_warned_about() {
+fn a_useless_region_is_warned_about() {
     let text = LEAST.replace(
         "[auth]\n",
         "[auth]\n[wal]\nmax_bytes = '1GiB'\nretention = '1d'\n[sinks.x]\ntype = 'stdout'\nregion = 'eu-west-1'\n",
