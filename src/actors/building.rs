@@ -229,6 +229,8 @@ impl Handler<DecideSwipe> for BuildingActor {
         let DecideSwipe { swipe, origin, reply } = message;
         let recorder = self.recorder.clone();
         let need = match swipe.direction {
+            // its first answer leaves again, also when the disk is full
+            _ if self.building.has_answered(&swipe, recorder.now()) => Need::Nothing,
             Direction::Entry => Need::ENTRY,
             Direction::Exit => Need::exits(1),
         };

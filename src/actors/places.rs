@@ -135,6 +135,15 @@ pub(super) fn log_bytes(records: &[EventRecord]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        domain::{
+            event::{Body, Decision, Entry, Event, PresenceExpired, Swiped},
+            event_json::encode,
+            ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
+            time::Timestamp,
+        },
+        space::MAX_SWIPE_BYTES,
+    };
 
     #[test]
     fn what_is_taken_is_given_back() {
@@ -159,5 +168,40 @@ mod tests {
         places.take(Need::Essential { bytes: 1_000 }).unwrap();
         places.stop();
         assert_eq!(places.take(Need::Nothing), Err(NoPlace::Stopping));
+    }
+
+    /// All ids as long as they may be, everything optional there: a granted entry after a presence that timed out.
+    #[test]
+    fn the_largest_swipe_fits_what_is_taken_for_it() {
+        let id = "x".repeat(crate::domain::ids::MAX_ID_BYTES);
+        let (time, uuid) = (Timestamp::from_millis(i64::MAX), uuid::Uuid::max());
+        let (building, gate) = (BuildingId::parse(&id).unwrap(), GateId::parse(&id).unwrap());
+        let (card_id, employee_id) = (CardId::parse(&id).unwrap(), EmployeeId::parse(&id).unwrap());
+        let expired = PresenceExpired {
+            building: building.clone(),
+            gate: gate.clone(),
+            card_id: card_id.clone(),
+            employee_id: employee_id.clone(),
+            since: time,
+        };
+        let swipe = Swiped {
+            building,
+            gate,
+            card_id,
+            employee_id: Some(employee_id),
+            swipe_id: Some(uuid),
+            occurred_at: Some(time),
+        };
+        let decision = Decision::Granted { violation: true };
+        let log = LogName { server: id.clone(), epoch: u64::MAX };
+        let record = |body| {
+            let by = "device/k_01234567".to_owned();
+            let traceparent = Some("0".repeat(55));
+            encode(&Event { id: uuid, sequence: u64::MAX, time, by, traceparent, body }, &log).unwrap()
+        };
+        let records =
+            [record(Body::PresenceExpired(expired)), record(Body::Entry(Entry { swipe, decision }))];
+        let bytes = log_bytes(&records);
+        assert!((1_500..=MAX_SWIPE_BYTES).contains(&bytes), "{bytes}");
     }
 }

@@ -147,6 +147,12 @@ impl Building {
         }
     }
 
+    /// Whether a swipe was answered before: then nothing of it is to be recorded.
+    #[must_use]
+    pub fn has_answered(&self, swipe: &Swipe, now: Timestamp) -> bool {
+        swipe.swipe_id.is_some_and(|swipe_id| self.swipes.find(&swipe.gate, swipe_id, now).is_some())
+    }
+
     /// Those who have been inside for longer than the rules take as possible, at most `max` of them.
     #[must_use]
     pub fn expire(&self, now: Timestamp, max: usize) -> Vec<Body> {
