@@ -3,6 +3,7 @@
 //! Start: address, data directory, log and state (recovered by folding), sinks, router and deliveries, log
 //! arbiter, HTTP. Stop: HTTP, then what is on its way into the log, then deliveries and their cursors.
 
+mod archive_sink;
 mod delivery_side;
 mod error;
 mod log_side;
@@ -26,13 +27,17 @@ use actix_web::{App as HttpApp, HttpServer, dev::ServerHandle, middleware::from_
 use tokio::signal::unix::{SignalKind, signal};
 use turnstiled_wal::{Log, LogOptions, StateStore, StoreKind};
 
+pub use self::{
+    archive_sink::{ArchiveSink, open_archive, sink_of},
+    error::StartError,
+    offline::highest_settled,
+};
 use self::{
     delivery_side::{DeliverySide, OpenedSink, progress_of_all},
     log_side::LogSide,
     recover::{Recovered, recover},
     scrub::{Schedule, Scrub},
 };
-pub use self::{error::StartError, offline::highest_settled};
 use crate::{
     actors::{recorder::LogEnd, sink_state::SinkStates},
     config::{

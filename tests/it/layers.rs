@@ -18,7 +18,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("actors", &["clock", "delivery", "sinks", "domain", "metrics"]),
     ("http", &["actors", "clock", "data_dir", "domain", "metrics"]),
     ("app", &["actors", "config", "data_dir", "delivery", "domain", "http", "metrics", "sinks"]),
-    ("cli", &["app", "clock", "config", "data_dir", "domain", "http", "metrics", "telemetry"]),
+    ("cli", &["app", "clock", "config", "data_dir", "domain", "http", "metrics", "sinks", "telemetry"]),
 ];
 
 /// Where a dependency may be named: its homes, by path below the repository.

@@ -19,6 +19,7 @@ mod sinks;
 mod traffic;
 mod wait;
 
+mod against;
 mod bad_input;
 mod canned_answers;
 mod cards;

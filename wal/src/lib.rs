@@ -143,7 +143,7 @@ pub use state_verify::{StateReport, verify_state};
 pub use store::{SegmentStore, StoreError};
 pub use store_kind::StoreKind;
 pub use trimmer::{TrimError, Trimmer};
-pub use verify::{Finding, MAX_FINDINGS, VerifyError, VerifyReport, verify};
+pub use verify::{Finding, MAX_FINDINGS, VerifyError, VerifyReport, verify, verify_each};
 
 /// How every message about damage ends: the next command.
 const VERIFY_HINT: &str = "run `turnstiled wal verify` to see what is damaged, then `turnstiled wal repair`";
