@@ -1,7 +1,7 @@
 //! The data directory: private, used by one process, and sure of whose it is.
 //!
 //! `identity.toml` what it is · `lock` held by the daemon · `log/` the events · `state/` cursors and dead
-//! letters · `local-issuer.key`
+//! letters · `snapshots/` cards and presence, so that a start need not read all events · `local-issuer.key`
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -200,6 +200,12 @@ pub fn log_dir(data_dir: &Path) -> PathBuf {
 #[must_use]
 pub fn state_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("state")
+}
+
+/// Where snapshots of the state are.
+#[must_use]
+pub fn snapshots_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("snapshots")
 }
 
 fn warn_if_open_to_others(path: &Path) {

@@ -9,5 +9,6 @@ pub mod delivery;
 pub mod domain;
 pub mod http;
 pub mod metrics;
+pub mod projections;
 pub mod sinks;
 pub mod telemetry;

@@ -35,8 +35,12 @@ pub struct Families {
     pub commit_seconds: Histogram,
     /// Records in one commit.
     pub commit_records: Histogram,
-    /// Event bytes in the log (what the store needs around them is not in it).
+    /// What the log takes on disk.
     pub log_bytes: IntGauge,
+    /// The last event in the newest snapshot of the state.
+    pub snapshot_sequence: IntGauge,
+    /// When it was taken, in seconds since 1970; 0 if none was since the start.
+    pub snapshot_timestamp_seconds: IntGauge,
     /// The last durable sequence.
     pub log_sequence: IntGauge,
     /// Sealed segments of the log that were found damaged.
@@ -110,7 +114,17 @@ impl Metrics {
                 "Records in one commit.",
                 &RECORDS_BUCKETS,
             ),
-            log_bytes: gauge(&registry, "log_bytes", "Event bytes in the log."),
+            log_bytes: gauge(&registry, "log_bytes", "What the log takes on disk."),
+            snapshot_sequence: gauge(
+                &registry,
+                "snapshot_sequence",
+                "The last event in the newest snapshot.",
+            ),
+            snapshot_timestamp_seconds: gauge(
+                &registry,
+                "snapshot_timestamp_seconds",
+                "When the newest snapshot was taken.",
+            ),
             log_sequence: gauge(&registry, "log_sequence", "The last durable sequence."),
             log_damaged_segments: gauge(
                 &registry,

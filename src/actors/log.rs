@@ -94,7 +94,7 @@ impl LogActor {
     }
 
     fn commit(&mut self, ctx: &mut Context<Self>) {
-        let Batch { appends, on_commit, places, bytes, .. } = std::mem::take(&mut self.batch);
+        let Batch { appends, on_commit, places, .. } = std::mem::take(&mut self.batch);
         if self.places.are_stopped() {
             return; // memory is ahead of the disk: what waits may not be answered from it
         }
@@ -107,7 +107,6 @@ impl LogActor {
             }
             self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
             self.metrics.commit_records.observe(appends.len() as f64);
-            self.metrics.log_bytes.add(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
         self.places.release(places);
         for leave in on_commit {

@@ -13,8 +13,8 @@ use crate::{
 
 /// What the keys of sinks' progress begin with.
 const SINK_PREFIX: &str = "sink/";
-/// Sinks read at once.
-const SINKS_AT_ONCE: usize = 100;
+/// More sinks than a configuration can name in its life.
+const MAX_KNOWN_SINKS: usize = 10_000;
 
 /// An event that a service called invalid, and why. Kept until it is redriven or discarded.
 #[derive(Debug, Serialize, Deserialize)]
@@ -76,23 +76,43 @@ impl SinkStates {
         found.map(|bytes| serde_json::from_slice(&bytes).map_err(content)).transpose()
     }
 
+    /// How far every sink is that was ever seen and not forgotten, by name, also those that the configuration no longer
+    /// names.
+    ///
+    /// # Errors
+    /// [`SinkStateError`].
+    pub fn all(&self) -> Result<Vec<(String, Progress)>, SinkStateError> {
+        let found = self.0.scan_prefix(SINK_PREFIX.as_bytes(), None, MAX_KNOWN_SINKS)?;
+        let read = |(key, value): (Bytes, Bytes)| {
+            let name = String::from_utf8_lossy(&key).trim_start_matches(SINK_PREFIX).to_owned();
+            let content = |source| SinkStateError::Content { what: format!("sink {name}"), source };
+            let progress = serde_json::from_slice(&value).map_err(content)?;
+            Ok((name, progress))
+        };
+        found.into_iter().map(read).collect()
+    }
+
+    /// Forgets how far a sink is, durably: should it come back, it begins as a new one. Its dead letters stay.
+    /// Returns whether it was known.
+    ///
+    /// # Errors
+    /// [`SinkStateError`].
+    pub fn forget(&self, sink: &str) -> Result<bool, SinkStateError> {
+        let is_known = self.0.get(&progress_key(sink))?.is_some();
+        if is_known {
+            self.0.write(&[Change::Delete { key: progress_key(sink) }])?;
+        }
+        Ok(is_known)
+    }
+
     /// The highest sequence that any sink has settled, 0 if none: the log was at least so long once.
     ///
     /// # Errors
     /// [`SinkStateError`].
     pub fn highest_settled(&self) -> Result<u64, SinkStateError> {
-        let (mut highest, mut after) = (0, None);
-        loop {
-            let found = self.0.scan_prefix(SINK_PREFIX.as_bytes(), after.as_deref(), SINKS_AT_ONCE)?;
-            let Some((last, _)) = found.last() else { return Ok(highest) };
-            after = Some(last.clone());
-            for (key, value) in &found {
-                let what = String::from_utf8_lossy(key).into_owned();
-                let progress: Progress = serde_json::from_slice(value)
-                    .map_err(|source| SinkStateError::Content { what, source })?;
-                highest = highest.max(progress.settled.last().map_or(progress.cursor, |&(_, last)| last));
-            }
-        }
+        let reached =
+            |progress: &Progress| progress.settled.last().map_or(progress.cursor, |&(_, last)| last);
+        Ok(self.all()?.iter().map(|(_, progress)| reached(progress)).max().unwrap_or(0))
     }
 
     /// Writes where new sinks begin, atomically and durably: all of them or none.

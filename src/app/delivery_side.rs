@@ -13,7 +13,7 @@ use crate::{
         log::LogGrew,
         router::{RouterActor, RouterParts},
         sink_board::SinkBoard,
-        sink_state::SinkStates,
+        sink_state::{SinkStateError, SinkStates},
     },
     config::{
         Config,
@@ -120,6 +120,7 @@ pub(super) fn progress_of_all(
             if reached > committed {
                 return Err(StartError::CursorAhead { sink: sink.name.clone(), cursor: reached, committed });
             }
+            let progress = skip_what_is_gone(&sink.name, progress, log, &mut new);
             all.push((sink.name.clone(), progress));
             continue;
         }
@@ -132,4 +133,49 @@ pub(super) fn progress_of_all(
     }
     states.begin(&new)?;
     Ok(all)
+}
+
+/// The log never drops what a sink has still to take; so one whose cursor lies before the log's beginning has a state
+/// that was restored from an older backup. What is gone cannot be delivered, and that is said.
+fn skip_what_is_gone(
+    sink: &str,
+    progress: Progress,
+    log: &LogReader,
+    moved: &mut Vec<(String, Progress)>,
+) -> Progress {
+    let before_first = log.first().saturating_sub(1);
+    // a repair has said what is missing
+    if progress.cursor >= before_first || log.is_acknowledged(progress.cursor + 1..=before_first) {
+        return progress;
+    }
+    let events = before_first - progress.cursor;
+    tracing::error!(
+        sink,
+        events,
+        cursor = progress.cursor,
+        first = log.first(),
+        "the log no longer has events that this sink may still have to take; it goes on with the first there is; \
+         the archive has the others"
+    );
+    let progress = progress.skipped_to(before_first);
+    moved.push((sink.to_owned(), progress.clone()));
+    progress
+}
+
+/// A sink that the configuration no longer names may come back, so the log keeps events for it.
+pub(super) fn warn_of_forgotten_sinks(
+    sinks: &[SinkConfig],
+    states: &SinkStates,
+) -> Result<(), SinkStateError> {
+    for (name, progress) in states.all()? {
+        if !sinks.iter().any(|sink| sink.name == name) {
+            tracing::warn!(
+                sink = name,
+                cursor = progress.cursor,
+                "the configuration no longer names this sink, and the log keeps every event after its cursor; if it \
+                 will not come back, DELETE /v1/sinks/{name}/cursor"
+            );
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Why the server does not start.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use thiserror::Error;
 
@@ -9,6 +9,7 @@ use crate::{
     data_dir::DataDirError,
     domain::{event_json::EventJsonError, record::RecordError},
     http::auth::{device_keys::DeviceKeysError, local_issuer::IssuerError},
+    projections::store::SnapshotError,
     sinks::OpenSinkError,
 };
 
@@ -65,13 +66,20 @@ pub enum StartError {
         /// Where it says it belongs.
         says: u64,
     },
-    /// The first segments are gone.
+    /// A snapshot that this program cannot read, or its directory.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The log was trimmed, and no snapshot stands for what is gone.
     #[error(
-        "the log begins with event {first}: the events before it, cards among them, are missing; put the first segments back, they are the files in the log directory with the lowest numbers, then run `turnstiled wal verify`"
+        "the log was trimmed and begins with event {first}, and no whole snapshot in {} has the cards and the \
+         presence up to there; damaged ones are kept there as *.damaged: restore a snapshot from a backup of the \
+         data directory, then run `turnstiled wal verify` and start again", dir.display()
     )]
-    LostBeginning {
+    NoSnapshot {
         /// The first event that is there.
         first: u64,
+        /// Where snapshots are.
+        dir: PathBuf,
     },
     /// Cursors or dead letters.
     #[error(transparent)]
@@ -101,6 +109,9 @@ pub enum StartError {
     /// Signals cannot be received.
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),
+    /// The housekeeping thread.
+    #[error("a thread cannot be started: {0}")]
+    Thread(io::Error),
     /// A thread of actors ended while it was starting.
     #[error("the {0} thread ended while starting; the lines above say why")]
     Arbiter(&'static str),

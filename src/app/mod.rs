@@ -6,9 +6,10 @@
 mod archive_sink;
 mod delivery_side;
 mod error;
+pub mod housekeeping;
 mod log_side;
 mod offline;
-mod recover;
+pub mod recover;
 mod scrub;
 mod sinks;
 
@@ -33,7 +34,8 @@ pub use self::{
     offline::highest_settled,
 };
 use self::{
-    delivery_side::{DeliverySide, OpenedSink, progress_of_all},
+    delivery_side::{DeliverySide, OpenedSink, progress_of_all, warn_of_forgotten_sinks},
+    housekeeping::{Housekeeping, Parts},
     log_side::LogSide,
     recover::{Recovered, recover},
     scrub::{Schedule, Scrub},
@@ -53,6 +55,7 @@ use crate::{
         routes,
     },
     metrics::Metrics,
+    projections::store::Snapshots,
 };
 
 /// How long an idle connection of a turnstile is kept.
@@ -71,6 +74,7 @@ pub struct App {
     http: ServerHandle,
     log: LogSide,
     delivery: DeliverySide,
+    housekeeping: Housekeeping,
     scrub: Scrub,
     data_dir: DataDir,
 }
@@ -87,11 +91,13 @@ impl App {
         let data_dir = DataDir::take(&config.server.data_dir, &config.server.id, config.wal.store.as_str())?;
         let auth = open_auth(&config)?;
         let (path, settings) = (data_dir.path.clone(), config.clone());
+        let snapshots = Snapshots::open(&data_dir::snapshots_dir(&path), data_dir.log_name.clone())?;
+        let kept = snapshots.clone();
         // Apart, so that a signal is heard meanwhile.
         let Opened { log, states, progress, recovered } =
-            tokio::task::spawn_blocking(move || Opened::open(&path, &settings)).await??;
+            tokio::task::spawn_blocking(move || Opened::open(&path, &settings, &kept)).await??;
         let metrics = Metrics::new();
-        metrics.log_bytes.set(i64::try_from(recovered.bytes).unwrap_or(i64::MAX));
+        metrics.log_bytes.set(i64::try_from(log.reader().bytes_on_disk()).unwrap_or(i64::MAX));
         metrics.log_sequence.set(i64::try_from(log.reader().committed()).unwrap_or(i64::MAX));
 
         let sinks = sinks::open(&config.sinks).await?;
@@ -105,6 +111,15 @@ impl App {
             is_stopped: Arc::new(AtomicBool::new(false)),
         };
         let end_of_log = end.clone();
+        let housekeeping = Housekeeping::start(Parts {
+            log: log.reader(),
+            trimmer: log.trimmer(),
+            snapshots,
+            states: states.clone(),
+            retention: config.wal.retention,
+            metrics: metrics.clone(),
+        })
+        .map_err(StartError::Thread)?;
         let scrub =
             Scrub::start(log.scrubber(), metrics.clone(), Schedule::default()).map_err(StartError::Scrub)?;
         let log = LogSide::start(log, recovered, end, delivery.router(), metrics.clone()).await?;
@@ -124,7 +139,7 @@ impl App {
             end_of_log,
         });
         let http = serve(listener, services).map_err(|source| StartError::Listen { listen, source })?;
-        Ok(Self { address, http, log, delivery, scrub, data_dir })
+        Ok(Self { address, http, log, delivery, housekeeping, scrub, data_dir })
     }
 
     /// Where it listens.
@@ -136,6 +151,7 @@ impl App {
     /// Stops accepting, commits what is under way, writes cursors, releases the data directory.
     pub async fn stop(self) {
         self.http.stop(true).await;
+        self.housekeeping.stop().await;
         self.scrub.stop();
         self.log.stop().await;
         self.delivery.stop().await;
@@ -153,7 +169,7 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(data_dir: &Path, config: &Config) -> Result<Self, StartError> {
+    fn open(data_dir: &Path, config: &Config, snapshots: &Snapshots) -> Result<Self, StartError> {
         let log_dir = data_dir::log_dir(data_dir);
         tracing::info!(path = %log_dir.display(), "opening the log");
         let log = Log::open(&log_dir, log_options(&config.wal))?;
@@ -167,8 +183,9 @@ impl Opened {
         }
         let states = SinkStates::new(state);
         let progress = progress_of_all(&config.sinks, &reader, &states, has_lost_state)?;
+        warn_of_forgotten_sinks(&config.sinks, &states)?;
         let rules = config.buildings.iter().map(|building| building.rules.clone()).collect();
-        let recovered = recover(&reader, rules, &config.routes, &progress)?;
+        let recovered = recover(&reader, snapshots, rules, &config.routes, &progress)?;
         Ok(Self { log, states, progress, recovered })
     }
 }

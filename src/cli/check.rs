@@ -125,12 +125,13 @@ mod tests {
         let changed = EMBEDDED
             .replace("to = [\"internal\"]", "to = [\"internal\"]\npersonal = true\ndrop = [\"by\"]")
             .replace("[wal]", "")
-            .replace("# retention", "[wal]\nretention");
+            .replace("# max_bytes", "[wal]\nmax_bytes");
         let (verdict, out, err) = check(&changed);
         assert_eq!(verdict, Verdict::Passed);
         assert!(out.contains("card.lost                 pe        .      x\n"), "{out}");
         assert!(
-            err.starts_with("warning: routes.toml:") && err.contains("trimming is not in this version"),
+            err.starts_with("warning: routes.toml:")
+                && err.contains("max_bytes has no effect in this version"),
             "{err}"
         );
     }

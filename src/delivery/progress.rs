@@ -39,6 +39,21 @@ impl Progress {
         Self { cursor: sequence, ..Self::default() }
     }
 
+    /// The same, going on after `sequence`, which is past the cursor.
+    #[must_use]
+    pub fn skipped_to(mut self, sequence: u64) -> Self {
+        self.settled.retain(|&(_, last)| last > sequence);
+        match self.settled.first().copied() {
+            // the cursor is never right before a settled range
+            Some((first, last)) if first <= sequence.saturating_add(1) => {
+                self.settled.remove(0);
+                self.cursor = last;
+            }
+            _ => self.cursor = sequence,
+        }
+        self
+    }
+
     /// Whether an event is delivered, a durable dead letter, or not for this sink.
     #[must_use]
     pub fn is_settled(&self, sequence: u64) -> bool {
@@ -86,6 +101,20 @@ mod tests {
             r#"{"cursor":7,"settled":[[9,9],[11,20]],"delivered":5,"dead":1,"discarded":2,"retried":9}"#
         );
         assert_eq!(serde_json::from_str::<Progress>(&text).unwrap(), progress);
+    }
+
+    #[test]
+    fn skipping_takes_settled_ranges_along() {
+        let progress =
+            Progress { cursor: 2, settled: vec![(4, 5), (8, 9), (12, 12)], totals: Totals::default() };
+        let skipped = |to| {
+            let Progress { cursor, settled, .. } = progress.clone().skipped_to(to);
+            (cursor, settled)
+        };
+        assert_eq!(skipped(6), (6, vec![(8, 9), (12, 12)]));
+        assert_eq!(skipped(7), (9, vec![(12, 12)]));
+        assert_eq!(skipped(8), (9, vec![(12, 12)]));
+        assert_eq!(skipped(20), (20, vec![]));
     }
 
     #[test]

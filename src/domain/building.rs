@@ -103,6 +103,17 @@ impl Building {
         Self { rules, inside: HashMap::new(), swipes: SwipeWindow::default() }
     }
 
+    /// A building as it was.
+    #[must_use]
+    pub fn restored(rules: Rules, inside: HashMap<EmployeeId, Inside>, swipes: SwipeWindow) -> Self {
+        Self { rules, inside, swipes }
+    }
+
+    /// Forgets answers that are over at `now`; [`Building::apply`] does so only with events of this building.
+    pub fn forget_over(&mut self, now: Timestamp) {
+        self.swipes.forget_over(now);
+    }
+
     /// Its rules.
     #[must_use]
     pub fn rules(&self) -> &Rules {

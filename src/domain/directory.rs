@@ -168,10 +168,17 @@ impl Directory {
 
     /// Takes an event into the state.
     pub fn apply(&mut self, event: &Event) {
-        let Body::Card(CardChanged { card, .. }) = &event.body else { return };
-        if self.cards.replace(ById(Box::new(card.clone()))).is_none() {
-            self.order.insert(card.card_id.clone());
-            self.by_employee.insert((card.details.employee_id.clone(), Some(card.card_id.clone())));
+        if let Body::Card(CardChanged { card, .. }) = &event.body {
+            self.insert(Box::new(card.clone()));
+        }
+    }
+
+    /// Takes a card as it stands, in place of what was known of it.
+    pub fn insert(&mut self, card: Box<Card>) {
+        let (card_id, employee_id) = (card.card_id.clone(), card.details.employee_id.clone());
+        if self.cards.replace(ById(card)).is_none() {
+            self.order.insert(card_id.clone());
+            self.by_employee.insert((employee_id, Some(card_id)));
         }
     }
 }

@@ -56,11 +56,34 @@ impl Answer {
 pub struct Remembered {
     /// The answer.
     pub answer: Answer,
-    card_id: CardId,
-    occurred_at: Option<Timestamp>,
+    /// The card that was held before the gate.
+    pub card_id: CardId,
+    /// When, by the device's own clock.
+    pub occurred_at: Option<Timestamp>,
 }
 
+/// A swipe by its gate and the device's name for it, within a building.
+pub type SwipeKey = (GateId, Uuid);
+
 impl Remembered {
+    /// What is remembered of an event, if it answers a swipe that has a name.
+    #[must_use]
+    pub fn of(event: &Event) -> Option<(SwipeKey, Self)> {
+        let swiped = swiped(&event.body)?;
+        let first = Self {
+            answer: Answer::of(event),
+            card_id: swiped.card_id.clone(),
+            occurred_at: swiped.occurred_at,
+        };
+        Some(((swiped.gate.clone(), swiped.swipe_id?), first))
+    }
+
+    /// Whether it is no longer remembered at `now`.
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        is_over(self.answer.decided_at, now)
+    }
+
     /// Whether a retry says the same as the request that was answered.
     #[must_use]
     pub fn answers(&self, direction: Direction, card_id: &CardId, occurred_at: Option<Timestamp>) -> bool {
@@ -70,44 +93,58 @@ impl Remembered {
     }
 }
 
-/// The answers of the last [`REMEMBERED_HOURS`], by gate and swipe id.
+/// The answers of the last [`REMEMBERED_HOURS`], by gate and swipe id: of all that were ever given the newest
+/// [`MAX_REMEMBERED_SWIPES`] that are not over.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SwipeWindow {
-    answers: HashMap<(GateId, Uuid), Remembered>,
-    oldest_first: VecDeque<(Timestamp, GateId, Uuid)>,
+    answers: HashMap<SwipeKey, Remembered>,
+    oldest_first: VecDeque<(Timestamp, SwipeKey)>,
 }
 
 impl SwipeWindow {
+    /// The window with these answers, in any order.
+    #[must_use]
+    pub fn of(mut swipes: Vec<(SwipeKey, Remembered)>) -> Self {
+        swipes.sort_unstable_by_key(|(_, first)| first.answer.sequence);
+        let mut window = Self::default();
+        swipes.into_iter().for_each(|(key, first)| window.keep(key, first));
+        window
+    }
+
     /// The first answer to this swipe, if it is still remembered at `now`.
     #[must_use]
     pub fn find(&self, gate: &GateId, swipe_id: Uuid, now: Timestamp) -> Option<&Remembered> {
-        self.answers.get(&(gate.clone(), swipe_id)).filter(|first| !is_over(first.answer.decided_at, now))
+        self.answers.get(&(gate.clone(), swipe_id)).filter(|first| !first.is_over(now))
     }
 
     /// Remembers the answer that `event` is, and forgets what is over.
     pub fn remember(&mut self, event: &Event) {
-        while let Some((decided_at, ..)) = self.oldest_first.front() {
-            if !is_over(*decided_at, event.time) && self.oldest_first.len() < MAX_REMEMBERED_SWIPES {
-                break;
-            }
-            if let Some((decided_at, gate, swipe_id)) = self.oldest_first.pop_front() {
-                self.forget(decided_at, gate, swipe_id);
-            }
+        self.forget_over(event.time);
+        if let Some((key, first)) = Remembered::of(event) {
+            self.keep(key, first);
         }
-        let Some(swiped) = swiped(&event.body) else { return };
-        let Some(swipe_id) = swiped.swipe_id else { return };
-        let first = Remembered {
-            answer: Answer::of(event),
-            card_id: swiped.card_id.clone(),
-            occurred_at: swiped.occurred_at,
-        };
-        self.answers.insert((swiped.gate.clone(), swipe_id), first);
-        self.oldest_first.push_back((event.time, swiped.gate.clone(), swipe_id));
     }
 
-    fn forget(&mut self, decided_at: Timestamp, gate: GateId, swipe_id: Uuid) {
-        let key = (gate, swipe_id);
-        if self.answers.get(&key).is_some_and(|first| first.answer.decided_at == decided_at) {
+    /// Forgets what is over at `now`.
+    pub fn forget_over(&mut self, now: Timestamp) {
+        while self.oldest_first.front().is_some_and(|(decided_at, _)| is_over(*decided_at, now)) {
+            self.forget_oldest();
+        }
+    }
+
+    fn keep(&mut self, key: SwipeKey, first: Remembered) {
+        let decided_at = first.answer.decided_at;
+        if self.answers.insert(key.clone(), first).is_some() {
+            // never by our own decisions, which repeat the first answer
+            self.oldest_first.retain(|(_, other)| *other != key);
+        } else if self.oldest_first.len() >= MAX_REMEMBERED_SWIPES {
+            self.forget_oldest();
+        }
+        self.oldest_first.push_back((decided_at, key));
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, key)) = self.oldest_first.pop_front() {
             self.answers.remove(&key);
         }
     }

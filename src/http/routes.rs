@@ -38,6 +38,7 @@ fn paths() -> Vec<Path> {
         ),
         post("/v1/cards/{card_id}/{action}", web::post().to(cards::act)),
         get("/v1/sinks", web::get().to(sinks::list)),
+        small("/v1/sinks/{name}/cursor", vec![(Method::DELETE, web::delete().to(sinks::forget))]),
         get("/v1/dead-letters", web::get().to(sinks::dead_letters)),
         get("/healthz", web::get().to(health::live)),
         get("/readyz", web::get().to(health::ready)),

@@ -64,3 +64,36 @@ pub async fn dead_letters(
     let next_cursor = letters.last().filter(|_| is_more).map(|letter| letter.id.clone());
     Ok(HttpResponse::Ok().json(json!({ "items": letters, "next_cursor": next_cursor })))
 }
+
+/// `DELETE /v1/sinks/{name}/cursor`: forgets a sink that the configuration no longer names, for which the log would
+/// keep events for ever.
+///
+/// # Errors
+/// As the contract has them; 409 if the configuration names the sink.
+pub async fn forget(
+    services: Data<Services>,
+    name: web::Path<String>,
+    person: Person,
+) -> Result<HttpResponse, ApiError> {
+    person.must_be(&[Role::Admin], None)?;
+    let name = name.into_inner();
+    if services.sinks.has(&name) {
+        return Err(ApiError::Conflict(format!(
+            "the configuration names the sink {name}; remove it there and restart, then forget it"
+        )));
+    }
+    let (states, forgotten) = (services.dead_letters.clone(), name.clone());
+    let found = web::block(move || {
+        states.forget(&forgotten).inspect_err(|error| tracing::error!(%error, "a sink cannot be forgotten"))
+    });
+    match found.await {
+        Ok(Ok(true)) => {
+            tracing::info!(sink = name, by = person.as_actor(), "the cursor of this sink is forgotten");
+            Ok(HttpResponse::NoContent().finish())
+        }
+        Ok(Ok(false)) => Err(ApiError::NotFound(format!("there is no sink {:?}", super::cut(&name)))),
+        Ok(Err(_)) | Err(_) => {
+            Err(ApiError::Unavailable("the cursor cannot be forgotten; the server's log says why".to_owned()))
+        }
+    }
+}

@@ -36,6 +36,7 @@ mod power_cut;
 mod refused_start;
 mod repair;
 mod sinks_moto;
+mod snapshots;
 mod stdout_sink;
 mod swipes;
 mod whole_job;

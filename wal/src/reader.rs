@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use crate::frame::{self, Record};
+use crate::durable_fs;
+use crate::frame::{self, Hash, NO_HASH, Record};
 use crate::gaps::Gap;
 use crate::recent::Recent;
 use crate::segments::Segments;
@@ -77,6 +78,38 @@ impl LogReader {
     /// The first sequence that can be read; in an empty log the first that will be.
     pub fn first(&self) -> u64 {
         self.segments.first()
+    }
+
+    /// What the segments take on disk, in bytes; 0 in memory. What cannot be looked at is not counted.
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.segments.paths().iter().map(|path| durable_fs::allocated_bytes(path).unwrap_or(0)).sum()
+    }
+
+    /// The first sequence of each segment, ascending.
+    pub fn segment_firsts(&self) -> Vec<u64> {
+        self.segments.firsts()
+    }
+
+    /// The hash of a committed record, also of the last one that was trimmed or is in a gap. `None`: nothing tells it.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn hash_of(&self, sequence: u64) -> Result<Option<Hash>, ReadError> {
+        let is_known = sequence.saturating_add(1) >= self.first() && sequence <= self.committed();
+        if sequence == 0 || !is_known {
+            return Ok(None);
+        }
+        let next = self.read(sequence, 1, 0)?.pop();
+        if let Some(next) = next.filter(|next| next.sequence == sequence.saturating_add(1)) {
+            return Ok(Some(next.previous_hash).filter(|hash| *hash != NO_HASH));
+        }
+        if sequence < self.first() {
+            return Ok(None);
+        }
+        let last = self.read(sequence - 1, 1, 0)?.pop().filter(|last| last.sequence == sequence);
+        Ok(last.map(|last| {
+            frame::hash(&frame::encode(last.sequence, &last.previous_hash, last.ends_group, &last.payload))
+        }))
     }
 
     /// What a repair has acknowledged to be missing, ascending.

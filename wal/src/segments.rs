@@ -127,6 +127,19 @@ impl Segments {
         self.chain().first()
     }
 
+    /// The first sequence of each segment, ascending.
+    pub(crate) fn firsts(&self) -> Vec<u64> {
+        let chain = self.chain();
+        chain.sealed.iter().map(|sealed| sealed.first).chain([chain.current_first]).collect()
+    }
+
+    /// The path of each segment.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        let chain = self.chain();
+        let current = chain.current.path().to_owned();
+        chain.sealed.iter().map(|sealed| sealed.path.clone()).chain([current]).collect()
+    }
+
     /// The segment that takes the appends, and its first sequence.
     pub(crate) fn current(&self) -> (u64, Arc<dyn SegmentStore>) {
         let chain = self.chain();
@@ -191,9 +204,7 @@ impl Segments {
 
     /// The first sequence there would be without the sealed segments that hold nothing from `below` on.
     pub(crate) fn first_after_trim(&self, below: u64) -> u64 {
-        let chain = self.chain();
-        let firsts = chain.sealed.iter().map(|sealed| sealed.first).chain([chain.current_first]);
-        firsts.take_while(|first| *first <= below).last().unwrap_or(0).max(chain.first())
+        self.firsts().into_iter().take_while(|first| *first <= below).last().unwrap_or(0).max(self.first())
     }
 
     /// Drops the sealed segments before the one that begins with `first`. The low-water file says so already, so

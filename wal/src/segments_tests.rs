@@ -58,6 +58,13 @@ fn read_all(reader: &LogReader) -> Vec<u64> {
             frame::encode(pair[0].sequence, &pair[0].previous_hash, pair[0].ends_group, &pair[0].payload);
         assert_eq!(pair[1].previous_hash, frame::hash(&bytes), "the chain runs through all segments");
     }
+    if let (Some(first), Some(last)) = (records.first(), records.last()) {
+        let bytes = frame::encode(last.sequence, &last.previous_hash, last.ends_group, &last.payload);
+        assert_eq!(reader.hash_of(last.sequence).expect("read"), Some(frame::hash(&bytes)));
+        let before_first = (first.sequence > 1).then_some(first.previous_hash);
+        assert_eq!(reader.hash_of(first.sequence - 1).expect("read"), before_first);
+        assert_eq!(reader.hash_of(last.sequence + 1).expect("read"), None);
+    }
     records.iter().map(|record| record.sequence).collect()
 }
 

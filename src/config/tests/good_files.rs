@@ -119,7 +119,7 @@ fn a_configured_trim_and_a_useless_region_are_warned_about() {
     assert_eq!(
         warnings,
         [
-            "etc/routes.toml:6: wal.retention: trimming is not in this version: the log grows beyond retention/max_bytes",
+            "etc/routes.toml:5: wal.max_bytes: max_bytes has no effect in this version: the log grows until the disk is full",
             "etc/routes.toml:9: sinks.x.region: has no effect on this type of sink"
         ]
     );

@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     data_dir::{self, DataDir},
     domain::{
-        archive_check::{ArchiveCheck, LogRecord, NotHeld, Presence},
+        archive_check::{ArchiveCheck, FormOf, LogRecord, NotHeld, Presence},
         outbound::Form,
         record::EventRecord,
     },
@@ -74,7 +74,7 @@ pub(super) fn run(
     report.print(walk.check, &walk.windows, out)
 }
 
-fn form_of(sink: Option<Arc<ArchiveSink>>) -> Box<dyn Fn(&str) -> Arc<Form>> {
+fn form_of(sink: Option<Arc<ArchiveSink>>) -> FormOf {
     let plain = Arc::new(Form::default());
     Box::new(move |event_type| sink.as_ref().map_or_else(|| Arc::clone(&plain), |sink| sink.form(event_type)))
 }

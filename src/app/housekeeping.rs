@@ -1,0 +1,205 @@
+//! A thread beside the actors that takes snapshots and lets the log drop what nothing needs. Whatever fails here is
+//! said and tried again later; the gates never wait for it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use turnstiled_wal::{LogReader, Trimmer};
+
+use crate::{
+    actors::sink_state::SinkStates,
+    clock,
+    domain::{event_json::decode, record::EventRecord, time::Timestamp},
+    metrics::Metrics,
+    projections::{
+        store::{SnapshotError, Snapshots},
+        take::{TakeLimits, take},
+        trim_point::Holds,
+    },
+};
+
+/// A snapshot is taken after so many events,
+pub const SNAPSHOT_EVERY_RECORDS: u64 = 250_000;
+/// or after this time, if there is anything new.
+pub const SNAPSHOT_EVERY: Duration = Duration::from_secs(600);
+/// How often to look whether one is due.
+const TICK: Duration = Duration::from_secs(5);
+/// How often to look for what the log may drop.
+const TRIM_EVERY: Duration = Duration::from_secs(60);
+
+/// What it works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where events come from.
+    pub log: LogReader,
+    /// Drops old segments.
+    pub trimmer: Trimmer,
+    /// Where snapshots go.
+    pub snapshots: Snapshots,
+    /// How far each sink is.
+    pub states: SinkStates,
+    /// `[wal] retention`.
+    pub retention: Duration,
+    /// Where it is shown.
+    pub metrics: Metrics,
+}
+
+/// The thread.
+#[derive(Debug)]
+pub(super) struct Housekeeping {
+    is_stopping: Arc<AtomicBool>,
+    /// Dropped to wake it.
+    wake: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Housekeeping {
+    pub(super) fn start(parts: Parts) -> std::io::Result<Self> {
+        let is_stopping = Arc::new(AtomicBool::new(false));
+        let (wake, woken) = mpsc::channel();
+        let stop = Arc::clone(&is_stopping);
+        let run = move || {
+            let mut keeper = Keeper::new(parts, stop);
+            while woken.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                keeper.tick(Instant::now());
+            }
+        };
+        let thread = thread::Builder::new().name("housekeeping".to_owned()).spawn(run)?;
+        Ok(Self { is_stopping, wake, thread })
+    }
+
+    /// Gives up what it is doing. No snapshot is taken at a stop: the next start folds what is left instead.
+    pub(super) async fn stop(self) {
+        self.is_stopping.store(true, Relaxed);
+        drop(self.wake);
+        let ended = tokio::task::spawn_blocking(|| self.thread.join()).await;
+        if !matches!(ended, Ok(Ok(()))) {
+            tracing::error!("the housekeeping thread did not end as it should");
+        }
+    }
+}
+
+/// What the thread does, one look at a time.
+#[derive(Debug)]
+pub struct Keeper {
+    parts: Parts,
+    stop: Arc<AtomicBool>,
+    /// The sequence of the last snapshot, and when it was taken or tried.
+    last: (u64, Instant),
+    trimmed: Instant,
+    /// The last event of the oldest segment and its time: it is read once.
+    oldest: Option<(u64, Timestamp)>,
+}
+
+impl Keeper {
+    /// Nothing is due at once but a snapshot after [`SNAPSHOT_EVERY_RECORDS`].
+    #[must_use]
+    pub fn new(parts: Parts, stop: Arc<AtomicBool>) -> Self {
+        let last = parts.snapshots.list().ok().and_then(|mut all| all.pop());
+        let sequence = last.map_or(0, |(sequence, _)| sequence);
+        parts.metrics.snapshot_sequence.set(i64::try_from(sequence).unwrap_or(i64::MAX));
+        let now = Instant::now();
+        Self { parts, stop, last: (sequence, now), trimmed: now, oldest: None }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let bytes = self.parts.log.bytes_on_disk();
+        self.parts.metrics.log_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        let (sequence, at) = self.last;
+        if is_snapshot_due(self.parts.log.committed().saturating_sub(sequence), now.duration_since(at)) {
+            self.snapshot(now);
+            self.trim(now);
+        } else if now.duration_since(self.trimmed) >= TRIM_EVERY {
+            self.trim(now);
+        }
+    }
+
+    /// Takes a snapshot of everything committed.
+    pub fn snapshot(&mut self, now: Instant) {
+        self.last.1 = now;
+        let Parts { snapshots, log, metrics, .. } = &self.parts;
+        match take(snapshots, log, TakeLimits::default(), &self.stop) {
+            Ok(None) | Err(SnapshotError::Stopped) => {}
+            Ok(Some(header)) => {
+                self.last.0 = header.sequence;
+                metrics.snapshot_sequence.set(i64::try_from(header.sequence).unwrap_or(i64::MAX));
+                metrics.snapshot_timestamp_seconds.set(clock::wall().as_millis() / 1_000);
+                let seconds = now.elapsed().as_secs_f32();
+                tracing::info!(sequence = header.sequence, seconds, "a snapshot of the state is taken");
+            }
+            Err(error) => {
+                tracing::error!(%error, "no snapshot was taken; it is tried again, and until then a start takes longer and the log is not trimmed");
+            }
+        }
+    }
+
+    /// Drops from the log what nothing needs.
+    pub fn trim(&mut self, now: Instant) {
+        self.trimmed = now;
+        match self.trim_point() {
+            Err(error) => tracing::error!(error, "the log is not trimmed; it is tried again"),
+            Ok(None) => {}
+            Ok(Some(below)) => match self.parts.trimmer.trim(below) {
+                Ok(first) => tracing::info!(first, "the log is trimmed: it begins with this event now"),
+                Err(error) => tracing::error!(%error, "the log is not trimmed; it is tried again"),
+            },
+        }
+    }
+
+    fn trim_point(&mut self) -> Result<Option<u64>, String> {
+        let Parts { log, snapshots, states, retention, .. } = &self.parts;
+        let all = snapshots.list().map_err(|error| error.to_string())?;
+        let progress = states.all().map_err(|error| error.to_string())?;
+        let holds = Holds {
+            older_snapshot: all.iter().rev().nth(1).map(|(sequence, _)| *sequence),
+            slowest_cursor: Holds::slowest(progress.iter().map(|(_, progress)| progress)),
+            retention: *retention,
+        };
+        let oldest = &mut self.oldest;
+        let time_of = |sequence| {
+            if let Some((_, time)) = oldest.filter(|(known, _)| *known == sequence) {
+                return Some(time);
+            }
+            let time = time_of(log, sequence)?;
+            *oldest = Some((sequence, time));
+            Some(time)
+        };
+        Ok(holds.trim_below(&log.segment_firsts(), clock::wall(), time_of))
+    }
+}
+
+fn is_snapshot_due(new_records: u64, since_last: Duration) -> bool {
+    new_records >= SNAPSHOT_EVERY_RECORDS && since_last >= TICK
+        || new_records > 0 && since_last >= SNAPSHOT_EVERY
+}
+
+/// When an event was decided.
+fn time_of(log: &LogReader, sequence: u64) -> Option<Timestamp> {
+    let record = log.read(sequence.checked_sub(1)?, 1, 1).ok()?.pop()?;
+    let record = EventRecord::parse(record.payload).ok()?;
+    decode(&record).ok().map(|event| event.time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_due_by_events_or_by_time() {
+        let long = SNAPSHOT_EVERY;
+        assert!(!is_snapshot_due(0, long) && is_snapshot_due(1, long) && !is_snapshot_due(1, long - TICK));
+        assert!(is_snapshot_due(SNAPSHOT_EVERY_RECORDS, TICK));
+        assert!(!is_snapshot_due(SNAPSHOT_EVERY_RECORDS - 1, TICK));
+        assert!(
+            !is_snapshot_due(SNAPSHOT_EVERY_RECORDS, Duration::ZERO),
+            "not again and again after a failure"
+        );
+    }
+}

@@ -1,0 +1,93 @@
+//! What events do to the entries of a snapshot: each event sets or removes a few keys, and the last one counts.
+//!
+//! It says the same as `apply` of buildings and directory, for every building there ever was; a property test holds
+//! the two together.
+
+use std::collections::BTreeMap;
+
+use super::entry::{card_key, inside_key, swipe_key, write_card, write_inside, write_swipe};
+use crate::domain::{
+    building::Inside,
+    event::{Body, CardChanged, Decision, Entry, Event, Exit},
+    swipes::Remembered,
+    time::Timestamp,
+};
+
+/// The keys that some events have touched, with their values; `None` for what is gone.
+#[derive(Debug, Default)]
+pub struct Touched {
+    entries: BTreeMap<String, Option<String>>,
+    bytes: usize,
+    last_time: Option<Timestamp>,
+}
+
+impl Touched {
+    /// Takes the next event.
+    ///
+    /// # Errors
+    /// None that events can have.
+    pub fn apply(&mut self, event: &Event) -> Result<(), serde_json::Error> {
+        self.last_time = self.last_time.max(Some(event.time));
+        match &event.body {
+            Body::Card(CardChanged { card, .. }) => {
+                self.put(card_key(&card.card_id), Some(write_card(card)?));
+            }
+            Body::Entry(Entry { swipe, decision: Decision::Granted { .. } }) => {
+                if let Some(employee) = &swipe.employee_id {
+                    let inside = Inside {
+                        since: event.time,
+                        gate: swipe.gate.clone(),
+                        card_id: swipe.card_id.clone(),
+                    };
+                    self.put(inside_key(&swipe.building, employee), Some(write_inside(&inside)?));
+                }
+            }
+            Body::Exit(Exit { swipe, .. }) => {
+                if let Some(employee) = &swipe.employee_id {
+                    self.put(inside_key(&swipe.building, employee), None);
+                }
+            }
+            Body::PresenceExpired(expired) => {
+                self.put(inside_key(&expired.building, &expired.employee_id), None);
+            }
+            Body::Entry(_) | Body::AuditRead(_) | Body::LogRepaired(_) | Body::Other => {}
+        }
+        if let (Some(building), Some((key, first))) = (event.body.building(), Remembered::of(event)) {
+            self.put(swipe_key(building, &key), Some(write_swipe(&first)?));
+        }
+        Ok(())
+    }
+
+    /// How many bytes the keys and values have.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The time of the last event, if there was one.
+    #[must_use]
+    pub fn last_time(&self) -> Option<Timestamp> {
+        self.last_time
+    }
+
+    /// The value of a key, if it was touched.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<Option<&str>> {
+        self.entries.get(key).map(|value| value.as_deref())
+    }
+
+    /// Every key with its value, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.entries.iter().map(|(key, value)| (key.as_str(), value.as_deref()))
+    }
+
+    fn put(&mut self, key: String, value: Option<String>) {
+        let length = |value: &Option<String>| value.as_ref().map_or(0, String::len);
+        let (key_bytes, value_bytes) = (key.len(), length(&value));
+        self.bytes = self.bytes.saturating_add(value_bytes);
+        match self.entries.insert(key, value) {
+            Some(before) => self.bytes = self.bytes.saturating_sub(length(&before)),
+            None => self.bytes = self.bytes.saturating_add(key_bytes),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! From one snapshot to the next: the entries of the last one, merged with what the events after it touched.
+//!
+//! Only the log and the last snapshot are read, so no actor is asked and no state is copied: memory holds what
+//! [`MAX_FOLD_RECORDS`] and [`MAX_TOUCHED_BYTES`] allow, however large the state is.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use turnstiled_wal::LogReader;
+
+use super::{
+    entry::{EntryError, Line},
+    fold::Touched,
+    format::Header,
+    merge::{SwipeCut, merge},
+    store::{SnapshotError, SnapshotReader, Snapshots},
+};
+use crate::domain::{
+    event_json::decode, hex::hex, record::EventRecord, swipes::MAX_REMEMBERED_SWIPES, time::Timestamp,
+};
+
+/// The most events folded at once; more take another merge.
+pub const MAX_FOLD_RECORDS: u64 = 500_000;
+
+/// The most bytes of keys and values touched by them; past it, too, another merge follows.
+pub const MAX_TOUCHED_BYTES: usize = 32 << 20;
+
+/// Records read at once, and bytes.
+const CHUNK_RECORDS: usize = 1_024;
+const CHUNK_BYTES: usize = 4 << 20;
+
+/// How much is folded at once.
+#[derive(Clone, Copy, Debug)]
+pub struct TakeLimits {
+    /// Events.
+    pub fold_records: u64,
+    /// Bytes of keys and values.
+    pub touched_bytes: usize,
+    /// Swipes that are kept of a building.
+    pub swipes: usize,
+}
+
+impl Default for TakeLimits {
+    fn default() -> Self {
+        Self {
+            fold_records: MAX_FOLD_RECORDS,
+            touched_bytes: MAX_TOUCHED_BYTES,
+            swipes: MAX_REMEMBERED_SWIPES,
+        }
+    }
+}
+
+/// Takes snapshots until one has everything that was committed when this was called, and returns its header; `None`
+/// if there was nothing new. A damaged last one is set aside, and the one before goes on from there.
+///
+/// # Errors
+/// [`SnapshotError`]; what was taken until then stays, and it can be tried again.
+pub fn take(
+    snapshots: &Snapshots,
+    log: &LogReader,
+    limits: TakeLimits,
+    stop: &AtomicBool,
+) -> Result<Option<Header>, SnapshotError> {
+    // after a repair the last sequences may be missing
+    let up_to = log.last_present().unwrap_or(0);
+    let mut newest = None;
+    loop {
+        match take_one(snapshots, log, up_to, limits, stop) {
+            Ok(Some(header)) => newest = Some(header),
+            Ok(None) => return Ok(newest),
+            Err(SnapshotError::Damaged { path, what }) => {
+                tracing::error!(path = %path.display(), what, "a snapshot is damaged; it is set aside, and the one before is used");
+                snapshots.set_aside(&path)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn take_one(
+    snapshots: &Snapshots,
+    log: &LogReader,
+    up_to: u64,
+    limits: TakeLimits,
+    stop: &AtomicBool,
+) -> Result<Option<Header>, SnapshotError> {
+    let base = snapshots.list()?.pop();
+    let after = base.as_ref().map_or(0, |(sequence, _)| *sequence);
+    if after >= up_to {
+        return Ok(None);
+    }
+    let first = log.first();
+    if !reaches(log, after) {
+        return Err(SnapshotError::NoBase { first });
+    }
+    let open = || base.as_ref().map(|(_, path)| Snapshots::read(path)).transpose();
+    let base_time = open()?.map(|reader| reader.header().time);
+    let (touched, sequence) = fold(log, after, up_to, limits, stop)?;
+    let time = touched.last_time().max(base_time).unwrap_or(Timestamp::from_millis(0));
+    let hash = log.hash_of(sequence).map_err(|error| SnapshotError::Log(error.to_string()))?;
+    let hash = hash.map(|hash| hex(&hash)).unwrap_or_default();
+    let header = Header { log: snapshots.log_name().clone(), sequence, hash, time };
+    // what was touched has just been written by this program: a line that cannot be read is one of the last snapshot
+    let damaged = |error: EntryError| match &base {
+        Some((_, path)) => SnapshotError::Damaged { path: path.clone(), what: error.to_string() },
+        None => SnapshotError::Log(error.to_string()),
+    };
+    let mut cut = SwipeCut::new(time, limits.swipes);
+    for line in merged(open()?, &touched, stop) {
+        cut.see(&line?).map_err(damaged)?;
+    }
+    cut.decide();
+    let kept = merged(open()?, &touched, stop).filter_map(|line| match line {
+        Ok(line) => match cut.keeps(&line) {
+            Ok(keeps) => keeps.then_some(Ok(line)),
+            Err(error) => Some(Err(damaged(error))),
+        },
+        Err(error) => Some(Err(error)),
+    });
+    snapshots.write(&header, kept)?;
+    Ok(Some(header))
+}
+
+/// Whether the log has every event after this one, but for those that a repair has acknowledged to be missing.
+pub(super) fn reaches(log: &LogReader, after: u64) -> bool {
+    let (next, first) = (after.saturating_add(1), log.first());
+    next >= first || log.is_acknowledged(next..=first - 1)
+}
+
+/// What the events after one touched, and the last of them.
+fn fold(
+    log: &LogReader,
+    after: u64,
+    up_to: u64,
+    limits: TakeLimits,
+    stop: &AtomicBool,
+) -> Result<(Touched, u64), SnapshotError> {
+    let mut touched = Touched::default();
+    let mut last = after;
+    while last < up_to && last - after < limits.fold_records && touched.bytes() < limits.touched_bytes {
+        if stop.load(Relaxed) {
+            return Err(SnapshotError::Stopped);
+        }
+        let left = limits.fold_records.saturating_sub(last - after).min(up_to - last);
+        let records = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK_RECORDS);
+        let found =
+            log.read(last, records, CHUNK_BYTES).map_err(|error| SnapshotError::Log(error.to_string()))?;
+        if found.is_empty() {
+            break;
+        }
+        for record in found {
+            let sequence = record.sequence;
+            let wrong = |error: String| SnapshotError::Log(format!("sequence {sequence}: {error}"));
+            let record = EventRecord::parse(record.payload).map_err(|error| wrong(error.to_string()))?;
+            let event = decode(&record).map_err(|error| wrong(error.to_string()))?;
+            touched.apply(&event).map_err(|error| wrong(error.to_string()))?;
+            last = sequence;
+        }
+    }
+    Ok((touched, last))
+}
+
+/// The lines of the last snapshot and what was touched since.
+fn merged<'a>(
+    base: Option<SnapshotReader>,
+    touched: &'a Touched,
+    stop: &'a AtomicBool,
+) -> impl Iterator<Item = Result<Line, SnapshotError>> + 'a {
+    let lines = merge(base.into_iter().flatten(), touched);
+    lines.map(|line| if stop.load(Relaxed) { Err(SnapshotError::Stopped) } else { line })
+}

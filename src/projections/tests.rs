@@ -1,0 +1,389 @@
+//! A snapshot and the events after it come to the same state as all events.
+
+use std::{fs, path::Path, sync::atomic::AtomicBool};
+
+use proptest::prelude::*;
+use turnstiled_wal::{Append, Log};
+use uuid::Uuid;
+
+use super::{
+    entry::{Entry, Line},
+    fold::Touched,
+    format::{Decoder, Encoder, FormatError, Header},
+    load::load,
+    merge::merge,
+    store::{KEPT_SNAPSHOTS, SnapshotError, Snapshots},
+    take::{TakeLimits, take},
+};
+use crate::domain::{
+    building::{AntiPassback, Building, Rules},
+    card::{Card, CardDetails, Status},
+    directory::Directory,
+    event::{
+        AuditRead, Body, CardChange, CardChanged, Decision, Entry as Entered, Event, Exit, PresenceExpired,
+        Swiped,
+    },
+    event_json::encode,
+    ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
+    reason::Reason,
+    swipes::MAX_REMEMBERED_SWIPES,
+    time::Timestamp,
+};
+
+static GO_ON: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn log_name() -> LogName {
+    LogName { server: "hq-1".to_owned(), epoch: 7 }
+}
+
+fn building(number: u8) -> BuildingId {
+    BuildingId::parse(["hq", "hq-annex"][usize::from(number % 2)]).unwrap()
+}
+
+pub(crate) fn rules() -> Vec<Rules> {
+    let rules = |number| Rules {
+        building: building(number),
+        gates: ["north", "south"].map(|gate| GateId::parse(gate).unwrap()).into(),
+        anti_passback: AntiPassback::Hard,
+        presence_timeout: None,
+        max_occupancy: None,
+    };
+    vec![rules(0), rules(1)]
+}
+
+/// An event without its place, and how many minutes after the one before it happened.
+pub(crate) type Step = (Body, u16);
+
+pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
+    let names = (0..2_u8, 0..2_u8, 0..4_u8, prop::option::of(0..5_u8), 0..9_u8);
+    let step = (names, 0..5_u8).prop_map(|((at, gate, who, swipe_id, kind), version)| {
+        let card_id = CardId::parse(&format!("C{who}")).unwrap();
+        let employee_id = EmployeeId::parse(&format!("E{}", who / 2)).unwrap();
+        let swipe = Swiped {
+            building: building(at),
+            gate: GateId::parse(["north", "south"][usize::from(gate)]).unwrap(),
+            card_id: card_id.clone(),
+            employee_id: (who != 3).then(|| employee_id.clone()),
+            swipe_id: swipe_id.map(|number| Uuid::from_u128(number.into())),
+            occurred_at: (version == 1).then(|| Timestamp::from_millis(5)),
+        };
+        match kind {
+            0 | 1 => {
+                let status = if version == 2 { Status::Lost } else { Status::Active };
+                let details = CardDetails {
+                    employee_id,
+                    holder_name: (gate == 1).then(|| "Jane \"J\" Doe\n".to_owned()),
+                    buildings: (version == 3).then(|| vec![building(at)]),
+                    gates: (version == 4).then(|| vec!["hq/north".to_owned().try_into().unwrap()]),
+                    valid_from: None,
+                    valid_until: (version == 1).then(|| Timestamp::from_millis(99)),
+                    anti_passback_exempt: gate == 0,
+                    responder: at == 0,
+                };
+                let card = Card { card_id, details, status, version: version.into() };
+                Body::Card(CardChanged { change: CardChange::Updated, card, note: None })
+            }
+            2..=4 => Body::Entry(Entered { swipe, decision: Decision::Granted { violation: version == 0 } }),
+            5 => Body::Entry(Entered { swipe, decision: Decision::Denied(Reason::Lost) }),
+            6 => Body::Exit(Exit { swipe, anomaly: None }),
+            7 => Body::PresenceExpired(PresenceExpired {
+                building: swipe.building,
+                gate: swipe.gate,
+                card_id,
+                employee_id,
+                since: Timestamp::from_millis(1),
+            }),
+            _ => Body::AuditRead(AuditRead { building: Some(building(at)), what: "presence".to_owned() }),
+        }
+    });
+    prop::collection::vec((step, prop_oneof![3 => 0..60_u16, 1 => 600..1_500_u16]), 0..max)
+}
+
+/// The events of `steps` after those that are there.
+pub(crate) fn push(events: &mut Vec<Event>, steps: &[Step]) {
+    for (body, minutes) in steps {
+        let before = events.last().map_or(0, |event| event.time.as_millis());
+        events.push(Event {
+            id: Uuid::from_u128(events.len() as u128),
+            sequence: events.len() as u64 + 1,
+            time: Timestamp::from_millis(before + i64::from(*minutes) * 60_000),
+            by: "device/k_1".to_owned(),
+            traceparent: None,
+            body: body.clone(),
+        });
+    }
+}
+
+pub(crate) fn commit(log: &mut Log, events: &[Event]) {
+    let payload = |event: &Event| encode(event, &log_name()).unwrap().payload().clone();
+    for event in events {
+        log.commit(&[Append { payload: payload(event), ends_group: true }]).unwrap();
+    }
+}
+
+pub(crate) fn fold_all(events: &[Event]) -> (Vec<Building>, Directory) {
+    let state = rules().into_iter().map(Building::new).collect();
+    fold_on(state, Directory::default(), events, events)
+}
+
+fn fold_on(
+    mut buildings: Vec<Building>,
+    mut directory: Directory,
+    tail: &[Event],
+    all: &[Event],
+) -> (Vec<Building>, Directory) {
+    for event in tail {
+        buildings.iter_mut().for_each(|building| building.apply(event));
+        directory.apply(event);
+    }
+    let now = all.last().map_or(Timestamp::from_millis(0), |event| event.time);
+    buildings.iter_mut().for_each(|building| building.forget_over(now));
+    (buildings, directory)
+}
+
+fn open(dir: &Path) -> Snapshots {
+    Snapshots::open(dir, log_name()).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+    /// Whenever snapshots are taken, and however few events a merge folds.
+    #[test]
+    fn a_snapshot_and_its_tail_are_the_fold_of_all(
+        parts in prop::collection::vec(steps(30), 1..5),
+        (fold_records, touched_bytes) in (1..40_u64, prop_oneof![Just(usize::MAX), 0..3_000_usize]),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshots = open(dir.path());
+        let (mut log, mut events) = (Log::in_memory(), Vec::new());
+        let limits = TakeLimits { fold_records, touched_bytes, ..TakeLimits::default() };
+        for part in parts {
+            let known = events.len();
+            push(&mut events, &part);
+            commit(&mut log, &events[known..]);
+            // of what was there before this part
+            let loaded = load(&snapshots, &log.reader(), &rules()).unwrap();
+            let (buildings, directory, sequence) = match loaded {
+                Some(loaded) => (loaded.buildings, loaded.directory, loaded.header.sequence),
+                None => (rules().into_iter().map(Building::new).collect(), Directory::default(), 0),
+            };
+            prop_assert_eq!(sequence, known as u64);
+            let restored = fold_on(buildings, directory, &events[known..], &events);
+            prop_assert_eq!(restored, fold_all(&events));
+            take(&snapshots, &log.reader(), limits, &GO_ON).unwrap();
+            prop_assert!(snapshots.list().unwrap().len() <= KEPT_SNAPSHOTS);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn noise_is_refused_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let mut after_header = written(&[]);
+        after_header.truncate(after_header.iter().position(|byte| *byte == b'\n').unwrap() + 1);
+        after_header.extend(&bytes);
+        for bytes in [&bytes, &after_header] {
+            if let Ok(decoder) = Decoder::new(bytes.as_slice()) {
+                prop_assert!(decoder.last().unwrap().is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed(byte in any::<prop::sample::Index>(), bit in 0..8_u8) {
+        let mut bytes = written(&[line("card/C1", "{\"version\":1}"), line("mode/hq", "\"lockdown\"")]);
+        *byte.get_mut(&mut bytes) ^= 1 << bit;
+        let decoder = Decoder::new(bytes.as_slice());
+        prop_assert!(decoder.is_err() || decoder.unwrap().any(|line| line.is_err()));
+    }
+}
+
+fn line(key: &str, value: &str) -> Line {
+    Line { key: key.to_owned(), value: value.to_owned() }
+}
+
+fn header(sequence: u64) -> Header {
+    Header { log: log_name(), sequence, hash: "ab".repeat(32), time: Timestamp::from_millis(5) }
+}
+
+fn written(lines: &[Line]) -> Vec<u8> {
+    let mut encoder = Encoder::new(Vec::new(), &header(4)).unwrap();
+    lines.iter().for_each(|line| encoder.add(line).unwrap());
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn what_follows_cuts_and_disorder_are_refused() {
+    let whole = written(&[line("card/C1", "1"), line("card/C2", "2")]);
+    assert!(Decoder::new(whole.as_slice()).unwrap().all(|line| line.is_ok()));
+    for length in 0..whole.len() {
+        let decoder = Decoder::new(&whole[..length]);
+        assert!(decoder.is_err() || decoder.unwrap().any(|line| line.is_err()), "cut after {length}");
+    }
+    let longer = [whole.as_slice(), b"\n"].concat();
+    assert!(Decoder::new(longer.as_slice()).unwrap().any(|line| line.is_err()));
+    let disorder = written(&[line("card/C2", "2"), line("card/C1", "1")]);
+    assert!(Decoder::new(disorder.as_slice()).unwrap().any(|line| line.is_err()));
+}
+
+/// Snapshots of version 1 are read for ever: this file never changes. It has members and a kind of entry that no
+/// version knew.
+#[test]
+fn golden_version_1() {
+    let golden = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/snapshots/1.snapshot")).unwrap();
+    let decoder = Decoder::new(golden.as_slice()).unwrap();
+    assert_eq!(decoder.header().sequence, 42);
+    assert_eq!(decoder.header().log, LogName { server: "hq-1".to_owned(), epoch: 1_795_188_056 });
+    let lines: Vec<_> = decoder.collect::<Result<_, _>>().unwrap();
+    let entries: Vec<_> = lines.iter().map(|line| Entry::read(line).unwrap()).collect();
+    let found = entries.iter().map(|entry| format!("{entry:?}\n")).collect::<String>();
+    assert_eq!(found, include_str!("../../tests/golden/snapshots/1.entries"));
+    // and is still written so, what is unknown included
+    let (mut touched, mut bytes) = (Vec::new(), Vec::new());
+    touched.extend(lines.iter().map(|line| Ok::<_, ()>(line.clone())));
+    merge(touched.into_iter(), &Touched::default())
+        .for_each(|line| bytes.extend(line.unwrap().value.into_bytes()));
+    assert_eq!(bytes, lines.iter().flat_map(|line| line.value.bytes()).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_newer_version_is_refused_by_its_number() {
+    let newer = b"{\"snapshot\":2,\"colour\":\"red\"}\n";
+    assert!(matches!(Decoder::new(newer.as_slice()).map(drop), Err(FormatError::Newer(2))));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("00000000000000000001.snapshot");
+    fs::write(&path, newer).unwrap();
+    let error = load(&open(dir.path()), &Log::in_memory().reader(), &rules()).map(drop).unwrap_err();
+    assert!(matches!(error, SnapshotError::Newer { found: 2, .. }), "{error}");
+    assert!(path.exists());
+}
+
+fn granted(number: u64) -> Step {
+    let swipe = Swiped {
+        building: building(0),
+        gate: GateId::parse("north").unwrap(),
+        card_id: CardId::parse("C1").unwrap(),
+        employee_id: Some(EmployeeId::parse("E1").unwrap()),
+        swipe_id: Some(Uuid::from_u128(number.into())),
+        occurred_at: None,
+    };
+    (Body::Entry(Entered { swipe, decision: Decision::Granted { violation: false } }), 1)
+}
+
+/// A log of 20 events with snapshots at 10 and 20.
+fn two_snapshots(dir: &Path) -> (Log, Vec<Event>, Snapshots) {
+    let (mut log, mut events, snapshots) = (Log::in_memory(), Vec::new(), open(dir));
+    for part in 0..2 {
+        push(&mut events, &(0..10).map(|number| granted(part * 10 + number)).collect::<Vec<_>>());
+        commit(&mut log, &events[part as usize * 10..]);
+        let header = take(&snapshots, &log.reader(), TakeLimits::default(), &GO_ON).unwrap().unwrap();
+        assert_eq!(header.sequence, part * 10 + 10);
+    }
+    (log, events, snapshots)
+}
+
+#[test]
+fn a_damaged_snapshot_is_set_aside_and_the_one_before_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, mut events, snapshots) = two_snapshots(dir.path());
+    let newest = snapshots.list().unwrap().pop().unwrap().1;
+    let text = fs::read_to_string(&newest).unwrap();
+    fs::write(&newest, text.replacen("\"card_id\":\"C1\"", "\"card_id\":\"C2\"", 1)).unwrap();
+    let loaded = load(&snapshots, &log.reader(), &rules()).unwrap().unwrap();
+    assert_eq!(loaded.header.sequence, 10);
+    assert_eq!(fold_on(loaded.buildings, loaded.directory, &events[10..], &events), fold_all(&events));
+    assert!(newest.with_extension("snapshot.damaged").exists() && !newest.exists());
+    // found while the next one is taken
+    take(&snapshots, &log.reader(), TakeLimits::default(), &GO_ON).unwrap();
+    fs::write(&newest, &text[..text.len() - 1]).unwrap();
+    push(&mut events, &[granted(99)]);
+    commit(&mut log, &events[20..]);
+    assert_eq!(take(&snapshots, &log.reader(), TakeLimits::default(), &GO_ON).unwrap().unwrap().sequence, 21);
+    let loaded = load(&snapshots, &log.reader(), &rules()).unwrap().unwrap();
+    assert_eq!(fold_on(loaded.buildings, loaded.directory, &[], &events), fold_all(&events));
+    assert_eq!(snapshots.list().unwrap().iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [10, 21]);
+}
+
+#[test]
+fn a_snapshot_of_another_log_is_not_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _, snapshots) = two_snapshots(dir.path());
+    let other_server = LogName { server: "hq-2".to_owned(), epoch: 7 };
+    let of_other = Snapshots::open(dir.path(), other_server).unwrap();
+    assert!(load(&of_other, &log.reader(), &rules()).unwrap().is_none());
+    assert!(snapshots.list().unwrap().is_empty());
+    // the same server, other events
+    let (_, _, snapshots) = two_snapshots(dir.path());
+    let mut other = Log::in_memory();
+    let mut events = Vec::new();
+    push(&mut events, &(0..15).map(|number| granted(number + 100)).collect::<Vec<_>>());
+    commit(&mut other, &events);
+    assert!(
+        load(&snapshots, &other.reader(), &rules()).unwrap().is_none(),
+        "one is ahead, one has another hash"
+    );
+    // a new epoch, as after a repair
+    let (log, _, _) = two_snapshots(dir.path());
+    let repaired = Snapshots::open(dir.path(), LogName { epoch: 8, ..log_name() }).unwrap();
+    assert_eq!(load(&repaired, &log.reader(), &rules()).unwrap().unwrap().header.sequence, 20);
+}
+
+/// More swipes than are remembered: the oldest go, of each building by itself.
+#[test]
+fn a_snapshot_keeps_the_swipes_that_live_buildings_keep() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, events, _) = two_snapshots(&dir.path().join("all"));
+    let snapshots = open(&dir.path().join("few"));
+    let limits = TakeLimits { swipes: 7, fold_records: 4, ..TakeLimits::default() };
+    take(&snapshots, &log.reader(), limits, &GO_ON).unwrap();
+    let lines: Vec<_> = Snapshots::read(&snapshots.list().unwrap().pop().unwrap().1).unwrap().collect();
+    let mut sequences: Vec<_> = (lines.into_iter())
+        .filter_map(|line| match Entry::read(&line.unwrap()).unwrap() {
+            Entry::Swipe(_, _, first) => Some(first.answer.sequence),
+            _ => None,
+        })
+        .collect();
+    sequences.sort_unstable();
+    assert_eq!(sequences, (14..=20).collect::<Vec<_>>());
+    assert_eq!(events.len(), 20);
+}
+
+#[test]
+fn the_window_restored_is_as_large_as_the_live_one() {
+    use crate::domain::swipes::{Remembered, SwipeWindow};
+    let mut events = Vec::new();
+    let steps: Vec<_> = (0..MAX_REMEMBERED_SWIPES as u64 + 3).map(|number| (granted(number).0, 0)).collect();
+    push(&mut events, &steps);
+    let mut live = SwipeWindow::default();
+    events.iter().for_each(|event| live.remember(event));
+    let all = events.iter().rev().filter_map(Remembered::of).collect();
+    assert!(SwipeWindow::of(all) == live);
+    let (gate, now) = (GateId::parse("north").unwrap(), events.last().unwrap().time);
+    assert!(
+        live.find(&gate, Uuid::from_u128(2), now).is_none()
+            && live.find(&gate, Uuid::from_u128(3), now).is_some()
+    );
+}
+
+#[test]
+fn what_cannot_be_written_leaves_what_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, mut events, snapshots) = two_snapshots(dir.path());
+    let before = snapshots.list().unwrap();
+    push(&mut events, &[granted(99)]);
+    commit(&mut log, &events[20..]);
+    let stopped = take(&snapshots, &log.reader(), TakeLimits::default(), &AtomicBool::new(true));
+    assert!(matches!(stopped, Err(SnapshotError::Stopped)));
+    // in the way of the unfinished file
+    let unfinished = dir.path().join("00000000000000000021.snapshot.unfinished");
+    fs::create_dir(&unfinished).unwrap();
+    let error = take(&snapshots, &log.reader(), TakeLimits::default(), &GO_ON).unwrap_err();
+    assert!(matches!(error, SnapshotError::Io { .. }), "{error}");
+    assert_eq!(snapshots.list().unwrap(), before);
+    fs::remove_dir(&unfinished).unwrap();
+    fs::write(&unfinished, b"left by a crash").unwrap();
+    let snapshots = open(dir.path());
+    assert!(!unfinished.exists());
+    take(&snapshots, &log.reader(), TakeLimits::default(), &GO_ON).unwrap().unwrap();
+}

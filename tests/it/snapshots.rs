@@ -1,0 +1,122 @@
+//! A daemon that starts from a snapshot knows what it knew, and forgets no sink by itself.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use turnstiled::{
+    actors::sink_state::SinkStates,
+    app::{
+        housekeeping::{Keeper, Parts},
+        log_options,
+    },
+    config::wal::WalConfig,
+    data_dir,
+    metrics::Metrics,
+    projections::store::Snapshots,
+};
+use turnstiled_wal::{Log, StateStore};
+
+use crate::{
+    daemon::{FILE_SINK, Site, TWO_BUILDINGS},
+    http::Caller,
+};
+
+/// What the housekeeping of a running daemon does every ten minutes.
+fn take_snapshot(site: &Site) -> PathBuf {
+    let data = site.path("data");
+    let log = Log::open(&data_dir::log_dir(&data), log_options(&WalConfig::default())).unwrap();
+    let snapshots =
+        Snapshots::open(&data_dir::snapshots_dir(&data), data_dir::log_name(&data).unwrap()).unwrap();
+    let parts = Parts {
+        log: log.reader(),
+        trimmer: log.trimmer(),
+        snapshots: snapshots.clone(),
+        states: SinkStates::new(StateStore::open(&data_dir::state_dir(&data)).unwrap()),
+        retention: Duration::ZERO,
+        metrics: Metrics::new(),
+    };
+    Keeper::new(parts, Arc::new(AtomicBool::new(false))).snapshot(Instant::now());
+    snapshots.list().unwrap().pop().unwrap().1
+}
+
+fn damage(path: &Path) {
+    let text = fs::read_to_string(path).unwrap();
+    fs::write(path, text.replacen("\"version\":1", "\"version\":7", 1)).unwrap();
+}
+
+async fn people(person: &Caller) -> Value {
+    let mut presence = person.get("/v1/buildings/hq/presence").await.expect(200);
+    presence["people"].take()
+}
+
+#[tokio::test]
+async fn a_start_from_a_snapshot_knows_what_was_known() {
+    let site = Site::with_files();
+    let (key, token) = (site.key("hq"), site.token("hr,security"));
+    let swipe = |number: u32, card: &str| {
+        let swipe_id = format!("0199a0f4-2c2e-7d6a-9a53-{number:012}");
+        json!({ "card_id": card, "gate_id": "north-1", "swipe_id": swipe_id })
+    };
+    let mut first_answers = Vec::new();
+    let mut expected = Value::Null;
+    let mut snapshots: Vec<PathBuf> = Vec::new();
+    for round in 0..4_u32 {
+        let daemon = site.start();
+        let (gate, person) = (daemon.device(&key), daemon.person(&token));
+        if round > 0 {
+            assert_eq!(people(&person).await, expected, "round {round}");
+        }
+        if round == 3 {
+            let stderr = daemon.stderr();
+            assert!(stderr.contains("is damaged") && stderr.contains("set aside"), "{stderr}");
+            assert!(!snapshots[2].exists());
+        }
+        for (number, answer) in &first_answers {
+            let again = gate.post("/v1/buildings/hq/entries", &swipe(*number, &format!("C{number}"))).await;
+            assert_eq!(again.expect(200), *answer, "the first answer again");
+        }
+        let card = format!("C{round}");
+        let details = json!({ "employee_id": format!("E{round}"), "holder_name": "Jane" });
+        person.put(&format!("/v1/cards/{card}"), &details).await.expect(201);
+        let answer = gate.post("/v1/buildings/hq/entries", &swipe(round, &card)).await.expect(200);
+        assert_eq!(answer["decision"], "granted");
+        first_answers.push((round, answer));
+        expected = people(&person).await;
+        assert_eq!(expected.as_array().unwrap().len() as u32, round + 1);
+        assert!(daemon.stop().0.success());
+        snapshots.push(take_snapshot(&site));
+        if round == 2 {
+            damage(&snapshots[2]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sink_that_left_is_forgotten_on_demand() {
+    let left = FILE_SINK.replace("files", "left");
+    let site = Site::new(&format!("{TWO_BUILDINGS}{FILE_SINK}{left}"));
+    let token = site.token("admin");
+    let daemon = site.start();
+    let admin = daemon.person(&token);
+    let forget = async |admin: &Caller| admin.send(Method::DELETE, "/v1/sinks/left/cursor", &[], "").await;
+    forget(&admin).await.expect(409);
+    forget(&daemon.person(&site.token("hr"))).await.expect(403);
+    assert!(daemon.stop().0.success());
+    site.configure(&format!("{TWO_BUILDINGS}{FILE_SINK}"));
+    let daemon = site.start();
+    let stderr = daemon.stderr();
+    assert!(stderr.contains("/v1/sinks/left/cursor"), "{stderr}");
+    let admin = daemon.person(&token);
+    assert_eq!(forget(&admin).await.status, 204);
+    forget(&admin).await.expect(404);
+    daemon.stop();
+    let daemon = site.start();
+    assert!(!daemon.stderr().contains("/v1/sinks/left/cursor"));
+    daemon.stop();
+}
