@@ -1,7 +1,8 @@
 //! The data directory: private, used by one process, and sure of whose it is.
 //!
 //! `identity.toml` what it is · `lock` held by the daemon · `log/` the events · `state/` cursors and dead
-//! letters · `snapshots/` cards and presence, so that a start need not read all events · `local-issuer.key`
+//! letters · `snapshots/` cards and presence, so that a start need not read all events · `ballast` space to give
+//! away when the disk is full · `local-issuer.key`
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -194,6 +195,12 @@ fn identity(path: &Path) -> Result<(LogName, String), DataDirError> {
 #[must_use]
 pub fn log_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("log")
+}
+
+/// The file that is given away when the disk is full.
+#[must_use]
+pub fn ballast_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("ballast")
 }
 
 /// Where cursors and dead letters are.

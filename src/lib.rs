@@ -11,4 +11,5 @@ pub mod http;
 pub mod metrics;
 pub mod projections;
 pub mod sinks;
+pub mod space;
 pub mod telemetry;

@@ -35,8 +35,12 @@ pub struct Families {
     pub commit_seconds: Histogram,
     /// Records in one commit.
     pub commit_records: Histogram,
-    /// What the log takes on disk.
+    /// What the log takes on the disk, without what is prepared ahead.
     pub log_bytes: IntGauge,
+    /// At so many bytes entries are refused.
+    pub log_limit_bytes: IntGauge,
+    /// How full the disk is: 0 normal, 1 alarm, 2 sinks are detached, 3 entries are refused.
+    pub disk_step: IntGauge,
     /// The last event in the newest snapshot of the state.
     pub snapshot_sequence: IntGauge,
     /// When it was taken, in seconds since 1970; 0 if none was since the start.
@@ -114,7 +118,13 @@ impl Metrics {
                 "Records in one commit.",
                 &RECORDS_BUCKETS,
             ),
-            log_bytes: gauge(&registry, "log_bytes", "What the log takes on disk."),
+            log_bytes: gauge(&registry, "log_bytes", "What the log takes on the disk."),
+            log_limit_bytes: gauge(&registry, "log_limit_bytes", "At so many bytes entries are refused."),
+            disk_step: gauge(
+                &registry,
+                "disk_step",
+                "How full the disk is: 0 normal, 1 alarm, 2 sinks are detached, 3 entries are refused.",
+            ),
             snapshot_sequence: gauge(
                 &registry,
                 "snapshot_sequence",

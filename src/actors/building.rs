@@ -16,17 +16,19 @@ use tokio::sync::oneshot;
 
 use super::{
     directory::DirectoryView,
-    recorder::{Group, NoPlace, Origin, Recorder},
+    places::NoPlace,
+    recorder::{Group, Origin, Recorder},
 };
 use crate::{
     domain::{
         building::{Building, Decided, Inside, Swipe},
         event::{AuditRead, Body},
         ids::EmployeeId,
-        swipes::Answer,
+        swipes::{Answer, Direction},
         time::Timestamp,
     },
     metrics::Metrics,
+    space::Need,
 };
 
 /// Requests that may wait for a building; at the limit they are answered 503.
@@ -164,7 +166,7 @@ impl BuildingActor {
     fn expire(&mut self, ctx: &mut Context<Self>) {
         let recorder = self.recorder.clone();
         // No place: the next look finds them again.
-        let Ok(mut group) = recorder.place() else { return };
+        let Ok(mut group) = recorder.place(Need::exits(MAX_EXPIRED_AT_ONCE)) else { return };
         let over = self.building.expire(group.now(), MAX_EXPIRED_AT_ONCE);
         if over.is_empty() {
             return;
@@ -191,7 +193,8 @@ impl BuildingActor {
         }
         let Some(mut batch) = self.batches.pop_front() else { return };
         let recorder = self.recorder.clone();
-        let mut group = match recorder.place() {
+        let piece = batch.swipes.len().min(MAX_EXITS_A_PIECE);
+        let mut group = match recorder.place(Need::exits(piece)) {
             Ok(group) => group,
             Err(error) => return batch.refuse_rest(error),
         };
@@ -225,7 +228,11 @@ impl Handler<DecideSwipe> for BuildingActor {
     fn handle(&mut self, message: DecideSwipe, _: &mut Self::Context) {
         let DecideSwipe { swipe, origin, reply } = message;
         let recorder = self.recorder.clone();
-        let mut group = match recorder.place() {
+        let need = match swipe.direction {
+            Direction::Entry => Need::ENTRY,
+            Direction::Exit => Need::exits(1),
+        };
+        let mut group = match recorder.place(need) {
             Ok(group) => group,
             Err(error) => return drop(reply.send(Err(error.into()))),
         };
@@ -280,7 +287,7 @@ impl Handler<ReadPresence> for BuildingActor {
 
     fn handle(&mut self, read: ReadPresence, _: &mut Self::Context) {
         let recorder = self.recorder.clone();
-        let mut group = match recorder.place() {
+        let mut group = match recorder.place(Need::READ) {
             Ok(group) => group,
             Err(error) => return drop(read.reply.send(Err(error))),
         };
@@ -305,7 +312,7 @@ impl Handler<FindPeople> for BuildingActor {
     type Result = ();
 
     fn handle(&mut self, find: FindPeople, _: &mut Self::Context) {
-        let group = match self.recorder.place() {
+        let group = match self.recorder.place(Need::Nothing) {
             Ok(group) => group,
             Err(error) => return drop(find.reply.send(Err(error))),
         };

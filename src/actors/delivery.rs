@@ -10,13 +10,19 @@ use thiserror::Error;
 use tokio::{sync::oneshot, task::yield_now};
 use turnstiled_wal::{LogReader, ReadError};
 
-use super::{log::LogGrew, sink_board::SinkBoard, sink_state::SinkStates};
+use super::{
+    disk::DiskBoard,
+    log::LogGrew,
+    sink_board::{LastError, SinkBoard},
+    sink_state::SinkStates,
+};
 use crate::{
     clock,
     delivery::{
         Outgoing,
         machine::{Config, Effect, Input, Machine, Now},
-        progress::{Progress, Settlement},
+        progress::{Detached, Progress, Settlement},
+        status::{SinkState, Status},
     },
     domain::{
         outbound::{EditError, edit},
@@ -41,6 +47,10 @@ const STALLED_RETRY: Duration = Duration::from_secs(30);
 /// How long a clean stop waits for what was sent already.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// On a disk that is nearly full: how often a sink that works, and is behind, is looked at before it is let go of
+/// like one in trouble. There is a look every second, so it has a minute to catch up.
+const MAX_LOOKS_BEHIND: u32 = 60;
+
 /// Delivers to one sink.
 pub struct DeliveryActor {
     name: Arc<str>,
@@ -50,6 +60,12 @@ pub struct DeliveryActor {
     routes: Arc<RouteTable>,
     states: SinkStates,
     board: SinkBoard,
+    disk: DiskBoard,
+    is_required: bool,
+    last_detached: Option<Detached>,
+    looks_behind: u32,
+    /// What waits for space beside the log. Until it is written nothing is sent.
+    unwritten: Option<Settlement>,
     started: Instant,
     timer: Option<SpawnHandle>,
     stopping: Option<oneshot::Sender<()>>,
@@ -74,6 +90,20 @@ pub struct DeliveryParts {
     pub states: SinkStates,
     /// Who wants to know.
     pub board: SinkBoard,
+    /// How the disk is.
+    pub disk: DiskBoard,
+    /// Whether the sink is never let go of.
+    pub is_required: bool,
+}
+
+/// The disk is nearly full: a sink that is behind and not required lets go of what it has not delivered.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct DetachIfBehind {
+    /// The last sequence that the router has counted.
+    pub to: u64,
+    /// What it has counted for this sink, up to there.
+    pub accepted: u64,
 }
 
 /// Send nothing more; the reply comes when what was sent is answered and everything is written down.
@@ -98,10 +128,12 @@ impl DeliveryActor {
     /// Goes on where `parts.progress` ends.
     #[must_use]
     pub fn new(parts: DeliveryParts) -> Self {
-        let DeliveryParts { name, sink, progress, rate_limit, log, routes, states, board } = parts;
+        let DeliveryParts { name, sink, progress, rate_limit, log, routes, states, board, disk, is_required } =
+            parts;
         let limits = sink.limits();
         let config = Config { rate_per_second: rate_limit, ..Config::for_batches(&limits) };
         let machine = Machine::new(limits, &progress, config);
+        board.set(&name, machine.status()); // true from the first look
         Self {
             name: name.into(),
             sink,
@@ -110,6 +142,11 @@ impl DeliveryActor {
             routes,
             states,
             board,
+            disk,
+            is_required,
+            last_detached: progress.detached.last().copied(),
+            looks_behind: 0,
+            unwritten: None,
             started: Instant::now(),
             timer: None,
             stopping: None,
@@ -131,11 +168,22 @@ impl DeliveryActor {
                     }));
                 }
                 Effect::WakeAt(at) => self.wake_at(at, ctx),
-                Effect::Settle(settlement) => self.settle(&settlement),
+                Effect::Settle(settlement) => self.settle(settlement),
             }
         }
-        self.board.set(&self.name, self.machine.status());
+        let status = self.machine.status();
+        if status.detached.last() != self.last_detached.as_ref() {
+            self.last_detached = status.detached.last().copied();
+            self.report_detached();
+        }
+        self.board.set(&self.name, status);
         self.stop_if_idle();
+    }
+
+    fn report_detached(&self) {
+        if let Some(Detached { first, last, events, .. }) = self.last_detached {
+            tracing::error!(sink = %self.name, first, last, events, "the disk is nearly full: the sink is behind and was let go of; these events count as dead, replay them from the archive");
+        }
     }
 
     fn wake_at(&mut self, at: Duration, ctx: &mut Context<Self>) {
@@ -153,13 +201,15 @@ impl DeliveryActor {
     fn pull(&mut self, after: u64, max_records: usize, max_bytes: usize, ctx: &mut Context<Self>) {
         match self.read(after, max_records, max_bytes) {
             Ok(pulled) => {
-                self.board.set_stalled(&self.name, None);
+                if self.unwritten.is_none() {
+                    self.board.set_stalled(&self.name, None);
+                }
                 // Others on this thread have their turn first, their I/O and timers too.
                 ctx.spawn(yield_now().into_actor(self).map(|(), actor, ctx| actor.feed(pulled, ctx)));
             }
             Err(error) => {
                 tracing::error!(sink = %self.name, %error, "the log cannot be read for this sink; run `turnstiled wal verify`");
-                self.board.set_stalled(&self.name, Some((clock::wall(), error.to_string())));
+                self.stalled("log_unreadable", error.to_string());
                 ctx.run_later(STALLED_RETRY, move |actor, ctx| {
                     actor.pull(after, max_records, max_bytes, ctx)
                 });
@@ -188,12 +238,43 @@ impl DeliveryActor {
         Ok(Input::Pulled { records, scanned_to })
     }
 
-    fn settle(&self, settlement: &Settlement) {
+    fn stalled(&self, code: &str, text: String) {
+        let why = LastError { at: clock::wall(), code: code.to_owned(), text };
+        self.board.set_stalled(&self.name, Some(why));
+    }
+
+    /// Writes it, or what waits for space together with it. A write that fails costs the process, so none is tried
+    /// on a full disk: the sink rests until there is space. What is not written is sent again after a restart.
+    fn settle(&mut self, settlement: Settlement) {
         for dead in &settlement.dead {
             let (sequence, code) = (dead.outgoing.sequence, &dead.trouble.code);
             tracing::error!(sink = %self.name, sequence, code, "the service calls this event invalid; it is a dead letter now");
         }
-        if let Err(error) = self.states.settle(&self.name, settlement) {
+        let is_waiting = self.unwritten.is_some();
+        let settlement = match self.unwritten.take() {
+            Some(before) => before.then(settlement),
+            None => settlement,
+        };
+        if !self.disk.has_room_for_state(settlement.bytes()) {
+            if !is_waiting {
+                tracing::error!(sink = %self.name, "the disk is full: this sink rests until its progress can be written; free some space");
+            }
+            self.stalled(
+                "disk_full",
+                "the disk is full: progress cannot be written, deliveries rest".to_owned(),
+            );
+            self.machine.drain();
+            self.unwritten = Some(settlement);
+            return;
+        }
+        if is_waiting {
+            tracing::info!(sink = %self.name, "the disk has space again: this sink goes on");
+            self.board.set_stalled(&self.name, None);
+            if self.stopping.is_none() {
+                self.machine.resume();
+            }
+        }
+        if let Err(error) = self.states.settle(&self.name, &settlement) {
             tracing::error!(sink = %self.name, %error, "progress cannot be written; the server stops and goes on from disk at its next start");
             std::process::exit(1);
         }
@@ -208,7 +289,7 @@ impl DeliveryActor {
     fn stop(&mut self) {
         if let Some(reply) = self.stopping.take() {
             let rest = self.machine.flush();
-            self.settle(&rest);
+            self.settle(rest);
             let _ = reply.send(());
         }
     }
@@ -233,7 +314,30 @@ impl Handler<LogGrew> for DeliveryActor {
     type Result = ();
 
     fn handle(&mut self, _: LogGrew, ctx: &mut Self::Context) {
+        if self.unwritten.is_some() {
+            let more = self.machine.flush();
+            self.settle(more);
+        }
         self.feed(Input::LogGrew, ctx);
+    }
+}
+
+impl Handler<DetachIfBehind> for DeliveryActor {
+    type Result = ();
+
+    fn handle(&mut self, DetachIfBehind { to, accepted }: DetachIfBehind, ctx: &mut Self::Context) {
+        // whoever is in the last segment keeps nothing from being trimmed
+        let Status { cursor, state, .. } = self.machine.status();
+        let is_behind = cursor.saturating_add(1) < self.log.first_of_last_segment();
+        if self.is_required || !is_behind || self.unwritten.is_some() {
+            self.looks_behind = 0;
+            return;
+        }
+        self.looks_behind = self.looks_behind.saturating_add(1);
+        if state != SinkState::Healthy || self.looks_behind > MAX_LOOKS_BEHIND {
+            self.looks_behind = 0;
+            self.feed(Input::Detach { to, accepted }, ctx);
+        }
     }
 }
 

@@ -7,12 +7,18 @@ use actix::{Actor, Context, Handler, Message};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use super::recorder::{NoPlace, Origin, Recorder};
-use crate::domain::{
-    card::{Card, Status},
-    directory::{CardCommand, CardRefusal, Directory},
-    event::{Body, CardChange},
-    ids::{CardId, EmployeeId},
+use super::{
+    places::NoPlace,
+    recorder::{Origin, Recorder},
+};
+use crate::{
+    domain::{
+        card::{Card, Status},
+        directory::{CardCommand, CardRefusal, Directory},
+        event::{Body, CardChange},
+        ids::{CardId, EmployeeId},
+    },
+    space::Need,
 };
 
 /// Requests that may wait for the directory; at the limit they are answered 503.
@@ -97,7 +103,9 @@ impl Handler<ChangeCard> for DirectoryActor {
 
     fn handle(&mut self, change: ChangeCard, _: &mut Self::Context) {
         let ChangeCard { card_id, command, note, origin, reply } = change;
-        let mut group = match self.recorder.place() {
+        let takes_away =
+            matches!(command, CardCommand::Suspend | CardCommand::Revoke | CardCommand::ReportLost);
+        let mut group = match self.recorder.place(Need::card(takes_away)) {
             Ok(group) => group,
             Err(error) => return drop(reply.send(Err(error.into()))),
         };
@@ -184,7 +192,7 @@ impl Handler<ReadCards> for DirectoryActor {
     type Result = ();
 
     fn handle(&mut self, read: ReadCards, _: &mut Self::Context) {
-        let group = match self.recorder.place() {
+        let group = match self.recorder.place(Need::Nothing) {
             Ok(group) => group,
             Err(error) => return drop(read.reply.send(Err(error))),
         };
@@ -207,7 +215,7 @@ impl Handler<FindCard> for DirectoryActor {
     type Result = ();
 
     fn handle(&mut self, find: FindCard, _: &mut Self::Context) {
-        let group = match self.recorder.place() {
+        let group = match self.recorder.place(Need::Nothing) {
             Ok(group) => group,
             Err(error) => return drop(find.reply.send(Err(error))),
         };

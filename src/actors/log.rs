@@ -9,7 +9,11 @@ use std::{
 use actix::{Actor, AsyncContext, Context, Handler, Message, Recipient};
 use turnstiled_wal::Log;
 
-use super::recorder::{MAX_IN_FLIGHT_RECORDS, OnCommit, Places, places_of};
+use super::{
+    disk::{DiskParts, DiskWatch},
+    places::{MAX_IN_FLIGHT_RECORDS, Places, log_bytes, places_of},
+    recorder::OnCommit,
+};
 use crate::{
     clock,
     domain::{record::EventRecord, time::Timestamp},
@@ -26,6 +30,9 @@ pub const MAX_COMMIT_BYTES: usize = 1 << 20;
 /// How long the router hears nothing after it was told: deliveries take what came meanwhile together, and a
 /// decision is not kept from the processor by deliveries that it has only just woken.
 pub const TELL_ROUTER_AFTER: Duration = Duration::from_millis(5);
+
+/// How often to look at the disk while nothing is committed: space that was freed is seen so soon.
+const LOOK_AT_DISK_EVERY: Duration = Duration::from_secs(1);
 
 /// Some events of one command, and what leaves when they are durable. Without events it waits for
 /// everything before it: so reads show committed state only.
@@ -50,6 +57,7 @@ pub struct LogActor {
     log: Log,
     batch: Batch,
     places: Rc<Places>,
+    disk: DiskWatch,
     router: Recipient<LogGrew>,
     router_is_due: bool,
     metrics: Metrics,
@@ -63,6 +71,7 @@ struct Batch {
     on_commit: Vec<OnCommit>,
     places: usize,
     bytes: usize,
+    log_bytes: u64,
     commit_is_due: bool,
 }
 
@@ -76,12 +85,14 @@ impl LogActor {
     pub fn new(
         log: Log,
         places: Rc<Places>,
+        disk: DiskParts,
         router: Recipient<LogGrew>,
-        metrics: Metrics,
         last: Timestamp,
     ) -> Self {
-        let day = last.utc_day();
-        Self { log, batch: Batch::default(), places, router, router_is_due: false, metrics, day }
+        let (metrics, day) = (disk.metrics.clone(), last.utc_day());
+        let mut disk = DiskWatch::new(disk);
+        disk.look(&log, &places);
+        Self { log, batch: Batch::default(), places, disk, router, router_is_due: false, metrics, day }
     }
 
     /// A segment ends with its day, so that retention, which goes by whole segments, is kept to the day.
@@ -94,7 +105,7 @@ impl LogActor {
     }
 
     fn commit(&mut self, ctx: &mut Context<Self>) {
-        let Batch { appends, on_commit, places, .. } = std::mem::take(&mut self.batch);
+        let Batch { appends, on_commit, places, log_bytes, .. } = std::mem::take(&mut self.batch);
         if self.places.are_stopped() {
             return; // memory is ahead of the disk: what waits may not be answered from it
         }
@@ -108,11 +119,12 @@ impl LogActor {
             self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
             self.metrics.commit_records.observe(appends.len() as f64);
         }
-        self.places.release(places);
+        self.places.release(places, log_bytes);
         for leave in on_commit {
             leave();
         }
         if !appends.is_empty() {
+            self.disk.committed(log_bytes, &self.log, &self.places);
             let committed = self.log.next_sequence().saturating_sub(1);
             self.metrics.log_sequence.set(i64::try_from(committed).unwrap_or(i64::MAX));
             self.tell_router_soon(ctx);
@@ -151,6 +163,7 @@ impl Actor for LogActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         // One for every place, so that a sender that holds a place is never refused.
         ctx.set_mailbox_capacity(MAX_IN_FLIGHT_RECORDS + 1);
+        ctx.run_interval(LOOK_AT_DISK_EVERY, |actor, _| actor.disk.look(&actor.log, &actor.places));
     }
 }
 
@@ -170,6 +183,7 @@ impl Handler<Append> for LogActor {
             self.commit(ctx);
         }
         self.batch.places += places_of(append.records.len());
+        self.batch.log_bytes += log_bytes(&append.records);
         let last = append.records.len().saturating_sub(1);
         self.batch.appends.extend(append.records.into_iter().enumerate().map(|(index, record)| {
             turnstiled_wal::Append { payload: record.payload().clone(), ends_group: index == last }

@@ -10,7 +10,9 @@
 pub mod building;
 pub mod delivery;
 pub mod directory;
+pub mod disk;
 pub mod log;
+pub mod places;
 pub mod recorder;
 pub mod router;
 pub mod sink_board;

@@ -1,5 +1,5 @@
-//! The way of a decision into the log, shared by the actors of the log arbiter: a place is taken before
-//! anything is decided, events get id, sequence and time in the order they are applied, and the answer
+//! The way of a decision into the log, shared by the actors of the log arbiter: a place and space are taken
+//! before anything is decided, events get id, sequence and time in the order they are applied, and the answer
 //! travels with them and leaves when they are durable.
 
 use std::{
@@ -12,10 +12,12 @@ use std::{
 };
 
 use actix::Addr;
-use thiserror::Error;
 use uuid::Builder;
 
-use super::log::{Append, LogActor};
+use super::{
+    log::{Append, LogActor},
+    places::{NoPlace, Places},
+};
 use crate::{
     clock,
     domain::{
@@ -25,27 +27,11 @@ use crate::{
         record::EventRecord,
         time::Timestamp,
     },
+    space::Need,
 };
-
-/// The most records on their way into the log at once; a message without records counts as one. At the
-/// limit requests are answered 503. With 512 records to a commit the last one waits for 16 commits.
-pub const MAX_IN_FLIGHT_RECORDS: usize = 8_192;
 
 /// What leaves when the events before it are durable: usually an answer to a request.
 pub type OnCommit = Box<dyn FnOnce() + Send>;
-
-/// The log takes no more at the moment; nothing was decided or changed.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum NoPlace {
-    /// [`MAX_IN_FLIGHT_RECORDS`], or an actor's mailbox is full.
-    #[error("the server is busy; nothing was recorded, try again in a second")]
-    Overloaded,
-    /// A commit failed; the process is about to stop.
-    #[error(
-        "the log cannot commit and the server is restarting; it may or may not be recorded, try again with the same swipe_id in a few seconds"
-    )]
-    Stopping,
-}
 
 /// Who acts, and in which trace.
 #[derive(Clone, Debug)]
@@ -91,50 +77,12 @@ struct Inner {
     random: RefCell<RandomBytes>,
 }
 
-/// Counts what is on its way into the log.
-#[derive(Debug)]
-pub struct Places {
-    records: Cell<usize>,
-    stopped: Arc<AtomicBool>,
-}
-
-impl Places {
-    /// All free; `stopped` is shared with whoever has to know.
-    #[must_use]
-    pub fn new(stopped: Arc<AtomicBool>) -> Self {
-        Self { records: Cell::new(0), stopped }
-    }
-
-    fn take(&self, records: usize) {
-        self.records.set(self.records.get().saturating_add(records));
-    }
-
-    /// Gives places back after a commit.
-    pub(super) fn release(&self, records: usize) {
-        self.records.set(self.records.get().saturating_sub(records));
-    }
-
-    /// From now on nothing gets a place.
-    pub(super) fn stop(&self) {
-        self.stopped.store(true, Relaxed);
-    }
-
-    /// Whether a commit has failed.
-    pub(super) fn are_stopped(&self) -> bool {
-        self.stopped.load(Relaxed)
-    }
-}
-
-/// How many places a group of so many records takes.
-pub(super) fn places_of(records: usize) -> usize {
-    records.max(1)
-}
-
-/// A place in the log's mailbox, taken before deciding, and the events that go there as one group. Given
+/// A place in the log's mailbox and space on its disk, taken before deciding, and the events that go there as one group. Given
 /// back when dropped empty.
 #[derive(Debug)]
 pub struct Group<'a> {
     recorder: &'a Inner,
+    need: Need,
     now: Timestamp,
     first_sequence: u64,
     records: Vec<EventRecord>,
@@ -151,21 +99,15 @@ impl Recorder {
         Self(Rc::new(Inner { log, places, name, next_sequence, last_event_millis, random }))
     }
 
-    /// Takes a place in the log's mailbox.
+    /// Takes a place in the log's mailbox, and the space that may be needed.
     ///
     /// # Errors
     /// [`NoPlace`] if there is none; then nothing may be decided.
-    pub fn place(&self) -> Result<Group<'_>, NoPlace> {
-        let places = &self.0.places;
-        if places.are_stopped() {
-            return Err(NoPlace::Stopping);
-        }
-        if places.records.get() >= MAX_IN_FLIGHT_RECORDS {
-            return Err(NoPlace::Overloaded);
-        }
-        places.take(1);
+    pub fn place(&self, need: Need) -> Result<Group<'_>, NoPlace> {
+        self.0.places.take(need)?;
         Ok(Group {
             recorder: &self.0,
+            need,
             now: self.now(),
             first_sequence: self.0.next_sequence.get(),
             records: Vec::new(),
@@ -219,7 +161,7 @@ impl Group<'_> {
     pub fn send(mut self, on_commit: impl FnOnce() + Send + 'static) {
         self.sent = true;
         let records = std::mem::take(&mut self.records);
-        self.recorder.places.take(places_of(records.len()) - 1);
+        self.recorder.places.exchange(self.need, &records);
         let append = Append { first_sequence: self.first_sequence, records, on_commit: Box::new(on_commit) };
         if let Err(error) = self.recorder.log.try_send(append) {
             stop_before_memory_is_ahead(&error.to_string());
@@ -231,7 +173,7 @@ impl Drop for Group<'_> {
     fn drop(&mut self) {
         match (self.sent, self.records.is_empty()) {
             (true, _) => {}
-            (false, true) => self.recorder.places.release(1),
+            (false, true) => self.recorder.places.release(1, self.need.bytes()),
             (false, false) => stop_before_memory_is_ahead("a group of events was dropped"),
         }
     }

@@ -6,8 +6,16 @@ use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, WrapFut
 use tokio::task::yield_now;
 use turnstiled_wal::LogReader;
 
-use super::{delivery::DeliveryActor, log::LogGrew, sink_board::SinkBoard};
-use crate::domain::{record::EventRecord, routes::RouteTable};
+use super::{
+    delivery::{DeliveryActor, DetachIfBehind},
+    disk::DiskBoard,
+    log::LogGrew,
+    sink_board::SinkBoard,
+};
+use crate::{
+    domain::{record::EventRecord, routes::RouteTable},
+    space::Step,
+};
 
 /// Messages that may wait for the router: a commit that finds it full is seen with the next one.
 pub const MAILBOX_MESSAGES: usize = 16;
@@ -26,6 +34,7 @@ pub struct RouterActor {
     log: LogReader,
     routes: Arc<RouteTable>,
     board: SinkBoard,
+    disk: DiskBoard,
     sinks: HashMap<Arc<str>, Addr<DeliveryActor>>,
     scanned_to: u64,
     scanning: bool,
@@ -41,6 +50,8 @@ pub struct RouterParts {
     pub routes: Arc<RouteTable>,
     /// Where they are counted.
     pub board: SinkBoard,
+    /// How full the disk is.
+    pub disk: DiskBoard,
     /// The sinks. What the log holds for them already has been counted.
     pub sinks: Vec<(String, Addr<DeliveryActor>)>,
 }
@@ -49,10 +60,10 @@ impl RouterActor {
     /// Counts from the log's end on.
     #[must_use]
     pub fn new(parts: RouterParts) -> Self {
-        let RouterParts { log, routes, board, sinks } = parts;
+        let RouterParts { log, routes, board, disk, sinks } = parts;
         let scanned_to = log.committed();
         let sinks = sinks.into_iter().map(|(name, delivery)| (name.into(), delivery)).collect();
-        Self { log, routes, board, sinks, scanned_to, scanning: false, is_stalled: false }
+        Self { log, routes, board, disk, sinks, scanned_to, scanning: false, is_stalled: false }
     }
 
     fn scan(&mut self, ctx: &mut Context<Self>) {
@@ -90,6 +101,14 @@ impl RouterActor {
         }
     }
 
+    /// A full mailbox hears of it a second later.
+    fn detach_those_behind(&self) {
+        for (name, delivery) in &self.sinks {
+            let accepted = self.board.accepted(name);
+            let _ = delivery.try_send(DetachIfBehind { to: self.scanned_to, accepted });
+        }
+    }
+
     fn scan_soon(&mut self, ctx: &mut Context<Self>) {
         if !self.scanning {
             self.scanning = true;
@@ -112,6 +131,9 @@ impl Actor for RouterActor {
         self.scan_soon(ctx);
         ctx.run_interval(WAKE_ALL_EVERY, |actor, ctx| {
             actor.sinks.values().for_each(wake);
+            if actor.disk.has_reached(Step::Detach) {
+                actor.detach_those_behind();
+            }
             if actor.scanned_to < actor.log.committed() {
                 actor.scan_soon(ctx);
             }

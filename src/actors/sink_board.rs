@@ -12,7 +12,10 @@ use serde::Serialize;
 use turnstiled_wal::LogReader;
 
 use crate::{
-    delivery::status::{SinkState, Status},
+    delivery::{
+        progress::Detached,
+        status::{SinkState, Status},
+    },
     domain::{event_json, record::EventRecord, time::Timestamp},
     metrics::Metrics,
 };
@@ -28,7 +31,7 @@ pub struct SinkBoard {
 struct SinkEntry {
     accepted: AtomicU64,
     status: Mutex<Option<Status>>,
-    stalled: Mutex<Option<(Timestamp, String)>>,
+    stalled: Mutex<Option<LastError>>,
 }
 
 /// One sink, as people see it. `accepted = delivered + pending + dead + discarded`, always.
@@ -54,8 +57,23 @@ pub struct SinkReport {
     pub discarded: u64,
     /// Sends that had to be done again.
     pub retried: u64,
+    /// What was given up because the disk was nearly full, oldest first.
+    pub detached: Vec<DetachedRange>,
     /// The last failure, if any since the start.
     pub last_error: Option<LastError>,
+}
+
+/// Undelivered events that count as dead, to be replayed from an archive.
+#[derive(Clone, Debug, Serialize)]
+pub struct DetachedRange {
+    /// The first sequence of the range, 20 digits.
+    pub first: String,
+    /// The last one.
+    pub last: String,
+    /// How many events.
+    pub events: u64,
+    /// When they were given up.
+    pub at: Timestamp,
 }
 
 /// A failure.
@@ -67,6 +85,18 @@ pub struct LastError {
     pub code: String,
     /// The service's text.
     pub text: String,
+}
+
+impl DetachedRange {
+    fn of(range: &Detached) -> Self {
+        let digits = |sequence: u64| format!("{sequence:020}");
+        let (first, last) = (digits(range.first), digits(range.last));
+        Self { first, last, events: range.events, at: moment(range.unix_ms) }
+    }
+}
+
+fn moment(unix_ms: u64) -> Timestamp {
+    Timestamp::from_millis(i64::try_from(unix_ms).unwrap_or(i64::MAX))
 }
 
 impl SinkBoard {
@@ -97,8 +127,13 @@ impl SinkBoard {
         }
     }
 
-    /// Notes that a sink cannot be served from the log, or that it can again.
-    pub(super) fn set_stalled(&self, name: &str, stalled: Option<(Timestamp, String)>) {
+    /// What was led to a sink so far.
+    pub(super) fn accepted(&self, name: &str) -> u64 {
+        self.sinks.get(name).map_or(0, |sink| sink.accepted.load(Relaxed))
+    }
+
+    /// Notes why a sink cannot go on for now, or that it can again.
+    pub(super) fn set_stalled(&self, name: &str, stalled: Option<LastError>) {
         if let Some(sink) = self.sinks.get(name) {
             *sink.stalled.lock().unwrap_or_else(PoisonError::into_inner) = stalled;
         }
@@ -120,16 +155,14 @@ impl SinkBoard {
         let pending = accepted - settled;
         let cursor = status.as_ref().map_or(0, |status| status.cursor);
         let oldest = (pending > 0).then(|| self.time_after(cursor)).flatten();
+        let detached = status.as_ref().map(|status| status.detached.as_slice()).unwrap_or_default();
+        let detached = detached.iter().map(DetachedRange::of).collect();
         let trouble = status.as_ref().and_then(|status| status.last_trouble.clone());
         let last_error = match (&stalled, trouble) {
-            (Some((at, text)), _) => {
-                Some(LastError { at: *at, code: "log_unreadable".to_owned(), text: text.clone() })
+            (Some(why), _) => Some(why.clone()),
+            (None, Some((unix_ms, trouble))) => {
+                Some(LastError { at: moment(unix_ms), code: trouble.code, text: trouble.text })
             }
-            (None, Some((unix_ms, trouble))) => Some(LastError {
-                at: Timestamp::from_millis(i64::try_from(unix_ms).unwrap_or(i64::MAX)),
-                code: trouble.code,
-                text: trouble.text,
-            }),
             (None, None) => None,
         };
         let state = match (stalled, status.map(|status| status.state)) {
@@ -148,6 +181,7 @@ impl SinkBoard {
             dead: totals.dead,
             discarded: totals.discarded,
             retried: totals.retried,
+            detached,
             last_error,
         }
     }

@@ -82,7 +82,12 @@ impl ArchiveSink {
     #[must_use]
     pub fn presence(&self, sequence: u64, event_type: &str) -> Presence {
         let is_for_it = self.routes.form_for(event_type, &self.name).is_some();
-        if is_for_it && self.progress.is_settled(sequence) && !self.dead.contains(&sequence) {
+        // some of such a range may have been delivered
+        let is_let_go =
+            (self.progress.detached.iter()).any(|range| (range.first..=range.last).contains(&sequence));
+        if is_for_it && is_let_go {
+            Presence::May
+        } else if is_for_it && self.progress.is_settled(sequence) && !self.dead.contains(&sequence) {
             Presence::Must
         } else {
             Presence::NeedNot
@@ -93,5 +98,33 @@ impl ArchiveSink {
     #[must_use]
     pub fn form(&self, event_type: &str) -> Arc<Form> {
         self.routes.form_for(event_type, &self.name).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{delivery::progress::Detached, domain::routes::Route};
+
+    #[test]
+    fn only_what_was_delivered_must_be_there() {
+        let route = Route {
+            name: "all".to_owned(),
+            types: vec!["card.*".parse().unwrap()],
+            to: vec!["archive".into()],
+            form: Arc::default(),
+        };
+        let detached = vec![Detached { first: 4, last: 5, ..Detached::default() }];
+        let sink = ArchiveSink {
+            name: "archive".to_owned(),
+            routes: RouteTable::new(vec![route]),
+            progress: Progress { cursor: 7, settled: vec![(9, 9)], detached, ..Progress::default() },
+            dead: BTreeSet::from([3]),
+        };
+        let presences = (2..=10).map(|sequence| sink.presence(sequence, "card.lost"));
+        use Presence::{May, Must, NeedNot};
+        let expected = [Must, NeedNot, May, May, Must, Must, NeedNot, Must, NeedNot];
+        assert_eq!(presences.collect::<Vec<_>>(), expected);
+        assert_eq!(sink.presence(2, "access.exit.recorded"), NeedNot);
     }
 }

@@ -10,6 +10,7 @@ use super::StartError;
 use crate::{
     actors::{
         delivery::{DeliveryActor, DeliveryParts, StopDelivery},
+        disk::DiskBoard,
         log::LogGrew,
         router::{RouterActor, RouterParts},
         sink_board::SinkBoard,
@@ -47,6 +48,7 @@ impl DeliverySide {
         sinks: Vec<OpenedSink>,
         log: &LogReader,
         states: &SinkStates,
+        disk: &DiskBoard,
     ) -> Result<Self, StartError> {
         let board = SinkBoard::new(config.sinks.iter().map(|sink| sink.name.clone()), log.clone());
         let routes = Arc::new(config.routes.clone());
@@ -63,17 +65,20 @@ impl DeliverySide {
                 routes: Arc::clone(&routes),
                 states: states.clone(),
                 board: board.clone(),
+                disk: disk.clone(),
+                is_required: settings.required,
             });
         }
         let arbiter = Arbiter::new();
         let (started, addresses) = oneshot::channel();
-        let (log, router_board) = (log.clone(), board.clone());
+        let (log, router_board, disk) = (log.clone(), board.clone(), disk.clone());
         arbiter.spawn_fn(move || {
             let sinks: Vec<_> = (parts.into_iter())
                 .map(|part| (part.name.clone(), DeliveryActor::new(part).start()))
                 .collect();
             let deliveries: Vec<_> = sinks.iter().map(|(_, delivery)| delivery.clone()).collect();
-            let router = RouterActor::new(RouterParts { log, routes, board: router_board, sinks }).start();
+            let router =
+                RouterActor::new(RouterParts { log, routes, board: router_board, disk, sinks }).start();
             // Nobody to tell: the start was given up.
             let _ = started.send((router, deliveries));
         });

@@ -33,6 +33,9 @@ pub enum StartError {
     /// The local issuer.
     #[error(transparent)]
     Issuer(#[from] IssuerError),
+    /// The disk cannot be asked, or the ballast not be removed.
+    #[error(transparent)]
+    Disk(#[from] turnstiled_wal::StoreError),
     /// The log is damaged or cannot be opened.
     #[error(transparent)]
     Log(#[from] turnstiled_wal::OpenError),

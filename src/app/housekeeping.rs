@@ -2,6 +2,7 @@
 //! said and tried again later; the gates never wait for it.
 
 use std::{
+    fs,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -14,7 +15,7 @@ use std::{
 use turnstiled_wal::{LogReader, Trimmer};
 
 use crate::{
-    actors::sink_state::SinkStates,
+    actors::{disk::DiskBoard, sink_state::SinkStates},
     clock,
     domain::{event_json::decode, record::EventRecord, time::Timestamp},
     metrics::Metrics,
@@ -23,6 +24,7 @@ use crate::{
         take::{TakeLimits, take},
         trim_point::Holds,
     },
+    space::Step,
 };
 
 /// A snapshot is taken after so many events,
@@ -33,6 +35,9 @@ pub const SNAPSHOT_EVERY: Duration = Duration::from_secs(600);
 const TICK: Duration = Duration::from_secs(5);
 /// How often to look for what the log may drop.
 const TRIM_EVERY: Duration = Duration::from_secs(60);
+
+/// How often, instead of both, while the disk fills up: what can go is to go soon.
+const HURRY: (Duration, Duration) = (Duration::from_secs(30), TICK);
 
 /// What it works with.
 #[derive(Debug)]
@@ -47,6 +52,8 @@ pub struct Parts {
     pub states: SinkStates,
     /// `[wal] retention`.
     pub retention: Duration,
+    /// How full the disk is.
+    pub disk: DiskBoard,
     /// Where it is shown.
     pub metrics: Metrics,
 }
@@ -110,13 +117,14 @@ impl Keeper {
     }
 
     fn tick(&mut self, now: Instant) {
-        let bytes = self.parts.log.bytes_on_disk();
-        self.parts.metrics.log_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         let (sequence, at) = self.last;
-        if is_snapshot_due(self.parts.log.committed().saturating_sub(sequence), now.duration_since(at)) {
+        let new_records = self.parts.log.committed().saturating_sub(sequence);
+        let is_short = self.parts.disk.has_reached(Step::Alarm);
+        let (snapshot_every, trim_every) = if is_short { HURRY } else { (SNAPSHOT_EVERY, TRIM_EVERY) };
+        if is_snapshot_due(new_records, now.duration_since(at), snapshot_every) {
             self.snapshot(now);
             self.trim(now);
-        } else if now.duration_since(self.trimmed) >= TRIM_EVERY {
+        } else if now.duration_since(self.trimmed) >= trim_every {
             self.trim(now);
         }
     }
@@ -124,6 +132,12 @@ impl Keeper {
     /// Takes a snapshot of everything committed.
     pub fn snapshot(&mut self, now: Instant) {
         self.last.1 = now;
+        if !self.has_room_for_snapshot() {
+            tracing::warn!(
+                "the disk has no room for a snapshot; it is tried again, and until then the log is not trimmed further"
+            );
+            return;
+        }
         let Parts { snapshots, log, metrics, .. } = &self.parts;
         match take(snapshots, log, TakeLimits::default(), &self.stop) {
             Ok(None) | Err(SnapshotError::Stopped) => {}
@@ -138,6 +152,13 @@ impl Keeper {
                 tracing::error!(%error, "no snapshot was taken; it is tried again, and until then a start takes longer and the log is not trimmed");
             }
         }
+    }
+
+    /// About as much as the last one took, and half of that again. One that fills the disk would harm the log.
+    fn has_room_for_snapshot(&self) -> bool {
+        let last = self.parts.snapshots.list().ok().and_then(|mut all| all.pop());
+        let bytes = last.and_then(|(_, path)| fs::metadata(path).ok()).map_or(0, |found| found.len());
+        self.parts.disk.has_room_for(bytes.saturating_add(bytes / 2))
     }
 
     /// Drops from the log what nothing needs.
@@ -175,9 +196,8 @@ impl Keeper {
     }
 }
 
-fn is_snapshot_due(new_records: u64, since_last: Duration) -> bool {
-    new_records >= SNAPSHOT_EVERY_RECORDS && since_last >= TICK
-        || new_records > 0 && since_last >= SNAPSHOT_EVERY
+fn is_snapshot_due(new_records: u64, since_last: Duration, every: Duration) -> bool {
+    new_records >= SNAPSHOT_EVERY_RECORDS && since_last >= TICK || new_records > 0 && since_last >= every
 }
 
 /// When an event was decided.
@@ -194,7 +214,9 @@ mod tests {
     #[test]
     fn a_snapshot_is_due_by_events_or_by_time() {
         let long = SNAPSHOT_EVERY;
+        let is_snapshot_due = |records, since| is_snapshot_due(records, since, SNAPSHOT_EVERY);
         assert!(!is_snapshot_due(0, long) && is_snapshot_due(1, long) && !is_snapshot_due(1, long - TICK));
+        assert!(super::is_snapshot_due(1, HURRY.0, HURRY.0), "soon when the disk fills up");
         assert!(is_snapshot_due(SNAPSHOT_EVERY_RECORDS, TICK));
         assert!(!is_snapshot_due(SNAPSHOT_EVERY_RECORDS - 1, TICK));
         assert!(

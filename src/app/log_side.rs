@@ -7,14 +7,13 @@ use tokio::sync::oneshot;
 use turnstiled_wal::Log;
 
 use super::{StartError, recover::Recovered};
-use crate::{
-    actors::{
-        building::BuildingActor,
-        directory::DirectoryActor,
-        log::{Append, LogActor, LogGrew},
-        recorder::{LogEnd, Places, Recorder},
-    },
-    metrics::Metrics,
+use crate::actors::{
+    building::BuildingActor,
+    directory::DirectoryActor,
+    disk::DiskParts,
+    log::{Append, LogActor, LogGrew},
+    places::Places,
+    recorder::{LogEnd, Recorder},
 };
 
 /// The addresses of everything on the log arbiter.
@@ -33,14 +32,14 @@ impl LogSide {
         state: Recovered,
         end: LogEnd,
         router: Recipient<LogGrew>,
-        metrics: Metrics,
+        disk: DiskParts,
     ) -> Result<Self, StartError> {
         let arbiter = Arbiter::new();
         let (started, addresses) = oneshot::channel();
         arbiter.spawn_fn(move || {
             let places = Rc::new(Places::new(Arc::clone(&end.is_stopped)));
-            let log =
-                LogActor::new(log, Rc::clone(&places), router, metrics.clone(), state.last_time).start();
+            let metrics = disk.metrics.clone();
+            let log = LogActor::new(log, Rc::clone(&places), disk, router, state.last_time).start();
             let recorder = Recorder::new(log.clone(), places, end);
             let (directory, cards) = DirectoryActor::new(state.directory, recorder.clone());
             let directory = directory.start();

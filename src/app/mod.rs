@@ -5,6 +5,7 @@
 
 mod archive_sink;
 mod delivery_side;
+mod disk;
 mod error;
 pub mod housekeeping;
 mod log_side;
@@ -26,15 +27,17 @@ use std::{
 use actix::Arbiter;
 use actix_web::{App as HttpApp, HttpServer, dev::ServerHandle, middleware::from_fn, web::Data};
 use tokio::signal::unix::{SignalKind, signal};
-use turnstiled_wal::{Log, LogOptions, StateStore, StoreKind};
+use turnstiled_wal::{Log, StateStore};
 
 pub use self::{
     archive_sink::{ArchiveSink, open_archive, sink_of},
+    disk::log_options,
     error::StartError,
     offline::highest_settled,
 };
 use self::{
     delivery_side::{DeliverySide, OpenedSink, progress_of_all, warn_of_forgotten_sinks},
+    disk::Disk,
     housekeeping::{Housekeeping, Parts},
     log_side::LogSide,
     recover::{Recovered, recover},
@@ -42,11 +45,7 @@ use self::{
 };
 use crate::{
     actors::{recorder::LogEnd, sink_state::SinkStates},
-    config::{
-        Config,
-        auth::JwtConfig,
-        wal::{WalConfig, WalStore},
-    },
+    config::{Config, auth::JwtConfig},
     data_dir::{self, DataDir},
     delivery::progress::Progress,
     http::{
@@ -94,16 +93,16 @@ impl App {
         let snapshots = Snapshots::open(&data_dir::snapshots_dir(&path), data_dir.log_name.clone())?;
         let kept = snapshots.clone();
         // Apart, so that a signal is heard meanwhile.
-        let Opened { log, states, progress, recovered } =
+        let Opened { log, disk, states, progress, recovered } =
             tokio::task::spawn_blocking(move || Opened::open(&path, &settings, &kept)).await??;
         let metrics = Metrics::new();
-        metrics.log_bytes.set(i64::try_from(log.reader().bytes_on_disk()).unwrap_or(i64::MAX));
         metrics.log_sequence.set(i64::try_from(log.reader().committed()).unwrap_or(i64::MAX));
 
         let sinks = sinks::open(&config.sinks).await?;
         let sinks = sinks.into_iter().zip(progress).zip(recovered.pending.iter().copied());
         let sinks = sinks.map(|((sink, (_, progress)), pending)| OpenedSink { sink, progress, pending });
-        let delivery = DeliverySide::start(&config, sinks.collect(), &log.reader(), &states).await?;
+        let delivery =
+            DeliverySide::start(&config, sinks.collect(), &log.reader(), &states, &disk.board).await?;
         let end = LogEnd {
             name: data_dir.log_name.clone(),
             next_sequence: log.next_sequence(),
@@ -117,12 +116,15 @@ impl App {
             snapshots,
             states: states.clone(),
             retention: config.wal.retention,
+            disk: disk.board.clone(),
             metrics: metrics.clone(),
         })
         .map_err(StartError::Thread)?;
         let scrub =
             Scrub::start(log.scrubber(), metrics.clone(), Schedule::default()).map_err(StartError::Scrub)?;
-        let log = LogSide::start(log, recovered, end, delivery.router(), metrics.clone()).await?;
+        let disk_board = disk.board.clone();
+        let disk = disk.watched_for(metrics.clone());
+        let log = LogSide::start(log, recovered, end, delivery.router(), disk).await?;
         let buildings = (config.buildings.iter().zip(&log.buildings))
             .map(|(building, actor)| {
                 let (id, gates) = (building.rules.building.clone(), building.rules.gates.clone());
@@ -136,6 +138,7 @@ impl App {
             sinks: delivery.board.clone(),
             dead_letters: states,
             metrics,
+            disk: disk_board,
             end_of_log,
         });
         let http = serve(listener, services).map_err(|source| StartError::Listen { listen, source })?;
@@ -163,6 +166,7 @@ impl App {
 /// The log and what lies beside it, and the state that they come to.
 struct Opened {
     log: Log,
+    disk: Disk,
     states: SinkStates,
     progress: Vec<(String, Progress)>,
     recovered: Recovered,
@@ -171,8 +175,10 @@ struct Opened {
 impl Opened {
     fn open(data_dir: &Path, config: &Config, snapshots: &Snapshots) -> Result<Self, StartError> {
         let log_dir = data_dir::log_dir(data_dir);
+        let disk = Disk::of(data_dir, &config.wal)?;
+        disk.make_room_to_open()?;
         tracing::info!(path = %log_dir.display(), "opening the log");
-        let log = Log::open(&log_dir, log_options(&config.wal))?;
+        let log = Log::open(&log_dir, disk.log_options(&config.wal))?;
         let reader = log.reader();
         let state = StateStore::open(&data_dir::state_dir(data_dir))?;
         let has_lost_state = state.is_new() && reader.committed() > 0;
@@ -186,7 +192,7 @@ impl Opened {
         warn_of_forgotten_sinks(&config.sinks, &states)?;
         let rules = config.buildings.iter().map(|building| building.rules.clone()).collect();
         let recovered = recover(&reader, snapshots, rules, &config.routes, &progress)?;
-        Ok(Self { log, states, progress, recovered })
+        Ok(Self { log, disk, states, progress, recovered })
     }
 }
 
@@ -238,16 +244,6 @@ async fn end(arbiter: Arbiter) {
 fn stop_while_starting() -> ! {
     tracing::info!("stopped while starting");
     std::process::exit(0)
-}
-
-/// How to open the log of a configuration.
-#[must_use]
-pub fn log_options(wal: &WalConfig) -> LogOptions {
-    let store = match wal.store {
-        WalStore::Sled => StoreKind::Sled,
-        WalStore::Segments => StoreKind::Files,
-    };
-    LogOptions { store, ..LogOptions::default() }
 }
 
 fn open_auth(config: &Config) -> Result<Auth, StartError> {

@@ -43,6 +43,7 @@ fn keeper(dir: &Path, log: &Log, states: &SinkStates) -> Keeper {
         trimmer: log.trimmer(),
         snapshots: open_snapshots(dir),
         states: states.clone(),
+        disk: crate::actors::disk::DiskBoard::default(),
         retention: Duration::ZERO,
         metrics: Metrics::new(),
     };
@@ -107,8 +108,10 @@ fn run(operations: Vec<Operation>) {
             Operation::Trim(percent) => {
                 let cursor = (events.len() as u64 * percent / 100).min(events.len() as u64);
                 states.begin(&[("sink".to_owned(), Progress::starting_after(cursor))]).unwrap();
+                let before = log.reader().first();
                 keeper(dir, &log, &states).trim(Instant::now());
-                assert!(log.reader().first() <= cursor + 1, "the sink still needs it");
+                // what an earlier trim took when the sink was further does not come back
+                assert!(log.reader().first() <= before.max(cursor + 1), "the sink still needs it");
             }
             Operation::Rotate => log.rotate(),
             Operation::Reopen { unfinished } => {

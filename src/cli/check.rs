@@ -124,14 +124,13 @@ mod tests {
     fn forms_are_marked_and_warnings_shown() {
         let changed = EMBEDDED
             .replace("to = [\"internal\"]", "to = [\"internal\"]\npersonal = true\ndrop = [\"by\"]")
-            .replace("[wal]", "")
-            .replace("# max_bytes", "[wal]\nmax_bytes");
+            .replacen("type = \"file\"", "type = \"file\"\nregion = \"eu-west-1\"", 1);
         let (verdict, out, err) = check(&changed);
         assert_eq!(verdict, Verdict::Passed);
         assert!(out.contains("card.lost                 pe        .      x\n"), "{out}");
         assert!(
             err.starts_with("warning: routes.toml:")
-                && err.contains("max_bytes has no effect in this version"),
+                && err.contains("region: has no effect on this type of sink"),
             "{err}"
         );
     }

@@ -2,6 +2,8 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
+use crate::space::MIN_LOG_BYTES;
+
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -44,7 +46,7 @@ pub const PRESENCE_TIMEOUT: RangeInclusive<Duration> = SECOND..=Duration::from_s
 pub const WAL_RETENTION: RangeInclusive<Duration> =
     Duration::ZERO..=Duration::from_secs(3_660 * 24 * 60 * 60);
 /// `[wal] max_bytes`.
-pub const WAL_BYTES: RangeInclusive<u64> = MIB..=64 * TIB;
+pub const WAL_BYTES: RangeInclusive<u64> = MIN_LOG_BYTES..=64 * TIB;
 /// `max_age` of a batch that becomes an object or a file.
 pub const BATCH_AGE: RangeInclusive<Duration> = Duration::from_millis(100)..=DAY;
 /// `max_bytes` of an S3 object; 5 GiB is the service's limit for one PUT.

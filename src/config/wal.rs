@@ -52,10 +52,6 @@ pub(super) fn read(mut table: TableReader<'_>) -> WalConfig {
     }
     let retention = table.optional("retention");
     let max_bytes = table.optional("max_bytes");
-    if let Some(value) = &max_bytes {
-        let problem = "max_bytes has no effect in this version: the log grows until the disk is full";
-        table.document.warn(&value.at, problem, None);
-    }
     if let Some(retention) = retention.and_then(|value| value.duration(WAL_RETENTION)) {
         wal.retention = retention;
     }

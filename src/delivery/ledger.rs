@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     acks::Acks,
-    progress::{DeadRecord, Progress, Settlement, Totals},
+    progress::{DeadRecord, Detached, MAX_DETACHED_RANGES, Progress, Settlement, Totals},
 };
 
 /// How long plain deliveries may wait to be written. A crash repeats at most these; dead letters never wait.
@@ -16,13 +16,15 @@ pub(super) struct Ledger {
     acks: Acks,
     totals: Totals,
     dead: Vec<DeadRecord>,
+    detached: Vec<Detached>,
     changed_since: Option<Duration>,
 }
 
 impl Ledger {
     pub(super) fn restore(progress: &Progress) -> Self {
         let acks = Acks::restore(progress.cursor, &progress.settled);
-        Self { acks, totals: progress.totals, dead: Vec::new(), changed_since: None }
+        let detached = progress.detached.clone();
+        Self { acks, totals: progress.totals, dead: Vec::new(), detached, changed_since: None }
     }
 
     pub(super) fn cursor(&self) -> u64 {
@@ -58,6 +60,31 @@ impl Ledger {
         self.changed(now);
     }
 
+    /// Everything up to `last` is given up, `events` of this sink among it. It is written at once.
+    pub(super) fn detached(&mut self, last: u64, events: u64, unix_ms: u64) -> Detached {
+        let range = Detached { first: self.cursor().saturating_add(1), last, events, unix_ms };
+        self.acks.settle(range.first, last);
+        self.totals.dead = self.totals.dead.saturating_add(events);
+        self.detached.push(range);
+        if let [first, second, ..] = self.detached.as_slice()
+            && self.detached.len() > MAX_DETACHED_RANGES
+        {
+            let both = Detached {
+                first: first.first,
+                events: first.events.saturating_add(second.events),
+                ..*second
+            };
+            self.detached.splice(..2, [both]);
+        }
+        self.changed_since = Some(Duration::ZERO);
+        range
+    }
+
+    /// What was given up, oldest first.
+    pub(super) fn all_detached(&self) -> &[Detached] {
+        &self.detached
+    }
+
     /// Of no weight on its own: it is written with the next change, so that an outage writes nothing.
     pub(super) fn retried(&mut self) {
         self.totals.retried += 1;
@@ -87,7 +114,8 @@ impl Ledger {
     }
 
     fn progress(&self) -> Progress {
-        Progress { cursor: self.acks.cursor(), settled: self.acks.ranges(), totals: self.totals }
+        let (cursor, settled) = (self.acks.cursor(), self.acks.ranges());
+        Progress { cursor, settled, totals: self.totals, detached: self.detached.clone() }
     }
 
     fn changed(&mut self, now: Duration) {
@@ -133,6 +161,20 @@ mod tests {
         assert_eq!(written.dead.len(), 1);
         assert_eq!(ledger.due(), None);
         assert!(ledger.settlement().dead.is_empty(), "a dead letter is handed over once");
+    }
+
+    #[test]
+    fn what_is_given_up_is_remembered_within_a_limit() {
+        let mut ledger = Ledger::restore(&Progress::default());
+        ledger.delivered(1, 1, NOW);
+        for last in 1..=20 {
+            ledger.detached(last * 10, 3, last);
+        }
+        assert_eq!((ledger.cursor(), ledger.totals().dead), (200, 60));
+        let kept = ledger.settlement().progress.detached;
+        assert_eq!(kept.len(), MAX_DETACHED_RANGES);
+        assert_eq!(kept[0], Detached { first: 2, last: 50, events: 15, unix_ms: 5 });
+        assert_eq!(kept[15], Detached { first: 191, last: 200, events: 3, unix_ms: 20 });
     }
 
     #[test]

@@ -4,7 +4,11 @@
 //! most one pull, one settlement, one timer and as many batches as may be in flight, and a machine that
 //! gets no input wants nothing but its timer.
 
+mod interface;
+
 use std::{collections::HashMap, num::NonZeroU32, time::Duration};
+
+pub use self::interface::{BatchId, Effect, Input, Now};
 
 use super::{
     Outgoing,
@@ -12,75 +16,13 @@ use super::{
     breaker::{Answer, Breaker, BreakerLimits},
     ledger::Ledger,
     outcome::{BatchLimits, Outcome, Trouble, TroubleKind},
-    progress::{DeadRecord, Progress, Settlement},
+    progress::{DeadRecord, Detached, Progress, Settlement, Totals},
     queue::Queue,
     rate::RateCap,
     retry::Backoff,
     status::{SinkState, Status},
     window::{Window, WindowLimits},
 };
-
-/// Names one batch in flight; unique within one machine, not beyond it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BatchId(pub u64);
-
-/// The time of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// Time since an arbitrary start, the same for all calls to one machine. It never runs backwards.
-    pub elapsed: Duration,
-    /// Wall time for the operator's eyes, milliseconds of Unix time. Nothing is decided by it.
-    pub unix_ms: u64,
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum Input {
-    /// The answer to [`Effect::Pull`]. Nothing scanned says that the log has no more; records, or a higher
-    /// `scanned_to` alone, that it may have.
-    Pulled {
-        /// The matching records in `after + 1 ..= scanned_to`, ascending.
-        records: Vec<Outgoing>,
-        /// The last sequence looked at, matching or not.
-        scanned_to: u64,
-    },
-    /// The log has grown, or the answer to a pull may be another now.
-    LogGrew,
-    /// The answer to [`Effect::Send`]: one outcome a record, in the batch's order.
-    Finished {
-        /// Which batch.
-        batch: BatchId,
-        /// What became of its records. Missing ones count as failed and are sent again.
-        outcomes: Vec<Outcome>,
-    },
-    /// Time has passed.
-    Tick,
-}
-
-/// What the shell is to do.
-#[derive(Debug)]
-pub enum Effect {
-    /// Read on in the log and answer with [`Input::Pulled`]. There is never more than one pull outstanding.
-    Pull {
-        /// The last sequence that was looked at.
-        after: u64,
-        /// Matching records at most.
-        max_records: usize,
-        /// Bytes of their bodies at most; the first record counts as fitting, whatever its size.
-        max_bytes: usize,
-    },
-    /// Send it and answer with [`Input::Finished`].
-    Send {
-        /// To be named in the answer.
-        batch: BatchId,
-        /// Within the sink's limits, ascending.
-        records: Vec<Outgoing>,
-    },
-    /// Answer with [`Input::Tick`] at this time, in terms of [`Now::elapsed`]. It replaces the one before.
-    WakeAt(Duration),
-    /// Write it durably and atomically; if that fails, the process must end.
-    Settle(Settlement),
-}
 
 /// How a machine behaves beside the sink's own limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +72,7 @@ pub struct Machine {
     pulling: bool,
     may_have_more: bool,
     draining: bool,
+    detaching: Option<(u64, u64)>,
     wake: Option<Duration>,
     /// Unsettled records that have failed before.
     troubled: usize,
@@ -156,6 +99,7 @@ impl Machine {
             pulling: false,
             may_have_more: true,
             draining: false,
+            detaching: None,
             wake: None,
             troubled: 0,
             last_trouble: None,
@@ -168,8 +112,10 @@ impl Machine {
             Input::Pulled { records, scanned_to } => self.pulled(records, scanned_to, now),
             Input::LogGrew => self.may_have_more = true,
             Input::Finished { batch, outcomes } => self.finished(batch, outcomes, now, random),
+            Input::Detach { to, accepted } => self.detaching = Some((to, accepted)),
             Input::Tick => {}
         }
+        self.detach_if_idle(now);
         self.queue.advance(now.elapsed);
         let mut effects = Vec::new();
         self.send(now.elapsed, &mut effects);
@@ -185,6 +131,11 @@ impl Machine {
     /// machine with other routes or limits takes over from the last settlement.
     pub fn drain(&mut self) {
         self.draining = true;
+    }
+
+    /// Goes on after [`Machine::drain`].
+    pub fn resume(&mut self) {
+        self.draining = false;
     }
 
     /// What is not written yet, at once and not in [`FLUSH_EVERY_MS`](super::FLUSH_EVERY_MS).
@@ -214,6 +165,7 @@ impl Machine {
             pending: self.window.records(),
             in_flight: self.in_flight.len(),
             totals: self.ledger.totals(),
+            detached: self.ledger.all_detached().to_vec(),
             last_trouble: self.last_trouble.clone(),
         }
     }
@@ -322,6 +274,25 @@ impl Machine {
         self.queue.settled(record);
     }
 
+    fn detach_if_idle(&mut self, now: Now) {
+        let Some((to, accepted)) = self.detaching.filter(|_| self.in_flight.is_empty()) else { return };
+        self.detaching = None;
+        let Totals { delivered, dead, discarded, .. } = self.ledger.totals();
+        let known = self.window.records() as u64;
+        // what was not pulled yet is known only from what the router has counted
+        let counted = accepted.saturating_sub(delivered.saturating_add(dead).saturating_add(discarded));
+        let events = if self.scanned_to >= to { known } else { counted };
+        let to = to.max(self.scanned_to);
+        if to <= self.ledger.cursor() {
+            return;
+        }
+        self.queue = Queue::new(self.limits.clone());
+        self.window.clear();
+        (self.scanned_to, self.troubled, self.may_have_more) = (to, 0, true);
+        let range = self.ledger.detached(to, events, now.unix_ms);
+        self.last_trouble = Some((now.unix_ms, detached_trouble(range)));
+    }
+
     fn send(&mut self, now: Duration, effects: &mut Vec<Effect>) {
         while self.next_send().is_some_and(|at| at <= now) {
             let formed = self.queue.take();
@@ -337,7 +308,7 @@ impl Machine {
 
     /// When the next batch may go; `None` while something other than time is missing.
     fn next_send(&self) -> Option<Duration> {
-        if self.draining || self.in_flight.len() >= self.limits.max_in_flight {
+        if self.draining || self.detaching.is_some() || self.in_flight.len() >= self.limits.max_in_flight {
             return None;
         }
         // A full window brings no more company, so lingering would be in vain.
@@ -366,6 +337,18 @@ impl Machine {
             self.wake = Some(next);
             effects.push(Effect::WakeAt(next));
         }
+    }
+}
+
+fn detached_trouble(Detached { first, last, events, .. }: Detached) -> Trouble {
+    Trouble {
+        kind: TroubleKind::Transient,
+        code: "detached".to_owned(),
+        text: format!(
+            "the disk was nearly full: {events} undelivered events from sequence {first} to {last} were given up; \
+             replay them from the archive"
+        ),
+        retry_after: None,
     }
 }
 

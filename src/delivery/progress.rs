@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Outgoing, outcome::Trouble};
 
+/// The most ranges that are remembered of one sink; the two oldest then count as one.
+pub const MAX_DETACHED_RANGES: usize = 16;
+
 /// How far one sink is. It evolves by addition: a field an older version did not write reads as its default,
 /// and one that only a newer version knows is passed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +19,23 @@ pub struct Progress {
     /// What became of the records of this sink since it was first seen.
     #[serde(flatten)]
     pub totals: Totals,
+    /// What was given up because the disk was nearly full, oldest first: to be replayed from an archive.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub detached: Vec<Detached>,
+}
+
+/// A range of the log that a sink was let go of. Its undelivered events count as dead and have no dead letters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Detached {
+    /// The first sequence of the range.
+    pub first: u64,
+    /// The last one.
+    pub last: u64,
+    /// How many undelivered events of this sink are in it.
+    pub events: u64,
+    /// When, in milliseconds of Unix time.
+    pub unix_ms: u64,
 }
 
 /// Counts since the sink was first seen. A record is in at most one of delivered, dead and discarded.
@@ -72,6 +92,22 @@ pub struct Settlement {
     pub dead: Vec<DeadRecord>,
 }
 
+impl Settlement {
+    /// This one and a later one, as one.
+    #[must_use]
+    pub fn then(mut self, mut later: Self) -> Self {
+        self.dead.append(&mut later.dead);
+        Self { progress: later.progress, dead: self.dead }
+    }
+
+    /// About so much is to be written.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let letters = self.dead.iter().map(|dead| dead.outgoing.body.len() as u64);
+        letters.sum::<u64>().saturating_add(self.progress.settled.len() as u64 * 42).saturating_add(1_024)
+    }
+}
+
 /// A record the service calls invalid.
 #[derive(Clone, Debug)]
 pub struct DeadRecord {
@@ -94,7 +130,7 @@ mod tests {
     #[test]
     fn progress_survives_its_text_form() {
         let totals = Totals { delivered: 5, dead: 1, discarded: 2, retried: 9 };
-        let progress = Progress { cursor: 7, settled: vec![(9, 9), (11, 20)], totals };
+        let progress = Progress { cursor: 7, settled: vec![(9, 9), (11, 20)], totals, ..Progress::default() };
         let text = serde_json::to_string(&progress).unwrap();
         assert_eq!(
             text,
@@ -104,9 +140,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_let_go_of_is_kept() {
+        let detached = vec![Detached { first: 1, last: 9, events: 4, unix_ms: 77 }];
+        let progress = Progress { cursor: 9, detached, ..Progress::default() };
+        let text = serde_json::to_string(&progress).unwrap();
+        assert!(text.ends_with(r#""detached":[{"first":1,"last":9,"events":4,"unix_ms":77}]}"#), "{text}");
+        assert_eq!(serde_json::from_str::<Progress>(&text).unwrap(), progress);
+    }
+
+    #[test]
     fn skipping_takes_settled_ranges_along() {
-        let progress =
-            Progress { cursor: 2, settled: vec![(4, 5), (8, 9), (12, 12)], totals: Totals::default() };
+        let progress = Progress { cursor: 2, settled: vec![(4, 5), (8, 9), (12, 12)], ..Progress::default() };
         let skipped = |to| {
             let Progress { cursor, settled, .. } = progress.clone().skipped_to(to);
             (cursor, settled)

@@ -1,6 +1,9 @@
 //! How a sink is doing, for operators and metrics.
 
-use super::{outcome::Trouble, progress::Totals};
+use super::{
+    outcome::Trouble,
+    progress::{Detached, Totals},
+};
 
 /// How a sink is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +31,8 @@ pub struct Status {
     pub in_flight: usize,
     /// Counts since the sink was first seen.
     pub totals: Totals,
+    /// What was given up because the disk was nearly full, oldest first.
+    pub detached: Vec<Detached>,
     /// The last failure since the start, and its wall time in milliseconds of Unix time.
     pub last_trouble: Option<(u64, Trouble)>,
 }

@@ -56,6 +56,11 @@ impl Window {
         self.records
     }
 
+    /// Nothing is outstanding any more.
+    pub(super) fn clear(&mut self) {
+        (self.records, self.bytes) = (0, 0);
+    }
+
     pub(super) fn enter(&mut self, body_bytes: usize) {
         self.records += 1;
         self.bytes += body_bytes;

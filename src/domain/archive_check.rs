@@ -66,7 +66,7 @@ pub struct ArchiveCounts {
 pub enum Presence {
     /// A route leads it there, and the sink has settled it.
     Must,
-    /// Nobody knows which sink the archive is from.
+    /// Nobody knows which sink the archive is from, or the sink was let go of it when the disk was full.
     May,
     /// It is not for this sink, or not yet, or a dead letter.
     NeedNot,

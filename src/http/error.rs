@@ -5,7 +5,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::{
-    actors::{building::SwipeError, directory::ChangeError, recorder::NoPlace},
+    actors::{building::SwipeError, directory::ChangeError, places::NoPlace},
     domain::directory::CardRefusal,
 };
 

@@ -32,7 +32,9 @@ pub async fn ready(services: Data<Services>) -> Result<HttpResponse, ApiError> {
             "the server's clock says {now}, the last event is of {last}; set the clock"
         )));
     }
-    Ok(HttpResponse::Ok().json(json!({ "status": "ready" })))
+    // not unready: exits are recorded, and no other server could take the gates
+    let disk = services.disk.standing().map(|standing| standing.step.to_string());
+    Ok(HttpResponse::Ok().json(json!({ "status": "ready", "disk": disk })))
 }
 
 /// `GET /metrics`

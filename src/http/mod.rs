@@ -25,8 +25,8 @@ use tokio::sync::oneshot;
 use self::{auth::Auth, error::ApiError, trace_context::TraceContext};
 use crate::{
     actors::{
-        building::BuildingActor, directory::DirectoryActor, recorder::LogEnd, recorder::Origin,
-        sink_board::SinkBoard, sink_state::SinkStates,
+        building::BuildingActor, directory::DirectoryActor, disk::DiskBoard, recorder::LogEnd,
+        recorder::Origin, sink_board::SinkBoard, sink_state::SinkStates,
     },
     domain::ids::{BuildingId, GateId},
     metrics::Metrics,
@@ -47,6 +47,8 @@ pub struct Services {
     pub dead_letters: SinkStates,
     /// What `/metrics` shows.
     pub metrics: Metrics,
+    /// How full the disk is.
+    pub disk: DiskBoard,
     /// Where the log ends, and whether it can go on.
     pub end_of_log: LogEnd,
 }

@@ -16,6 +16,7 @@ mod moto;
 mod proxy;
 mod random;
 mod sinks;
+mod small_disk;
 mod traffic;
 mod wait;
 
@@ -26,6 +27,7 @@ mod cards;
 mod cli;
 mod dead_letters;
 mod demo;
+mod detach;
 mod full_disk;
 mod kill9;
 mod layers;

@@ -91,6 +91,52 @@ impl Crowd {
         }
     }
 
+    /// Everyone swipes on their own until an entry is refused because the disk is full, and then leaves so many
+    /// times: that has to work. How many entries were refused.
+    pub(crate) async fn swipe_until_full(&mut self, daemon: &Daemon, exits_then: usize) -> usize {
+        let gate = daemon.device(&self.key);
+        let tasks: Vec<_> = (self.clients.drain(..))
+            .map(|client| tokio::spawn(client.swipe_until_full(gate.clone(), exits_then)))
+            .collect();
+        let mut refused = 0;
+        for task in tasks {
+            let (client, more) = task.await.unwrap();
+            refused += more;
+            self.clients.push(client);
+        }
+        refused
+    }
+
+    /// One entry by someone who is outside; whether it was granted. Refused, it says why.
+    pub(crate) async fn enter(&mut self, daemon: &Daemon) -> bool {
+        let gate = daemon.device(&self.key);
+        let client = &mut self.clients[0];
+        let swipe = client.new_swipe(true);
+        match client.ask(&gate, &swipe).await.unwrap() {
+            Ok(answered) => client.answered.push(answered),
+            Err(problem) => {
+                assert_full(&problem, "exits still work");
+                return false;
+            }
+        }
+        true
+    }
+
+    /// One exit; whether it was recorded. Refused, it says why.
+    pub(crate) async fn leave(&mut self, daemon: &Daemon) -> bool {
+        let gate = daemon.device(&self.key);
+        let client = &mut self.clients[0];
+        let swipe = client.new_swipe(false);
+        match client.ask(&gate, &swipe).await.unwrap() {
+            Ok(answered) => client.answered.push(answered),
+            Err(problem) => {
+                assert_full(&problem, "let people out by hand");
+                return false;
+            }
+        }
+        true
+    }
+
     /// Sends what was not answered again; how many of it the log had already, and how many it had not.
     pub(crate) async fn retry(&mut self, daemon: &Daemon, log: &[Value]) -> (usize, usize) {
         let gate = daemon.device(&self.key);
@@ -167,7 +213,38 @@ impl Crowd {
     }
 }
 
+fn assert_full(problem: &Value, what: &str) {
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("disk is full") && detail.contains("nothing was recorded"), "{detail}");
+    assert!(detail.contains(what), "{detail}");
+}
+
 impl Client {
+    fn new_swipe(&mut self, is_entry: bool) -> Swipe {
+        Swipe { is_entry, swipe_id: self.random.uuid() }
+    }
+
+    async fn swipe_until_full(mut self, gate: Caller, exits_then: usize) -> (Self, usize) {
+        loop {
+            let is_inside = self.answered.last().is_some_and(Answered::leaves_inside);
+            let swipe = self.new_swipe(!is_inside);
+            match self.ask(&gate, &swipe).await.unwrap() {
+                Ok(answered) => self.answered.push(answered),
+                Err(problem) => {
+                    assert!(swipe.is_entry, "exits are recorded: {problem}");
+                    assert_full(&problem, "exits still work");
+                    break;
+                }
+            }
+        }
+        for _ in 0..exits_then {
+            let swipe = self.new_swipe(false);
+            let answered = self.ask(&gate, &swipe).await.unwrap();
+            self.answered.push(answered.unwrap_or_else(|problem| panic!("exits are recorded: {problem}")));
+        }
+        (self, 1)
+    }
+
     async fn swipe_until_refused(mut self, gate: Caller, count: Arc<AtomicU64>) -> Self {
         loop {
             let is_inside = self.answered.last().is_some_and(Answered::leaves_inside);
@@ -200,6 +277,11 @@ impl Client {
 
     /// `None` if the connection broke or the server could not commit.
     async fn send(&self, gate: &Caller, swipe: &Swipe) -> Option<Answered> {
+        self.ask(gate, swipe).await?.ok()
+    }
+
+    /// `None` if the connection broke; the problem if the server could not commit.
+    async fn ask(&self, gate: &Caller, swipe: &Swipe) -> Option<Result<Answered, Value>> {
         let path = if swipe.is_entry { "/v1/buildings/hq/entries" } else { "/v1/buildings/hq/exits" };
         let body = json!({
             "card_id": format!("C{}", self.number), "gate_id": "north-1", "swipe_id": swipe.swipe_id,
@@ -207,16 +289,16 @@ impl Client {
         let answer = gate.try_post(path, &body).await.ok()?;
         if answer.status == SERVICE_UNAVAILABLE {
             assert_ne!(answer.header("retry-after"), "", "{}", answer.body);
-            return None;
+            return Some(Err(answer.expect(SERVICE_UNAVAILABLE)));
         }
         let answer = answer.expect(if swipe.is_entry { 200 } else { 202 });
-        Some(Answered {
+        Some(Ok(Answered {
             swipe: swipe.clone(),
             event_id: answer["event_id"].as_str().unwrap().to_owned(),
             sequence: sequence(&answer),
             decision: answer["decision"].clone(),
             reason: answer["reason"].clone(),
-        })
+        }))
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::store::StoreError;
@@ -60,21 +59,6 @@ pub(crate) fn tree_bytes(dir: &Path) -> Result<u64, StoreError> {
         let entry = entry.map_err(StoreError::on("list", dir))?;
         let metadata = entry.metadata().map_err(StoreError::on("look at", &entry.path()))?;
         bytes += if metadata.is_dir() { tree_bytes(&entry.path())? } else { metadata.len() };
-    }
-    Ok(bytes)
-}
-
-/// The blocks that a file has, or all files below a directory, in bytes: what was given back is not counted.
-pub(crate) fn allocated_bytes(path: &Path) -> Result<u64, StoreError> {
-    const BLOCK_BYTES: u64 = 512;
-    let metadata = fs::metadata(path).map_err(StoreError::on("look at", path))?;
-    if metadata.is_file() {
-        return Ok(metadata.blocks() * BLOCK_BYTES);
-    }
-    let mut bytes = 0_u64;
-    for entry in fs::read_dir(path).map_err(StoreError::on("list", path))? {
-        let entry = entry.map_err(StoreError::on("list", path))?;
-        bytes += allocated_bytes(&entry.path())?;
     }
     Ok(bytes)
 }

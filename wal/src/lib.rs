@@ -23,7 +23,9 @@
 //! - `frame.rs`: [`frame`], the self-describing record; `high_water.rs`: how a lost tail is noticed;
 //!   `low_water.rs`: how a lost beginning is; `trimmer.rs`: [`Trimmer`], which drops old segments
 //! - `segments.rs`: all segments as one, and when the next begins; `sealed.rs`: those that take no more
-//!   appends; `spare.rs`: the next one, prepared ahead; `segment_names.rs`: what they are called; `store_kind.rs`:
+//!   appends; `spare.rs`: the next one, prepared ahead; `space.rs`: the disk, how much is left of it and what surely
+//!   fits; `ballast.rs`: [`Ballast`], space to give away when it is full; `segment_names.rs`: what segments are
+//!   called; `store_kind.rs`:
 //!   [`StoreKind`], the stores there are
 //! - `store.rs`: [`SegmentStore`], the contract of one segment; `conformance.rs`: its tests, for every implementation
 //! - `sled_store.rs`: a segment in sled; `file_store.rs`: in a file of our own, with `file_format.rs` and
@@ -59,6 +61,7 @@
 //!   overwrite torn pages of its own, which is why [`verify()`] works on a copy.
 //! - A state store opens with everything that was written to it, or not at all.
 
+mod ballast;
 mod candidates;
 mod durable_fs;
 mod failed_sync;
@@ -88,6 +91,7 @@ mod segments;
 mod sequence_set;
 mod sled_db;
 mod sled_store;
+mod space;
 mod spare;
 mod stat;
 mod state_open;
@@ -115,11 +119,14 @@ mod scan_tests;
 #[cfg(test)]
 mod segments_tests;
 #[cfg(test)]
+mod space_tests;
+#[cfg(test)]
 mod state_fault_tests;
 #[cfg(test)]
 mod state_tests;
 
-pub use frame::{Hash, MAX_PAYLOAD_BYTES, Record};
+pub use ballast::Ballast;
+pub use frame::{Hash, MAX_PAYLOAD_BYTES, OVERHEAD_BYTES as FRAME_OVERHEAD_BYTES, Record};
 pub use gaps::{Gap, MAX_GAPS};
 pub use log::{
     Append, CommitError, DEFAULT_CACHE_BYTES, Log, LogOptions, MAX_BATCH_BYTES, MAX_BATCH_RECORDS,
@@ -134,6 +141,9 @@ pub use scrub::Scrubber;
 pub use segment_names::segment_paths;
 pub use segments::DEFAULT_SEGMENT_BYTES;
 pub use sled_db::SledOpenError;
+pub use space::{
+    FileSystemSpace, LogSpace, MIN_SEGMENT_BYTES, SLED_DISK_BYTES_PER_FRAME_BYTE, file_system_space,
+};
 pub use stat::{LogStat, SegmentStat, StatError, stat};
 pub use state_open::StateOpenError;
 pub use state_store::{
@@ -144,6 +154,9 @@ pub use store::{SegmentStore, StoreError};
 pub use store_kind::StoreKind;
 pub use trimmer::{TrimError, Trimmer};
 pub use verify::{Finding, MAX_FINDINGS, VerifyError, VerifyReport, verify, verify_each};
+
+/// What each commit needs beside its frames.
+pub const COMMIT_OVERHEAD_BYTES: usize = file_format::MARK_BYTES;
 
 /// How every message about damage ends: the next command.
 const VERIFY_HINT: &str = "run `turnstiled wal verify` to see what is damaged, then `turnstiled wal repair`";

@@ -20,6 +20,7 @@ use crate::recovery::{self, Damage, OpenError};
 use crate::scrub::Scrubber;
 use crate::segment_names;
 use crate::segments::{DEFAULT_SEGMENT_BYTES, Segments};
+use crate::space::LogSpace;
 use crate::store::{SegmentStore, StoreError};
 use crate::store_kind::StoreKind;
 use crate::trimmer::Trimmer;
@@ -45,8 +46,12 @@ pub struct LogOptions {
     /// What segments are stored in. A log stays with what it was created with.
     pub store: StoreKind,
     /// The size at which the next segment begins, in bytes: of the file, or in sled of the frames; a longer commit
-    /// has a segment to itself. Default: [`DEFAULT_SEGMENT_BYTES`].
+    /// has a segment to itself. Where the disk has no room for a file of this size, smaller ones are made. Default:
+    /// [`DEFAULT_SEGMENT_BYTES`].
     pub segment_bytes: u64,
+    /// What the log leaves of its disk to others, in bytes: nothing is prepared ahead there, and it is no room. A
+    /// commit that there was no room for may still take it. Default: 0.
+    pub keep_free_bytes: u64,
 }
 
 impl Default for LogOptions {
@@ -55,6 +60,7 @@ impl Default for LogOptions {
             cache_bytes: DEFAULT_CACHE_BYTES,
             store: StoreKind::default(),
             segment_bytes: DEFAULT_SEGMENT_BYTES,
+            keep_free_bytes: 0,
         }
     }
 }
@@ -236,6 +242,24 @@ impl Log {
         self.recent.push(records);
         self.committed.store(last.sequence, Ordering::Release);
         Ok(first..=last.sequence)
+    }
+
+    /// Bytes of frames (a payload and [`frame::OVERHEAD_BYTES`]; for each commit [`crate::COMMIT_OVERHEAD_BYTES`] more)
+    /// that commits can surely still take, all together. So whoever must not fail asks before each of them.
+    ///
+    /// With [`StoreKind::Files`] that is what is prepared, or can be: overwriting zeros that were written needs no new
+    /// blocks, except on file systems that copy on write. With [`StoreKind::Sled`] it is what the file system has left,
+    /// by sled's measured use of it. Both as of now: others may be faster. A system call or two, no I/O.
+    ///
+    /// # Errors
+    /// The file system cannot be asked.
+    pub fn room_bytes(&self) -> Result<u64, StoreError> {
+        if self.poisoned { Ok(0) } else { self.segments.room_bytes() }
+    }
+
+    /// What the log takes of its disk. Looks at a few files: for every second, not for every commit.
+    pub fn space(&self) -> LogSpace {
+        self.segments.space()
     }
 
     /// Has the next segment begin with the first commit that finds it ready, which is soon: a segment that does not

@@ -27,6 +27,8 @@ struct State {
     unsynced_removal_after: Option<u64>,
     appends_until_failure: Option<u64>,
     syncs_until_failure: Option<u64>,
+    /// None: as much as one likes.
+    room_bytes: Option<u64>,
 }
 
 impl MemoryStore {
@@ -45,6 +47,11 @@ impl MemoryStore {
         self.state().syncs_until_failure = Some(syncs);
     }
 
+    /// From now on there is room for so many bytes of frames; an append of more fails as on a full disk.
+    pub fn limit_room(&self, bytes: u64) {
+        self.state().room_bytes = Some(bytes);
+    }
+
     /// Power loss: what was not synced is gone but for its first `surviving_frames` (a torn batch if that cuts
     /// one); a removal that was not synced is undone, unless something appended after it survives; pending faults
     /// are forgotten. Drop the log first and open another one on this store.
@@ -55,7 +62,8 @@ impl MemoryStore {
             state.make_durable();
         }
         let durable = std::mem::take(&mut state.durable);
-        *state = State { current: durable.clone(), durable, ..State::default() };
+        let room_bytes = state.room_bytes;
+        *state = State { current: durable.clone(), durable, room_bytes, ..State::default() };
     }
 
     /// Flips the lowest bit of one byte of a frame, on the simulated disk. False if there is no such byte.
@@ -116,6 +124,12 @@ impl SegmentStore for MemoryStore {
 
     fn append(&self, frames: &[(u64, Bytes)]) -> Result<(), StoreError> {
         let mut state = self.state();
+        let bytes = frames.iter().map(|(_, frame)| frame.len() as u64).sum();
+        if let Some(room) = &mut state.room_bytes {
+            let full =
+                || StoreError::on("append to", Path::new("(memory)"))(io::ErrorKind::StorageFull.into());
+            *room = room.checked_sub(bytes).ok_or_else(full)?;
+        }
         let fails = is_due(&mut state.appends_until_failure);
         let written = if fails { frames.len() / 2 } else { frames.len() };
         for (sequence, frame) in frames.iter().take(written) {
@@ -160,7 +174,7 @@ impl SegmentStore for MemoryStore {
     }
 
     fn remaining_bytes(&self) -> u64 {
-        u64::MAX
+        self.state().room_bytes.unwrap_or(u64::MAX)
     }
 
     fn remove_tail(&self, after: u64) -> Result<(), StoreError> {

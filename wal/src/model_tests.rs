@@ -12,8 +12,12 @@ use crate::{
     StoreKind,
 };
 
-pub(crate) const OPTIONS: LogOptions =
-    LogOptions { cache_bytes: 1 << 20, store: StoreKind::Sled, segment_bytes: DEFAULT_SEGMENT_BYTES };
+pub(crate) const OPTIONS: LogOptions = LogOptions {
+    cache_bytes: 1 << 20,
+    store: StoreKind::Sled,
+    segment_bytes: DEFAULT_SEGMENT_BYTES,
+    keep_free_bytes: 0,
+};
 
 #[derive(Debug, Clone)]
 enum Operation {

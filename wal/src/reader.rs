@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use crate::durable_fs;
 use crate::frame::{self, Hash, NO_HASH, Record};
 use crate::gaps::Gap;
 use crate::recent::Recent;
@@ -45,6 +44,11 @@ pub enum ReadError {
 }
 
 impl LogReader {
+    /// Records before this one lie in segments that take no more appends: only those can be trimmed.
+    pub fn first_of_last_segment(&self) -> u64 {
+        self.segments.current().0
+    }
+
     pub(crate) fn new(segments: Arc<Segments>, committed: Arc<AtomicU64>, recent: Arc<Recent>) -> LogReader {
         LogReader { segments, committed, recent }
     }
@@ -78,11 +82,6 @@ impl LogReader {
     /// The first sequence that can be read; in an empty log the first that will be.
     pub fn first(&self) -> u64 {
         self.segments.first()
-    }
-
-    /// What the segments take on disk, in bytes; 0 in memory. What cannot be looked at is not counted.
-    pub fn bytes_on_disk(&self) -> u64 {
-        self.segments.paths().iter().map(|path| durable_fs::allocated_bytes(path).unwrap_or(0)).sum()
     }
 
     /// The first sequence of each segment, ascending.

@@ -41,7 +41,7 @@ impl Random {
 }
 
 fn options(store: StoreKind) -> LogOptions {
-    LogOptions { store, segment_bytes: 64 * 1024, cache_bytes: 1 << 20 }
+    LogOptions { store, segment_bytes: 64 * 1024, cache_bytes: 1 << 20, ..LogOptions::default() }
 }
 
 fn facts(store: StoreKind) -> RepairFacts {

@@ -96,7 +96,8 @@ mod tests {
     use crate::{Append, Log, LogOptions, segment_paths};
 
     fn log(dir: &Path, store: StoreKind) -> Log {
-        let options = LogOptions { store, segment_bytes: 16 * 1024, cache_bytes: 1 << 20 };
+        let options =
+            LogOptions { store, segment_bytes: 16 * 1024, cache_bytes: 1 << 20, ..LogOptions::default() };
         Log::open(dir, options).expect("opened")
     }
 

@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::raw_check::{self, Checked};
+use crate::space::disk_bytes;
 use crate::store::{SegmentStore, StoreError};
 use crate::store_kind::StoreKind;
 
@@ -23,6 +25,7 @@ pub(crate) struct Sealed {
     /// While anyone has it open, also to close it: no database can be opened twice. The lock is held while it is
     /// opened, so that whoever wants the same one waits, and nobody else.
     open: Arc<Mutex<Option<Weak<dyn SegmentStore>>>>,
+    disk_bytes: Arc<AtomicU64>,
 }
 
 /// The sealed segments read last, which stay open.
@@ -32,13 +35,27 @@ pub(crate) struct Recent(Mutex<VecDeque<(u64, Arc<dyn SegmentStore>)>>);
 impl Sealed {
     /// One that is not open.
     pub(crate) fn closed(first: u64, path: &Path) -> Sealed {
-        Sealed { first, path: path.to_owned(), open: Arc::default() }
+        Sealed::new(first, path, None)
     }
 
     /// One that has just been sealed.
     pub(crate) fn still_open(first: u64, store: &Arc<dyn SegmentStore>) -> Sealed {
-        let open = Arc::new(Mutex::new(Some(Arc::downgrade(store))));
-        Sealed { first, path: store.path().to_owned(), open }
+        Sealed::new(first, store.path(), Some(Arc::downgrade(store)))
+    }
+
+    fn new(first: u64, path: &Path, open: Option<Weak<dyn SegmentStore>>) -> Sealed {
+        let disk_bytes = Arc::new(AtomicU64::new(disk_bytes(path)));
+        Sealed { first, path: path.to_owned(), open: Arc::new(Mutex::new(open)), disk_bytes }
+    }
+
+    /// What it takes on the disk, as it was last measured.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.disk_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Measures that again.
+    pub(crate) fn measure(&self) {
+        self.disk_bytes.store(disk_bytes(&self.path), Ordering::Relaxed);
     }
 
     /// The one that is open, or opens it. `last` is its last sequence.

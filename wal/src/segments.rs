@@ -22,6 +22,7 @@ use crate::log::LogOptions;
 use crate::recovery::OpenError;
 use crate::sealed::{Recent, Sealed};
 use crate::segment_names::{self, first_sequence};
+use crate::space::{self, LogSpace, disk_bytes, next_segment_bytes};
 use crate::spare::Spare;
 use crate::store::{SegmentStore, StoreError};
 use crate::store_kind::StoreKind;
@@ -37,6 +38,9 @@ const SEGMENT_OVERHEAD_BYTES: u64 = 2 * HEADER_BLOCK_BYTES;
 fn spare_below_bytes(segment_bytes: u64) -> u64 {
     segment_bytes / 4 * 3
 }
+
+/// How many of the sealed segments, from the last one back, may still change their size on disk.
+const MAX_CHANGING_SEALED: usize = 2;
 
 /// All segments of a log. One thread appends, begins segments and trims; any thread reads.
 #[derive(Debug)]
@@ -84,7 +88,9 @@ impl Segments {
         let (sealed, current_first, current) = match paths.split_last() {
             None => {
                 let prepared = segment_names::preparing(dir, "now", kind);
-                kind.prepare(&prepared, segment_bytes, &AtomicBool::new(false))?;
+                let free = free_bytes(dir, options)?;
+                let bytes = next_segment_bytes(kind, segment_bytes, free).unwrap_or(segment_bytes);
+                kind.prepare(&prepared, bytes, &AtomicBool::new(false))?;
                 let path = segment_names::path(dir, 1, kind);
                 (&[][..], 1, kind.begin(&prepared, &path, &Mark::NONE, options)?)
             }
@@ -133,13 +139,6 @@ impl Segments {
         chain.sealed.iter().map(|sealed| sealed.first).chain([chain.current_first]).collect()
     }
 
-    /// The path of each segment.
-    pub(crate) fn paths(&self) -> Vec<PathBuf> {
-        let chain = self.chain();
-        let current = chain.current.path().to_owned();
-        chain.sealed.iter().map(|sealed| sealed.path.clone()).chain([current]).collect()
-    }
-
     /// The segment that takes the appends, and its first sequence.
     pub(crate) fn current(&self) -> (u64, Arc<dyn SegmentStore>) {
         let chain = self.chain();
@@ -155,23 +154,46 @@ impl Segments {
     /// Prepares the next segment if a commit of so many bytes does not fit into this one, or if the next one is
     /// `wanted` anyway and is ready. Nothing of the log has changed if it fails.
     pub(crate) fn prepare_for(&self, bytes: u64, wanted: bool) -> Result<Option<PathBuf>, StoreError> {
-        let Some(Place { dir, options, spare }) = &self.place else { return Ok(None) };
+        let Some(place @ Place { dir, options, spare }) = &self.place else { return Ok(None) };
         let remaining = self.chain().current.remaining_bytes();
         if remaining >= bytes {
-            if wanted || remaining < spare_below_bytes(options.segment_bytes) {
-                spare.request();
-            }
+            // a file system that cannot be asked shows where room is asked for, and here when there is need
+            let _ = place.prepare_ahead(if wanted { 0 } else { remaining });
             return Ok(if wanted { spare.take() } else { None });
         }
         let needed = bytes.saturating_add(SEGMENT_OVERHEAD_BYTES);
-        if bytes <= options.segment_bytes.saturating_sub(SEGMENT_OVERHEAD_BYTES)
-            && let Some(ready) = spare.take()
-        {
+        if let Some(ready) = spare.take_at_least(needed)? {
             return Ok(Some(ready));
         }
         let path = segment_names::preparing(dir, "now", options.store);
-        options.store.prepare(&path, options.segment_bytes.max(needed), &AtomicBool::new(false))?;
+        let fits = next_segment_bytes(options.store, options.segment_bytes, free_bytes(dir, options)?);
+        options.store.prepare(&path, fits.unwrap_or(0).max(needed), &AtomicBool::new(false))?;
         Ok(Some(path))
+    }
+
+    /// See [`crate::Log::room_bytes`].
+    pub(crate) fn room_bytes(&self) -> Result<u64, StoreError> {
+        let remaining = self.chain().current.remaining_bytes();
+        let Some(place) = &self.place else { return Ok(remaining) };
+        let free = place.prepare_ahead(remaining)?;
+        let free = free.map_or_else(|| free_bytes(&place.dir, &place.options), Ok)?;
+        Ok(space::room_bytes(place.options.store, remaining, place.spare.next_bytes(free), free))
+    }
+
+    /// See [`crate::Log::space`].
+    pub(crate) fn space(&self) -> LogSpace {
+        let Some(Place { options, spare, .. }) = &self.place else { return LogSpace::default() };
+        let (spare_on_disk, spare_size) = spare.ready_bytes();
+        let chain = self.chain();
+        // one that has just been sealed may still change
+        chain.sealed.iter().rev().take(MAX_CHANGING_SEALED).for_each(Sealed::measure);
+        let sealed: u64 = chain.sealed.iter().map(Sealed::disk_bytes).sum();
+        let current = disk_bytes(chain.current.path());
+        let unwritten = match options.store {
+            StoreKind::Sled => 0,
+            StoreKind::Files => chain.current.remaining_bytes().saturating_add(spare_size),
+        };
+        LogSpace { allocated_bytes: sealed + current + spare_on_disk, unwritten_bytes: unwritten }
     }
 
     /// Begins the segment that was prepared, after the last record. Durable when it returns.
@@ -180,7 +202,6 @@ impl Segments {
         let first = last.sequence.saturating_add(1);
         let path = segment_names::path(dir, first, options.store);
         let next = options.store.begin(prepared, &path, last, options)?;
-        spare.segment_begun();
         let mut chain = self.chain_mut();
         let before_first = std::mem::replace(&mut chain.current_first, first);
         let before = std::mem::replace(&mut chain.current, next);
@@ -340,6 +361,24 @@ impl Segments {
     fn chain_mut(&self) -> RwLockWriteGuard<'_, Chain> {
         self.chain.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Place {
+    /// Requests the next segment if little remains of this one; what is free, if it had to be asked for.
+    fn prepare_ahead(&self, remaining: u64) -> Result<Option<u64>, StoreError> {
+        if remaining >= spare_below_bytes(self.options.segment_bytes) {
+            return Ok(None);
+        }
+        let free = free_bytes(&self.dir, &self.options)?;
+        self.spare.request(free);
+        Ok(Some(free))
+    }
+}
+
+/// What the log may take of its disk.
+fn free_bytes(dir: &Path, options: &LogOptions) -> Result<u64, StoreError> {
+    let available = space::file_system_space(dir)?.available_bytes;
+    Ok(available.saturating_sub(options.keep_free_bytes))
 }
 
 impl Chain {

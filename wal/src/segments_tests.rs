@@ -22,7 +22,7 @@ const SEGMENT_BYTES: u64 = 16 * 1024;
 const PAYLOAD_BYTES: usize = 1000;
 
 fn options(store: StoreKind) -> LogOptions {
-    LogOptions { cache_bytes: 1 << 20, store, segment_bytes: SEGMENT_BYTES }
+    LogOptions { cache_bytes: 1 << 20, store, segment_bytes: SEGMENT_BYTES, ..LogOptions::default() }
 }
 
 fn open(dir: &Path, store: StoreKind) -> Log {
@@ -117,7 +117,7 @@ fn the_next_segment_is_prepared_ahead() {
     let paths = segment_paths(dir.path()).expect("listed");
     assert_eq!(fs::metadata(&paths[1]).expect("begun").ino(), inode);
     // not the one that a commit may be about to name
-    log.segments().spare().request();
+    log.segments().spare().request(u64::MAX);
     log.segments().spare().wait_until_ready();
     assert_ne!(log.segments().spare().take(), Some(spare.clone()));
     fs::write(&spare, b"left by a crash").expect("written");

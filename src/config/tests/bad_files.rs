@@ -59,7 +59,7 @@ const CASES: &[Case] = &[
         "[auth]\n[wal]\nstore = 'file'",
         &["5: wal.store: \"file\" is not one of \"sled\", \"segments\""],
     ),
-    ("[auth]", "[auth]\n[wal]\nmax_bytes = '1B'", &["5: wal.max_bytes: 1B is not from 1MiB to 64TiB"]),
+    ("[auth]", "[auth]\n[wal]\nmax_bytes = '1B'", &["5: wal.max_bytes: 1B is not from 16MiB to 64TiB"]),
     // Buildings.
     (
         "id = 'b'",

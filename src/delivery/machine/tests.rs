@@ -7,7 +7,7 @@ use crate::delivery::{
     FLUSH_EVERY_MS,
     batch::tests::{limits as batch_limits, outgoing},
     outcome::Order,
-    progress::Totals,
+    progress::{Detached, Totals},
 };
 
 /// A machine with its clock; effects are sorted by kind.
@@ -177,8 +177,12 @@ fn a_failed_record_comes_again_alone_and_others_go_on() {
 
 #[test]
 fn what_was_settled_before_a_restart_is_not_sent_again() {
-    let progress =
-        Progress { cursor: 1, settled: vec![(3, 4)], totals: Totals { delivered: 3, ..Totals::default() } };
+    let progress = Progress {
+        cursor: 1,
+        settled: vec![(3, 4)],
+        totals: Totals { delivered: 3, ..Totals::default() },
+        ..Progress::default()
+    };
     let limits = limits(Order::None, 1);
     let config = Config::for_batches(&limits);
     let mut bench = Bench::with(limits, &progress, config);
@@ -388,7 +392,7 @@ proptest! {
     ) {
         let limits = limits(Order::PerKey, 1);
         let config = Config::for_batches(&limits);
-        let progress = Progress { cursor, settled, totals: Totals::default() };
+        let progress = Progress { cursor, settled, ..Progress::default() };
         let mut bench = Bench::with(limits, &progress, config);
         bench.now = Duration::MAX - Duration::from_secs(1);
         let records: Vec<_> = sequences.iter().map(|sequence| (*sequence, "a")).collect();
@@ -399,4 +403,56 @@ proptest! {
         bench.now = Duration::MAX;
         bench.input(Input::Tick);
     }
+}
+
+#[test]
+fn a_sink_that_is_let_go_of_counts_what_it_did_not_get_as_dead_and_goes_on_from_there() {
+    let mut bench = Bench::new(limits(Order::PerKey, 1));
+    bench.log(&[(1, "a"), (2, "b"), (4, "a")], 5);
+    bench.answer(&[Delivered, retry()]);
+    assert_eq!(bench.sent(), [vec![4]]);
+    // the router has counted 7 events up to 100: one is delivered
+    bench.input(Input::Detach { to: 100, accepted: 7 });
+    bench.advance(60_000);
+    assert_eq!(bench.machine.status().totals.dead, 0, "not before what is under way has come back");
+    bench.answer(&[retry()]);
+    let status = bench.machine.status();
+    assert_eq!((status.cursor, status.scanned_to, status.pending), (100, 100, 0));
+    assert_eq!((status.totals.delivered, status.totals.dead), (1, 6));
+    let range = Detached { first: 2, last: 100, events: 6, unix_ms: bench.now.as_millis() as u64 };
+    assert_eq!(status.detached, [range]);
+    let written = bench.settled.last().unwrap().clone();
+    assert_eq!((written.progress.cursor, &written.progress.detached), (100, &vec![range]));
+    assert_eq!(status.last_trouble.unwrap().1.code, "detached");
+    bench.log(&[(4, "a"), (101, "a")], 101);
+    assert_eq!(bench.sent(), [vec![101]], "what was given up is not sent again, what comes is");
+    let again =
+        Machine::new(limits(Order::PerKey, 1), &written.progress, Config::for_batches(&batch_limits()));
+    assert_eq!(again.status().detached, [range]);
+    bench.answer(&[Delivered]);
+    bench.input(Input::Detach { to: 101, accepted: 8 });
+    assert_eq!(bench.machine.status().detached.len(), 1, "who has caught up has nothing to lose");
+}
+
+#[test]
+fn what_the_machine_has_looked_at_beyond_the_router_is_given_up_too() {
+    let mut bench = Bench::new(limits(Order::None, 1));
+    bench.log(&[(1, "a")], 1);
+    bench.answer(&[retry()]);
+    bench.log(&[(5, "a"), (9, "b")], 9);
+    bench.input(Input::Detach { to: 7, accepted: 2 });
+    bench.answer(&[retry(), retry()]);
+    let status = bench.machine.status();
+    assert_eq!((status.cursor, status.totals.dead, status.pending), (9, 3, 0));
+}
+
+#[test]
+fn a_machine_that_was_drained_goes_on() {
+    let mut bench = Bench::new(limits(Order::None, 1));
+    bench.machine.drain();
+    bench.log(&[(1, "a")], 1);
+    assert_eq!(bench.sent().len(), 0);
+    bench.machine.resume();
+    bench.input(Input::Tick);
+    assert_eq!(bench.sent(), [vec![1]]);
 }
