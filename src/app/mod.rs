@@ -3,6 +3,7 @@
 //! Start: address, data directory, log and state (recovered by folding), sinks, router and deliveries, log
 //! arbiter, HTTP. Stop: HTTP, then what is on its way into the log, then deliveries and their cursors.
 
+mod archive_sink;
 mod delivery_side;
 mod disk;
 mod error;
@@ -28,6 +29,12 @@ use actix_web::{App as HttpApp, HttpServer, dev::ServerHandle, middleware::from_
 use tokio::signal::unix::{SignalKind, signal};
 use turnstiled_wal::{Log, StateStore};
 
+pub use self::{
+    archive_sink::{ArchiveSink, open_archive, sink_of},
+    disk::log_options,
+    error::StartError,
+    offline::highest_settled,
+};
 use self::{
     delivery_side::{DeliverySide, OpenedSink, progress_of_all, warn_of_forgotten_sinks},
     disk::Disk,
@@ -36,7 +43,6 @@ use self::{
     recover::{Recovered, recover},
     scrub::{Schedule, Scrub},
 };
-pub use self::{disk::log_options, error::StartError, offline::highest_settled};
 use crate::{
     actors::{recorder::LogEnd, sink_state::SinkStates},
     config::{Config, auth::JwtConfig},

@@ -22,12 +22,17 @@ pub(super) async fn open(sinks: &[SinkConfig]) -> Result<Vec<Arc<dyn Sink>>, Sta
     Ok(opened)
 }
 
-fn settings(sink: &SinkConfig) -> SinkSettings {
-    let aws = AwsSettings {
+/// What a sink sets beside the SDK's own chain.
+pub(super) fn aws_settings(sink: &SinkConfig) -> AwsSettings {
+    AwsSettings {
         region: sink.aws.region.clone(),
         endpoint_url: sink.aws.endpoint_url.clone(),
         profile: sink.aws.profile.clone(),
-    };
+    }
+}
+
+fn settings(sink: &SinkConfig) -> SinkSettings {
+    let aws = aws_settings(sink);
     match sink.kind.clone() {
         SinkKind::File { dir, max_bytes, max_age } => {
             SinkSettings::File(FileSettings { dir, max_bytes, max_age })

@@ -18,9 +18,32 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
+/// The 32 bytes of 64 lower-case digits; `None` for any other text.
+#[must_use]
+pub fn read_hash(text: &str) -> Option<[u8; 32]> {
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let bytes: Option<Vec<u8>> =
+        pairs.iter().map(|[high, low]| Some(value(*high)? << 4 | value(*low)?)).collect();
+    if rest.is_empty() { bytes?.try_into().ok() } else { None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hash_is_read_back_and_nothing_else_is() {
+        let bytes: [u8; 32] = std::array::from_fn(|at| (at * 8) as u8);
+        assert_eq!(read_hash(&hex(&bytes)), Some(bytes));
+        for wrong in ["", "ab", &"A".repeat(64), &"a".repeat(63), &"a".repeat(66), &"é".repeat(32)] {
+            assert_eq!(read_hash(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn every_byte_is_two_digits() {

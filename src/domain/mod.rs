@@ -1,5 +1,7 @@
 //! The rules, pure: no I/O, no clock, no randomness. Facts are [`event`]s; state is a fold over them.
 
+pub mod archive_check;
+pub mod archived_event;
 pub mod building;
 pub mod card;
 pub mod directory;
@@ -8,6 +10,7 @@ pub mod event_json;
 pub mod event_types;
 pub mod hex;
 pub mod ids;
+pub mod member_diff;
 pub mod outbound;
 pub mod pattern;
 mod raw_object;

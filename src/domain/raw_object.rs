@@ -12,6 +12,21 @@ use serde_json::value::RawValue;
 pub(super) struct RawObject<'a>(pub(super) Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl RawObject<'_> {
+    /// The text of the first member of this name.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(there, _)| there == name).map(|(_, value)| value.as_ref())
+    }
+
+    /// A name that two members have.
+    pub(super) fn repeated_name(&self) -> Option<&str> {
+        let mut names: Vec<&str> = self.0.iter().map(|(name, _)| name.as_ref()).collect();
+        names.sort_unstable();
+        names.windows(2).find_map(|pair| match pair {
+            [one, other] if one == other => Some(*one),
+            _ => None,
+        })
+    }
+
     /// Writes the object back.
     pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
         out.push(b'{');

@@ -97,17 +97,10 @@ impl S3Settings {
 }
 
 impl S3Sink {
-    /// A sink on a bucket. Endpoints other than AWS' own are addressed by path, because few of them have a
-    /// name for each bucket.
+    /// A sink on a bucket.
     #[must_use]
     pub fn new(settings: S3Settings, sdk_config: &SdkConfig) -> Self {
-        let custom_endpoint =
-            sdk_config.endpoint_url().is_some() || std::env::var_os(S3_ENDPOINT_VARIABLE).is_some();
-        let config = aws_sdk_s3::config::Builder::from(sdk_config)
-            .force_path_style(custom_endpoint)
-            .timeout_config(upload_timeouts())
-            .build();
-        Self { client: Client::from_conf(config), settings }
+        Self { client: Client::from_conf(client_config(sdk_config).build()), settings }
     }
 
     async fn put_batch(&self, batch: Vec<Outgoing>) -> Vec<Outcome> {
@@ -206,6 +199,16 @@ impl Object {
         let checksum = BASE64_STANDARD.encode(Sha256::digest(&bytes));
         Ok(Self { key: plan.key(&settings.prefix, settings.compression), plan, bytes, checksum })
     }
+}
+
+/// What whoever writes to a bucket and whoever reads from it set. Endpoints other than AWS' own are addressed by path,
+/// because few of them have a name for each bucket.
+pub(super) fn client_config(sdk_config: &SdkConfig) -> aws_sdk_s3::config::Builder {
+    let custom_endpoint =
+        sdk_config.endpoint_url().is_some() || std::env::var_os(S3_ENDPOINT_VARIABLE).is_some();
+    aws_sdk_s3::config::Builder::from(sdk_config)
+        .force_path_style(custom_endpoint)
+        .timeout_config(upload_timeouts())
 }
 
 fn upload_timeouts() -> TimeoutConfig {

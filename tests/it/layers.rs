@@ -35,7 +35,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "space",
         ],
     ),
-    ("cli", &["app", "clock", "config", "data_dir", "domain", "http", "metrics", "telemetry"]),
+    ("cli", &["app", "clock", "config", "data_dir", "domain", "http", "metrics", "sinks", "telemetry"]),
 ];
 
 /// Where a dependency may be named: its homes, by path below the repository.

@@ -20,6 +20,7 @@ mod small_disk;
 mod traffic;
 mod wait;
 
+mod against;
 mod bad_input;
 mod canned_answers;
 mod cards;

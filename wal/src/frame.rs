@@ -166,6 +166,12 @@ pub fn hash(frame: &[u8]) -> Hash {
     Sha256::digest(frame).into()
 }
 
+/// The hash of the frame that a record with these values has. For those who have the values from elsewhere, such as an
+/// archive, and want to know whether they are the record.
+pub fn hash_of(sequence: u64, previous_hash: &Hash, ends_group: bool, payload: &[u8]) -> Hash {
+    hash(&encode(sequence, previous_hash, ends_group, payload))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

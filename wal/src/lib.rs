@@ -153,7 +153,7 @@ pub use state_verify::{StateReport, verify_state};
 pub use store::{SegmentStore, StoreError};
 pub use store_kind::StoreKind;
 pub use trimmer::{TrimError, Trimmer};
-pub use verify::{Finding, MAX_FINDINGS, VerifyError, VerifyReport, verify};
+pub use verify::{Finding, MAX_FINDINGS, VerifyError, VerifyReport, verify, verify_each};
 
 /// What each commit needs beside its frames.
 pub const COMMIT_OVERHEAD_BYTES: usize = file_format::MARK_BYTES;

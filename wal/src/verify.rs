@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::durable_fs;
-use crate::frame::{self, Hash};
+use crate::frame::{self, Hash, Record};
 use crate::gaps::{Gap, Gaps};
 use crate::high_water::{self, Found, Mark};
 use crate::log::DEFAULT_CACHE_BYTES;
@@ -112,6 +112,18 @@ impl VerifyReport {
 /// # Errors
 /// See [`VerifyError`]. Damage is not an error, it is in the report.
 pub fn verify(dir: &Path, scratch: &Path) -> Result<VerifyReport, VerifyError> {
+    verify_each(dir, scratch, &mut |_, _| {})
+}
+
+/// The same, and shows each whole record with the hash of its frame, in order of their sequences.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_each(
+    dir: &Path,
+    scratch: &Path,
+    visit: &mut dyn FnMut(&Record, &Hash),
+) -> Result<VerifyReport, VerifyError> {
     let paths = segment_paths(dir)?;
     let found = high_water::read(dir)?;
     let mut report = VerifyReport::default();
@@ -149,7 +161,7 @@ pub fn verify(dir: &Path, scratch: &Path) -> Result<VerifyReport, VerifyError> {
         report.add(&lost.path, lost.first, lost.last, &lost.what);
     }
     let previous = gaps.hash_before(first).or_else(|| low_water::hash_before(&low, first));
-    let mut walk = Walk { report, expected: first, previous, mark, gaps };
+    let mut walk = Walk { report, expected: first, previous, mark, gaps, visit };
     for path in paths {
         check_segment(&mut walk, path, scratch)?;
     }
@@ -158,7 +170,7 @@ pub fn verify(dir: &Path, scratch: &Path) -> Result<VerifyReport, VerifyError> {
 
 /// One segment: sled's in a copy that is removed again, so that `scratch` never holds more than one. To read a file
 /// changes nothing of it.
-fn check_segment(walk: &mut Walk, original: &Path, scratch: &Path) -> Result<(), VerifyError> {
+fn check_segment(walk: &mut Walk<'_>, original: &Path, scratch: &Path) -> Result<(), VerifyError> {
     let kind = segment_names::kind(original).unwrap_or_default();
     if kind == StoreKind::Files {
         return check_opened(walk, original, kind, original);
@@ -172,7 +184,12 @@ fn check_segment(walk: &mut Walk, original: &Path, scratch: &Path) -> Result<(),
     checked
 }
 
-fn check_opened(walk: &mut Walk, original: &Path, kind: StoreKind, copy: &Path) -> Result<(), VerifyError> {
+fn check_opened(
+    walk: &mut Walk<'_>,
+    original: &Path,
+    kind: StoreKind,
+    copy: &Path,
+) -> Result<(), VerifyError> {
     let store = match kind.open_sealed(copy, DEFAULT_CACHE_BYTES) {
         Ok(store) => store,
         Err(SledOpenError::Refused { reason, .. }) => {
@@ -200,7 +217,7 @@ fn cannot_open(error: SledOpenError) -> VerifyError {
 }
 
 fn check_records(
-    walk: &mut Walk,
+    walk: &mut Walk<'_>,
     path: &Path,
     store: &dyn SegmentStore,
     first: u64,
@@ -238,7 +255,7 @@ fn check_records(
 }
 
 /// Damage that the store itself noticed is a finding; anything else ends the check.
-fn unreadable(walk: &mut Walk, path: &Path, sequence: u64, error: StoreError) -> Result<(), VerifyError> {
+fn unreadable(walk: &mut Walk<'_>, path: &Path, sequence: u64, error: StoreError) -> Result<(), VerifyError> {
     if !error.is_damage() {
         return Err(VerifyError::Store(error));
     }
@@ -247,7 +264,7 @@ fn unreadable(walk: &mut Walk, path: &Path, sequence: u64, error: StoreError) ->
 }
 
 /// Where the check has come to.
-struct Walk {
+struct Walk<'a> {
     report: VerifyReport,
     /// The next sequence there should be.
     expected: u64,
@@ -255,9 +272,11 @@ struct Walk {
     previous: Option<Hash>,
     mark: Option<Mark>,
     gaps: Gaps,
+    /// Who sees each whole record.
+    visit: &'a mut dyn FnMut(&Record, &Hash),
 }
 
-impl Walk {
+impl Walk<'_> {
     fn check(&mut self, path: &Path, stored: u64, bytes: &Bytes) {
         self.pass_gap();
         let sequence = self.expected;
@@ -275,11 +294,13 @@ impl Walk {
         }
         self.report.last = stored;
         match self.check_frame(stored, bytes) {
-            Ok(ends_group) => {
+            Ok(record) => {
                 self.report.whole_records += 1;
                 self.report.unfinished_records =
-                    if ends_group { 0 } else { self.report.unfinished_records + 1 };
-                self.previous = Some(frame::hash(bytes));
+                    if record.ends_group { 0 } else { self.report.unfinished_records + 1 };
+                let hash = frame::hash(bytes);
+                (self.visit)(&record, &hash);
+                self.previous = Some(hash);
             }
             Err(what) => {
                 self.report.add(path, stored, stored, &what);
@@ -301,8 +322,8 @@ impl Walk {
         }
     }
 
-    /// Whether the frame ends its group, or what is wrong with it.
-    fn check_frame(&self, stored: u64, bytes: &Bytes) -> Result<bool, String> {
+    /// The record in the frame, or what is wrong with it.
+    fn check_frame(&self, stored: u64, bytes: &Bytes) -> Result<Record, String> {
         let record = frame::decode(bytes).map_err(|error| error.to_string())?;
         if record.sequence != stored {
             return Err(format!("its frame says sequence {}", record.sequence));
@@ -316,7 +337,7 @@ impl Walk {
         {
             return Err("it is not the record the high-water file knows".to_owned());
         }
-        Ok(record.ends_group)
+        Ok(record)
     }
 
     /// What is acknowledged to be missing is no finding.

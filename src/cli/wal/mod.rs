@@ -1,5 +1,6 @@
 //! `turnstiled wal`: an offline look at the log in the data directory of a configuration.
 
+mod against;
 mod child;
 mod repair;
 mod repair_dir;
@@ -23,6 +24,7 @@ use crate::{
         outbound::{Form, edit},
         record::EventRecord,
     },
+    sinks::archive::Location,
 };
 
 /// Records read at once.
@@ -48,6 +50,11 @@ pub(super) enum Wal {
     },
     /// Check every record, the hash chain, cursors and dead letters, on a copy; exit code 1 if anything is wrong
     Verify {
+        /// Then prove that this archive and the log tell the same story: s3://BUCKET/PREFIX of an s3 sink (ndjson), or
+        /// the directory of a file sink or of a copy of either. Each event must be what the log has, and no event that
+        /// a sink of the configuration has settled may be missing from its archive; exit code 1 if anything differs
+        #[arg(long, value_name = "S3_URL|DIR", value_parser = Location::parse)]
+        against: Option<Location>,
         #[command(flatten)]
         file: ConfigFile,
     },
@@ -71,7 +78,13 @@ pub(super) fn run(wal: Wal, out: &mut impl Write) -> Result<Verdict, CommandErro
     match wal {
         Wal::Stat { file } => print_stat(&file, out),
         Wal::Dump { after, file } => dump(&file, after, out),
-        Wal::Verify { file } => verify::run(&take(&file)?.0, out),
+        Wal::Verify { against, file } => {
+            let (data_dir, config) = take(&file)?;
+            let whole = verify::run(&data_dir, out)?;
+            let Some(location) = against else { return Ok(whole.verdict()) };
+            let archive = against::run(&data_dir, &config, &location, whole, out)?;
+            Ok(if archive == Verdict::Passed { whole.verdict() } else { archive })
+        }
         Wal::Repair { to, file } => {
             let (data_dir, config) = take(&file)?;
             repair::run(&data_dir, &config, to, out)

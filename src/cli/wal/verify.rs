@@ -30,15 +30,29 @@ pub(super) enum What {
     State,
 }
 
-pub(super) fn run(data_dir: &DataDir, out: &mut impl Write) -> Result<Verdict, CommandError> {
+/// What is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Whole {
+    pub(super) log: bool,
+    pub(super) state: bool,
+}
+
+impl Whole {
+    pub(super) fn verdict(self) -> Verdict {
+        if self.log && self.state { Verdict::Passed } else { Verdict::Failed }
+    }
+}
+
+pub(super) fn run(data_dir: &DataDir, out: &mut impl Write) -> Result<Whole, CommandError> {
     let log = data_dir::log_dir(&data_dir.path);
     let is_log_whole = in_child(&data_dir.path, What::Log, &log, out)?;
     if !is_log_whole && log.exists() {
         print_scan(&log, out)?;
     }
     let is_state_whole = in_child(&data_dir.path, What::State, &data_dir::state_dir(&data_dir.path), out)?;
-    if is_log_whole && is_state_whole {
-        return Ok(Verdict::Passed);
+    let whole = Whole { log: is_log_whole, state: is_state_whole };
+    if whole.verdict() == Verdict::Passed {
+        return Ok(whole);
     }
     writeln!(out, "damaged; nothing was changed; keep a copy of the data directory before anything else")?;
     if !is_log_whole {
@@ -54,7 +68,7 @@ pub(super) fn run(data_dir: &DataDir, out: &mut impl Write) -> Result<Verdict, C
             state.display()
         )?;
     }
-    Ok(Verdict::Failed)
+    Ok(whole)
 }
 
 /// Whether the child found it whole. What it found it has printed, unless it died. Copies are made in `scratch_in`.

@@ -1,0 +1,244 @@
+//! Reads back what the `s3` and `file` sinks have written: objects of ndjson, one event a line, plain or compressed.
+//!
+//! [`lines`] cuts an object into lines, [`dir`] and [`s3`] find objects, [`name`] says what their names tell.
+
+mod dir;
+mod lines;
+mod name;
+mod s3;
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use aws_config::SdkConfig;
+use thiserror::Error;
+
+pub use self::{
+    lines::{Line, MAX_LINE_BYTES},
+    name::KeyRange,
+};
+use self::{name::Encoding, s3::Bucket};
+
+/// The most objects of one archive: each takes some 200 bytes of memory.
+pub const MAX_ARCHIVE_OBJECTS: usize = 4_000_000;
+/// The largest object, as it is stored: the largest that one upload to S3 can make.
+pub const MAX_OBJECT_BYTES: u64 = 5 << 30;
+
+/// Where an archive lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// Objects of a bucket whose keys begin with the prefix and a slash; with an empty one all.
+    S3 {
+        /// The bucket's name.
+        bucket: String,
+        /// Without slashes at its ends.
+        prefix: String,
+    },
+    /// Files below a directory.
+    Dir(PathBuf),
+}
+
+/// One object or file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// The key, or the path below the directory.
+    pub name: String,
+    /// What its name says of its events; `None` if nothing.
+    pub range: Option<KeyRange>,
+    encoding: Encoding,
+}
+
+/// All objects of an archive, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Those that hold events.
+    pub objects: Vec<Object>,
+    /// How many others there are.
+    pub others: u64,
+    /// One of them.
+    pub other: Option<String>,
+}
+
+/// An archive that can be read. Blocks the thread it is used on.
+#[derive(Debug)]
+pub struct Archive(Place);
+
+#[derive(Debug)]
+enum Place {
+    Dir(PathBuf),
+    S3(Box<Bucket>),
+}
+
+/// Why an archive cannot be read.
+#[derive(Debug, Error)]
+pub enum ArchiveError {
+    /// More than there is memory for.
+    #[error(
+        "{place} has more than {MAX_ARCHIVE_OBJECTS} objects: give a longer prefix, or a directory below"
+    )]
+    TooManyObjects {
+        /// The archive.
+        place: String,
+    },
+    /// A format that this version does not read.
+    #[error("{name} is Parquet, which this version does not read: give the prefix of an ndjson archive")]
+    Parquet {
+        /// The object.
+        name: String,
+    },
+    /// Larger than any that a sink writes.
+    #[error("{name} has {bytes} bytes, no sink writes more than {MAX_OBJECT_BYTES}: move it away")]
+    TooLarge {
+        /// The object.
+        name: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The disk, or what S3 says.
+    #[error("{name} cannot be read: {source}")]
+    Read {
+        /// The archive or object.
+        name: String,
+        /// What is wrong.
+        source: io::Error,
+    },
+}
+
+impl Location {
+    /// `s3://bucket/prefix`, or a directory.
+    ///
+    /// # Errors
+    /// What the text should look like.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let Some(rest) = text.strip_prefix("s3://") else { return Ok(Self::Dir(text.into())) };
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        if bucket.is_empty() {
+            return Err(format!("{text:?} has no bucket, expected s3://BUCKET/PREFIX"));
+        }
+        Ok(Self::S3 { bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned() })
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
+            Self::Dir(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl Archive {
+    /// The files below a directory.
+    #[must_use]
+    pub fn of_dir(path: &Path) -> Self {
+        Self(Place::Dir(path.to_owned()))
+    }
+
+    /// The objects of a bucket.
+    ///
+    /// # Errors
+    /// There is no thread or descriptor left for its requests.
+    pub fn of_bucket(bucket: &str, prefix: &str, load: impl AsyncFnOnce() -> SdkConfig) -> io::Result<Self> {
+        Ok(Self(Place::S3(Box::new(Bucket::open(bucket, prefix, load)?))))
+    }
+
+    /// Everything there is.
+    ///
+    /// # Errors
+    /// [`ArchiveError`].
+    pub fn list(&self) -> Result<Listing, ArchiveError> {
+        let mut listing = Listing::default();
+        match &self.0 {
+            Place::Dir(path) => dir::list(path, &mut listing)?,
+            Place::S3(bucket) => bucket.list(&mut listing)?,
+        }
+        listing.objects.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(listing)
+    }
+
+    /// Hands on each line of an object. What is wrong with the object itself is a line, too, its last one.
+    ///
+    /// # Errors
+    /// [`ArchiveError`] if it cannot be had.
+    pub fn read(&self, object: &Object, take: &mut dyn FnMut(Line<'_>)) -> Result<(), ArchiveError> {
+        match &self.0 {
+            Place::Dir(path) => lines::each(dir::open(path, object)?, object, take),
+            Place::S3(bucket) => lines::each(bucket.get(object)?, object, take),
+        }
+    }
+}
+
+impl Listing {
+    /// Takes an object, or counts it if it is none of a sink's.
+    fn add(&mut self, place: &dyn fmt::Display, name: String, bytes: u64) -> Result<(), ArchiveError> {
+        if name.ends_with(".parquet") {
+            return Err(ArchiveError::Parquet { name });
+        }
+        let Some(encoding) = Encoding::of(&name) else {
+            self.others += 1;
+            self.other.get_or_insert(name);
+            return Ok(());
+        };
+        if bytes > MAX_OBJECT_BYTES {
+            return Err(ArchiveError::TooLarge { name, bytes });
+        }
+        if self.objects.len() >= MAX_ARCHIVE_OBJECTS {
+            return Err(ArchiveError::TooManyObjects { place: place.to_string() });
+        }
+        let range = KeyRange::of(&name);
+        self.objects.push(Object { name, range, encoding });
+        Ok(())
+    }
+}
+
+fn cannot_read(name: &str) -> impl Fn(io::Error) -> ArchiveError {
+    move |source| ArchiveError::Read { name: name.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sinks::s3_objects::Compression;
+
+    #[test]
+    fn a_location_is_a_bucket_or_a_directory() {
+        let s3 = |bucket: &str, prefix: &str| Location::S3 { bucket: bucket.into(), prefix: prefix.into() };
+        assert_eq!(Location::parse("s3://archive/events/"), Ok(s3("archive", "events")));
+        assert_eq!(Location::parse("s3://archive"), Ok(s3("archive", "")));
+        assert_eq!(Location::parse("sinks/files"), Ok(Location::Dir("sinks/files".into())));
+        assert!(Location::parse("s3:///events").is_err());
+    }
+
+    #[test]
+    fn what_sinks_write_is_read_back_line_by_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = "building=hq/hq-1.1-00000000000000000001-00000000000000000002.ndjson";
+        std::fs::create_dir(dir.path().join("building=hq")).unwrap();
+        for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+            let path = dir.path().join(name.replace(".ndjson", compression.ending()));
+            std::fs::write(path, compression.compress(b"one\ntwo\n".to_vec()).unwrap()).unwrap();
+        }
+        std::fs::write(dir.path().join("notes.txt"), "no event").unwrap();
+        let archive = Archive::of_dir(dir.path());
+        let listing = archive.list().unwrap();
+        assert_eq!((listing.objects.len(), listing.others), (3, 1));
+        for object in &listing.objects {
+            assert_eq!(object.range.as_ref().map(|range| (range.first, range.last)), Some((1, 2)));
+            let mut lines = Vec::new();
+            archive.read(object, &mut |line| lines.push(format!("{line:?}"))).unwrap();
+            assert_eq!(lines.len(), 2, "{}: {lines:?}", object.name);
+            assert!(lines[1].starts_with("Whole"), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn parquet_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("x.parquet"), "PAR1").unwrap();
+        let error = Archive::of_dir(dir.path()).list().unwrap_err().to_string();
+        assert!(error.contains("x.parquet is Parquet"), "{error}");
+    }
+}
