@@ -63,7 +63,7 @@ pub struct Measured {
     pub available_bytes: u64,
     /// Bytes of the log that surely still fit.
     pub room_bytes: u64,
-    /// What the ballast takes; 0 if it is not there.
+    /// What the ballast takes, also while it is being made; 0 if it is not there.
     pub ballast_bytes: u64,
 }
 
@@ -145,18 +145,31 @@ impl Gauge {
         Standing { step: self.step, used_bytes, limit_bytes }
     }
 
-    /// Whether the ballast can be made without taking what is kept for exits.
+    /// What is to become of the ballast, one thing a look: what is given away is not made again at once, nor while
+    /// exits lack room. Where it would fit a second time, it is not what is missing.
     #[must_use]
-    pub fn has_room_for_ballast(&self, available_bytes: u64) -> bool {
+    pub fn ballast_step(&self, measured: &Measured, in_flight_bytes: u64) -> BallastStep {
         let kept = self.sizes.keep_free_bytes.saturating_add(self.reserve_on_disk_bytes);
-        available_bytes >= self.sizes.ballast_bytes.saturating_add(kept)
+        let fits = measured.available_bytes >= self.sizes.ballast_bytes.saturating_add(kept);
+        let lack_room = measured.room_bytes.saturating_sub(in_flight_bytes) < self.sizes.reserve_bytes / 2;
+        let is_there = measured.ballast_bytes >= self.sizes.ballast_bytes;
+        match (is_there, fits, lack_room) {
+            (true, false, true) => BallastStep::Release,
+            (false, true, false) => BallastStep::Make,
+            _ => BallastStep::Leave,
+        }
     }
+}
 
-    /// Whether exits may soon have no room: then the ballast goes.
-    #[must_use]
-    pub fn needs_ballast(&self, room_bytes: u64, in_flight_bytes: u64) -> bool {
-        room_bytes.saturating_sub(in_flight_bytes) < self.sizes.reserve_bytes / 2
-    }
+/// What is to become of the ballast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BallastStep {
+    /// It stays as it is, there or not.
+    Leave,
+    /// Exits may soon have no room: they get its space.
+    Release,
+    /// It can be made without taking what is kept for exits.
+    Make,
 }
 
 fn step_at(used_bytes: u64, limit_bytes: u64, is_in_reserve: bool) -> Step {

@@ -66,8 +66,8 @@ fn a_missing_ballast_comes_before_entries() {
     let kept = 8 * MIB + 8 * MIB;
     let without = |available| Measured { ballast_bytes: 0, ..log_of(1_000 * MIB, available) };
     assert_eq!(gauge.look(&without(kept + 32 * MIB)).step, Step::Full);
-    assert!(gauge.has_room_for_ballast(kept + 32 * MIB));
-    assert!(!gauge.has_room_for_ballast(kept + 32 * MIB - 1));
+    assert_eq!(gauge.ballast_step(&without(kept + 32 * MIB), 0), BallastStep::Make);
+    assert_eq!(gauge.ballast_step(&without(kept + 32 * MIB - 1), 0), BallastStep::Leave);
     assert_eq!(gauge.look(&without(kept + 532 * MIB)).step, Step::Normal);
 }
 
@@ -91,8 +91,25 @@ fn the_reserve_is_for_what_is_essential() {
 #[test]
 fn exits_that_run_short_of_room_need_the_ballast() {
     let gauge = gauge(TEBIBYTE);
-    assert!(!gauge.needs_ballast(5 * MIB, MIB));
-    assert!(gauge.needs_ballast(5 * MIB, MIB + 1));
+    let looked_at = Measured { room_bytes: 5 * MIB, ..log_of(GIB, 40 * MIB) };
+    assert_eq!(gauge.ballast_step(&looked_at, MIB), BallastStep::Leave);
+    assert_eq!(gauge.ballast_step(&looked_at, MIB + 1), BallastStep::Release);
+    let after = Measured { ballast_bytes: 0, available_bytes: 72 * MIB, ..looked_at };
+    assert_eq!(gauge.ballast_step(&after, MIB + 1), BallastStep::Leave, "exits have it now");
+    assert_eq!(gauge.ballast_step(&after, MIB), BallastStep::Make, "they have room again");
+    let elsewhere = Measured { available_bytes: GIB, ..looked_at };
+    assert_eq!(gauge.ballast_step(&elsewhere, MIB + 1), BallastStep::Leave, "it is not what is missing");
+}
+
+#[test]
+fn a_ballast_that_is_being_made_changes_no_limit() {
+    let mut gauge = gauge(TEBIBYTE);
+    let limit = |written: u64, gauge: &mut Gauge| {
+        let available = 500 * MIB - written;
+        gauge.look(&Measured { ballast_bytes: written, ..log_of(GIB, available) }).limit_bytes
+    };
+    let before = limit(0, &mut gauge);
+    assert_eq!([1, 16, 32].map(|mib| limit(mib * MIB, &mut gauge)), [before; 3]);
 }
 
 proptest! {

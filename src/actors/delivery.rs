@@ -21,8 +21,8 @@ use crate::{
     delivery::{
         Outgoing,
         machine::{Config, Effect, Input, Machine, Now},
+        patience::Patience,
         progress::{Detached, Progress, Settlement},
-        status::{SinkState, Status},
     },
     domain::{
         outbound::{EditError, edit},
@@ -30,6 +30,7 @@ use crate::{
         routes::RouteTable,
     },
     sinks::Sink,
+    space::Step,
 };
 
 /// Messages that may wait for a delivery: a wake-up that finds it full is not needed.
@@ -47,10 +48,6 @@ const STALLED_RETRY: Duration = Duration::from_secs(30);
 /// How long a clean stop waits for what was sent already.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// On a disk that is nearly full: how often a sink that works, and is behind, is looked at before it is let go of
-/// like one in trouble. There is a look every second, so it has a minute to catch up.
-const MAX_LOOKS_BEHIND: u32 = 60;
-
 /// Delivers to one sink.
 pub struct DeliveryActor {
     name: Arc<str>,
@@ -63,7 +60,7 @@ pub struct DeliveryActor {
     disk: DiskBoard,
     is_required: bool,
     last_detached: Option<Detached>,
-    looks_behind: u32,
+    patience: Patience,
     /// What waits for space beside the log. Until it is written nothing is sent.
     unwritten: Option<Settlement>,
     started: Instant,
@@ -96,7 +93,8 @@ pub struct DeliveryParts {
     pub is_required: bool,
 }
 
-/// The disk is nearly full: a sink that is behind and not required lets go of what it has not delivered.
+/// The disk is nearly full: a sink that has held back for long what the log could drop, and is not required, lets go
+/// of what it has not delivered. Once a second.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct DetachIfBehind {
@@ -145,7 +143,7 @@ impl DeliveryActor {
             disk,
             is_required,
             last_detached: progress.detached.last().copied(),
-            looks_behind: 0,
+            patience: Patience::default(),
             unwritten: None,
             started: Instant::now(),
             timer: None,
@@ -211,7 +209,12 @@ impl DeliveryActor {
                 tracing::error!(sink = %self.name, %error, "the log cannot be read for this sink; run `turnstiled wal verify`");
                 self.stalled("log_unreadable", error.to_string());
                 ctx.run_later(STALLED_RETRY, move |actor, ctx| {
-                    actor.pull(after, max_records, max_bytes, ctx)
+                    if actor.machine.status().scanned_to == after {
+                        actor.pull(after, max_records, max_bytes, ctx);
+                    } else {
+                        // what it could not read was given up meanwhile: it is to pull what comes after that
+                        actor.feed(Input::Pulled { records: Vec::new(), scanned_to: after }, ctx);
+                    }
                 });
             }
         }
@@ -314,6 +317,9 @@ impl Handler<LogGrew> for DeliveryActor {
     type Result = ();
 
     fn handle(&mut self, _: LogGrew, ctx: &mut Self::Context) {
+        if !self.disk.has_reached(Step::Detach) {
+            self.patience.renew();
+        }
         if self.unwritten.is_some() {
             let more = self.machine.flush();
             self.settle(more);
@@ -326,16 +332,10 @@ impl Handler<DetachIfBehind> for DeliveryActor {
     type Result = ();
 
     fn handle(&mut self, DetachIfBehind { to, accepted }: DetachIfBehind, ctx: &mut Self::Context) {
-        // whoever is in the last segment keeps nothing from being trimmed
-        let Status { cursor, state, .. } = self.machine.status();
-        let is_behind = cursor.saturating_add(1) < self.log.first_of_last_segment();
-        if self.is_required || !is_behind || self.unwritten.is_some() {
-            self.looks_behind = 0;
-            return;
+        if self.is_required || self.unwritten.is_some() {
+            return self.patience.renew();
         }
-        self.looks_behind = self.looks_behind.saturating_add(1);
-        if state != SinkState::Healthy || self.looks_behind > MAX_LOOKS_BEHIND {
-            self.looks_behind = 0;
+        if self.patience.is_over(self.machine.status().cursor, self.disk.trimmable_below()) {
             self.feed(Input::Detach { to, accepted }, ctx);
         }
     }

@@ -4,17 +4,17 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     thread,
 };
 
-use turnstiled_wal::{Ballast, Log, LogSpace, StoreError, file_system_space};
+use turnstiled_wal::{Ballast, Log, StoreError, file_system_space};
 
 use super::places::Places;
 use crate::{
     metrics::Metrics,
-    space::{Gauge, Measured, Standing, Step},
+    space::{BallastStep, Gauge, Measured, Standing, Step},
 };
 
 /// After so much was committed, or so much of the disk has come or gone, it is looked at as a whole; else every
@@ -26,7 +26,10 @@ const STATE_BYTES_PER_BYTE: u64 = 4;
 
 /// How the disk is, for other threads. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct DiskBoard(Arc<Mutex<Shown>>);
+pub struct DiskBoard {
+    shown: Arc<Mutex<Shown>>,
+    trimmable_below: Arc<AtomicU64>,
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Shown {
@@ -61,12 +64,24 @@ impl DiskBoard {
         self.has_room_for(bytes.saturating_mul(STATE_BYTES_PER_BYTE))
     }
 
+    /// Everything below this sequence could go if no sink held it: a segment begins there. 0: nothing could, or nobody
+    /// has looked yet.
+    #[must_use]
+    pub fn trimmable_below(&self) -> u64 {
+        self.trimmable_below.load(Relaxed)
+    }
+
+    /// Says what could go if no sink held it.
+    pub fn set_trimmable_below(&self, sequence: u64) {
+        self.trimmable_below.store(sequence, Relaxed);
+    }
+
     fn show(&self, shown: Shown) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
     }
 
     fn shown(&self) -> Shown {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -91,23 +106,18 @@ pub(super) struct DiskWatch {
     parts: DiskParts,
     step: Step,
     looked_at_available_bytes: u64,
-    space: LogSpace,
     committed_bytes: u64,
-    has_ballast: bool,
     is_making_ballast: Arc<AtomicBool>,
     has_failed: bool,
 }
 
 impl DiskWatch {
     pub(super) fn new(parts: DiskParts) -> Self {
-        let has_ballast = parts.ballast.is_there();
         Self {
             parts,
             step: Step::Normal,
             looked_at_available_bytes: 0,
-            space: LogSpace::default(),
             committed_bytes: 0,
-            has_ballast,
             is_making_ballast: Arc::default(),
             has_failed: false,
         }
@@ -140,36 +150,48 @@ impl DiskWatch {
     }
 
     fn try_look(&mut self, log: &Log, places: &Places) -> Result<(), StoreError> {
-        (self.space, self.committed_bytes) = (log.space(), 0);
-        let mut room_bytes = log.room_bytes()?;
-        self.has_ballast = !self.is_making_ballast.load(Relaxed) && self.parts.ballast.is_there();
-        let mut available_bytes = self.available_bytes()?;
-        // where it would fit a second time, it is not what is missing
-        let would_help = self.has_ballast && !self.parts.gauge.has_room_for_ballast(available_bytes);
-        if would_help && self.parts.gauge.needs_ballast(room_bytes, places.in_flight_bytes()) {
-            self.has_ballast = !self.parts.ballast.release()?;
-            (room_bytes, available_bytes) = (log.room_bytes()?, self.available_bytes()?);
-            tracing::error!(
-                ballast_bytes = self.parts.ballast.bytes(),
-                room_bytes,
-                "exits had no room left: the ballast is gone for them; free some space"
-            );
+        let mut measured = self.measure(log, places)?;
+        let mut released = Ok(());
+        match self.parts.gauge.ballast_step(&measured, places.in_flight_bytes()) {
+            BallastStep::Leave => {}
+            BallastStep::Make => self.make_ballast(),
+            BallastStep::Release => {
+                // also if it cannot be removed the look goes on
+                released = self.parts.ballast.release().map(drop);
+                measured = self.measure(log, places)?;
+                if released.is_ok() {
+                    tracing::error!(
+                        ballast_bytes = self.parts.ballast.bytes(),
+                        room_bytes = measured.room_bytes,
+                        "exits had no room left: the ballast is gone for them; free some space"
+                    );
+                }
+            }
         }
-        if !self.has_ballast && self.parts.gauge.has_room_for_ballast(available_bytes) {
-            self.make_ballast();
-        }
-        let measured = Measured {
-            allocated_bytes: self.space.allocated_bytes,
-            unwritten_bytes: self.space.unwritten_bytes,
-            available_bytes,
-            room_bytes,
-            ballast_bytes: if self.has_ballast { self.parts.ballast.bytes() } else { 0 },
-        };
+        let Measured { available_bytes, room_bytes, .. } = measured;
         let standing = self.parts.gauge.look(&measured);
         self.looked_at_available_bytes = available_bytes;
         places.set_disk(standing.step, room_bytes, self.parts.gauge.sizes.reserve_bytes);
         self.show(standing, available_bytes, room_bytes);
-        Ok(())
+        released
+    }
+
+    /// The room counts as soon as it is known, whatever fails after that.
+    fn measure(&mut self, log: &Log, places: &Places) -> Result<Measured, StoreError> {
+        self.committed_bytes = 0;
+        let space = log.space();
+        let room_bytes = log.room_bytes()?;
+        places.set_disk(self.step, room_bytes, self.parts.gauge.sizes.reserve_bytes);
+        let available_bytes = self.available_bytes()?;
+        let ballast = &self.parts.ballast;
+        let is_whole = !self.is_making_ballast.load(Relaxed) && ballast.is_there();
+        Ok(Measured {
+            allocated_bytes: space.allocated_bytes,
+            unwritten_bytes: space.unwritten_bytes,
+            available_bytes,
+            room_bytes,
+            ballast_bytes: if is_whole { ballast.bytes() } else { ballast.bytes_on_disk() },
+        })
     }
 
     fn available_bytes(&self) -> Result<u64, StoreError> {
@@ -244,5 +266,44 @@ impl DiskWatch {
             tracing::warn!(%error, "no thread for the ballast; trying again");
             self.is_making_ballast.store(false, Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use turnstiled_wal::MemoryStore;
+
+    use super::*;
+    use crate::space::{Need, Sizes};
+
+    #[test]
+    fn room_that_was_measured_counts_also_if_the_ballast_cannot_be_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        // a directory is no ballast that could be removed, and seems to be one of its length
+        let in_the_way = dir.path().join("ballast");
+        std::fs::create_dir(&in_the_way).unwrap();
+        let ballast_bytes = std::fs::metadata(&in_the_way).unwrap().len();
+        let (store, reserve_bytes) = (Arc::new(MemoryStore::new()), 1 << 30);
+        // no disk has what is kept free here, so the ballast does not fit a second time
+        let sizes = Sizes { segment_bytes: 1 << 30, reserve_bytes, ballast_bytes, keep_free_bytes: 1 << 60 };
+        let parts = DiskParts {
+            dir: dir.path().to_owned(),
+            gauge: Gauge::new(sizes, u64::MAX, 1),
+            ballast: Ballast::new(&in_the_way, ballast_bytes),
+            board: DiskBoard::default(),
+            metrics: Metrics::new(),
+        };
+        let (board, places) = (parts.board.clone(), Places::new(Arc::default()));
+        let mut watch = DiskWatch::new(parts);
+        let log = Log::with_store(store.clone()).unwrap();
+        watch.look(&log, &places);
+        places.take(Need::Essential { bytes: 1 << 20 }).unwrap();
+        places.release(1, 1 << 20);
+        store.limit_room(100_000);
+        watch.look(&log, &places);
+        assert!(watch.has_failed, "it is said that the ballast is still there");
+        places.take(Need::Essential { bytes: 1 << 20 }).unwrap_err();
+        places.take(Need::Essential { bytes: 50_000 }).unwrap();
+        assert!(board.has_reached(Step::Full));
     }
 }

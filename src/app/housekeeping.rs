@@ -2,6 +2,7 @@
 //! said and tried again later; the gates never wait for it.
 
 use std::{
+    collections::BTreeMap,
     fs,
     sync::{
         Arc,
@@ -52,7 +53,7 @@ pub struct Parts {
     pub states: SinkStates,
     /// `[wal] retention`.
     pub retention: Duration,
-    /// How full the disk is.
+    /// How full the disk is; hears what could go if no sink held it.
     pub disk: DiskBoard,
     /// Where it is shown.
     pub metrics: Metrics,
@@ -101,8 +102,8 @@ pub struct Keeper {
     /// The sequence of the last snapshot, and when it was taken or tried.
     last: (u64, Instant),
     trimmed: Instant,
-    /// The last event of the oldest segment and its time: it is read once.
-    oldest: Option<(u64, Timestamp)>,
+    /// The last events of segments that the log still has, and their times: each is read once.
+    times: BTreeMap<u64, Timestamp>,
 }
 
 impl Keeper {
@@ -113,7 +114,7 @@ impl Keeper {
         let sequence = last.map_or(0, |(sequence, _)| sequence);
         parts.metrics.snapshot_sequence.set(i64::try_from(sequence).unwrap_or(i64::MAX));
         let now = Instant::now();
-        Self { parts, stop, last: (sequence, now), trimmed: now, oldest: None }
+        Self { parts, stop, last: (sequence, now), trimmed: now, times: BTreeMap::new() }
     }
 
     fn tick(&mut self, now: Instant) {
@@ -127,6 +128,16 @@ impl Keeper {
         } else if now.duration_since(self.trimmed) >= trim_every {
             self.trim(now);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn disk(&self) -> &DiskBoard {
+        &self.parts.disk
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_retention(&mut self, retention: Duration) {
+        self.parts.retention = retention;
     }
 
     /// Takes a snapshot of everything committed.
@@ -175,24 +186,29 @@ impl Keeper {
     }
 
     fn trim_point(&mut self) -> Result<Option<u64>, String> {
-        let Parts { log, snapshots, states, retention, .. } = &self.parts;
+        let Parts { log, snapshots, states, retention, disk, .. } = &self.parts;
         let all = snapshots.list().map_err(|error| error.to_string())?;
         let progress = states.all().map_err(|error| error.to_string())?;
-        let holds = Holds {
+        let holds_without_sinks = Holds {
             older_snapshot: all.iter().rev().nth(1).map(|(sequence, _)| *sequence),
-            slowest_cursor: Holds::slowest(progress.iter().map(|(_, progress)| progress)),
+            slowest_cursor: None,
             retention: *retention,
         };
-        let oldest = &mut self.oldest;
-        let time_of = |sequence| {
-            if let Some((_, time)) = oldest.filter(|(known, _)| *known == sequence) {
-                return Some(time);
+        let slowest_cursor = Holds::slowest(progress.iter().map(|(_, progress)| progress));
+        let holds = Holds { slowest_cursor, ..holds_without_sinks };
+        let (times, firsts, now) = (&mut self.times, log.segment_firsts(), clock::wall());
+        times.retain(|sequence, _| firsts.first().is_some_and(|first| sequence >= first));
+        let mut time_of = |sequence| {
+            if let Some(time) = times.get(&sequence) {
+                return Some(*time);
             }
             let time = time_of(log, sequence)?;
-            *oldest = Some((sequence, time));
+            times.insert(sequence, time);
             Some(time)
         };
-        Ok(holds.trim_below(&log.segment_firsts(), clock::wall(), time_of))
+        let without_sinks = holds_without_sinks.trim_below(&firsts, now, &mut time_of);
+        disk.set_trimmable_below(without_sinks.unwrap_or(0));
+        Ok(holds.trim_below(&firsts, now, time_of))
     }
 }
 

@@ -181,6 +181,33 @@ fn a_trimmed_log_without_a_whole_snapshot_is_refused() {
     }
 }
 
+#[test]
+fn what_could_go_without_the_sinks_is_said_and_the_sinks_still_hold_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, log_dir) = (dir.path(), dir.path().join("log"));
+    let mut log = open_log(&log_dir, StoreKind::Files);
+    let states = SinkStates::new(StateStore::in_memory());
+    states.begin(&[("behind".to_owned(), Progress::starting_after(0))]).unwrap();
+    let mut events = Vec::new();
+    let mut keeper = keeper(dir, &log, &states);
+    let disk = keeper.disk().clone();
+    for part in 0..2 {
+        let steps: Vec<Step> =
+            (0..100).map(|minute| (crate::domain::event::Body::Other, minute % 7)).collect();
+        push(&mut events, &steps);
+        commit(&mut log, &events[part * 100..]);
+        assert_eq!(disk.trimmable_below(), 0, "there are not two snapshots");
+        keeper.snapshot(Instant::now());
+        keeper.trim(Instant::now());
+    }
+    assert_eq!(log.reader().first(), 1);
+    let below = disk.trimmable_below();
+    assert!((2..=101).contains(&below) && log.reader().segment_firsts().contains(&below), "{below}");
+    keeper.set_retention(Duration::MAX);
+    keeper.trim(Instant::now());
+    assert_eq!(disk.trimmable_below(), 0, "retention holds it, whatever a sink does");
+}
+
 /// How long a start takes, with and without a snapshot. Off unless told how many events:
 /// `TURNSTILED_START_EVENTS=10000000 cargo test --release --lib start_time -- --nocapture`; needs about 1 KiB of disk for
 /// each event. The sink has everything, as in a daemon that has caught up.

@@ -13,6 +13,7 @@
 //! - `batch`: forming a batch within the sink's limits
 //! - `queue`: what waits, and what the sink's order lets go
 //! - [`window`]: the bound on what is outstanding
+//! - [`patience`]: how long a sink may hold the log back while the disk is nearly full
 //! - [`retry`], `breaker`, [`rate`]: when to come again, whether to come at all, how fast
 
 mod acks;
@@ -21,6 +22,7 @@ mod breaker;
 mod ledger;
 pub mod machine;
 pub mod outcome;
+pub mod patience;
 pub mod progress;
 mod queue;
 pub mod rate;

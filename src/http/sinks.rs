@@ -13,6 +13,9 @@ use super::{
 };
 use crate::clock;
 
+/// A write that forgets a sink, generously.
+const FORGET_BYTES: u64 = 4 * 1_024;
+
 /// Dead letters in one page.
 const PAGE_LETTERS: usize = 100;
 
@@ -69,7 +72,8 @@ pub async fn dead_letters(
 /// keep events for ever.
 ///
 /// # Errors
-/// As the contract has them; 409 if the configuration names the sink.
+/// As the contract has them; 409 if the configuration names the sink; 503 on a full disk, where a write that fails
+/// would cost the server.
 pub async fn forget(
     services: Data<Services>,
     name: web::Path<String>,
@@ -81,6 +85,12 @@ pub async fn forget(
         return Err(ApiError::Conflict(format!(
             "the configuration names the sink {name}; remove it there and restart, then forget it"
         )));
+    }
+    if !services.disk.has_room_for_state(FORGET_BYTES) {
+        return Err(ApiError::Unavailable(
+            "the server's disk is full: the cursor is not forgotten; free some space where data_dir is, then try again"
+                .to_owned(),
+        ));
     }
     let (states, forgotten) = (services.dead_letters.clone(), name.clone());
     let found = web::block(move || {

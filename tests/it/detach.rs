@@ -14,6 +14,14 @@ const WAL: &str = "[wal]\nmax_bytes = \"16MiB\"\nstore = \"segments\"\nretention
 const EXITS_A_BATCH: usize = 500;
 const MAX_BATCHES: usize = 100;
 
+fn snapshots(site: &Site) -> usize {
+    let files = std::fs::read_dir(site.path("data/snapshots")).unwrap();
+    files
+        .filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|end| end == "snapshot"))
+        .count()
+}
+
+/// Takes two minutes: two snapshots have to be past what is let go of, and then a sink has a minute.
 #[tokio::test]
 async fn a_sink_that_is_behind_is_let_go_of_unless_it_is_required() {
     let is_away = crate::fake_service::serve(|_| crate::fake_service::Reply {
@@ -45,6 +53,17 @@ async fn a_sink_that_is_behind_is_let_go_of_unless_it_is_required() {
         if daemon.anyone().get("/readyz").await.expect(200)["disk"] == "full" {
             break;
         }
+    }
+    assert_eq!(
+        sinks_by_name(&admin).await["optional"]["detached"],
+        json!([]),
+        "nothing could be trimmed yet"
+    );
+    // the second one needs something new; both come sooner while the disk fills up
+    for count in [1, 2] {
+        gate.post("/v1/buildings/hq/exits/batch", &json!({ "exits": exits[..1] })).await.expect(202);
+        recorded += 1;
+        eventually("a snapshot is taken", async || (snapshots(&site) >= count).then_some(())).await;
     }
     let detached = eventually("the optional sink is let go of", async || {
         let sinks = sinks_by_name(&admin).await;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FallocateFlags;
 
+use crate::space::disk_bytes;
 use crate::store::StoreError;
 
 /// Zeros written at once where the file system cannot allocate without writing.
@@ -34,6 +35,11 @@ impl Ballast {
     /// Whether it is there, whole.
     pub fn is_there(&self) -> bool {
         fs::metadata(&self.path).is_ok_and(|found| found.len() == self.bytes)
+    }
+
+    /// What of it is on the disk, also while it is being made.
+    pub fn bytes_on_disk(&self) -> u64 {
+        disk_bytes(&self.path).min(self.bytes)
     }
 
     /// Makes it, if it is not there whole. Blocks; where blocks cannot be allocated otherwise, zeros are written.
@@ -87,7 +93,6 @@ fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::disk_bytes;
 
     #[test]
     fn it_takes_its_space_and_gives_it_back() {
@@ -101,10 +106,12 @@ mod tests {
         ballast.make().expect("it is there");
         fs::write(&path, b"cut short").expect("written");
         assert!(!ballast.is_there());
+        assert!((1..3 << 20).contains(&ballast.bytes_on_disk()), "what is there of it counts");
         ballast.make().expect("made again");
         assert!(ballast.is_there());
         assert!(ballast.release().expect("released"));
         assert!(!ballast.release().expect("not there"));
+        assert_eq!(ballast.bytes_on_disk(), 0);
     }
 
     #[test]

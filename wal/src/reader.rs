@@ -44,11 +44,6 @@ pub enum ReadError {
 }
 
 impl LogReader {
-    /// Records before this one lie in segments that take no more appends: only those can be trimmed.
-    pub fn first_of_last_segment(&self) -> u64 {
-        self.segments.current().0
-    }
-
     pub(crate) fn new(segments: Arc<Segments>, committed: Arc<AtomicU64>, recent: Arc<Recent>) -> LogReader {
         LogReader { segments, committed, recent }
     }

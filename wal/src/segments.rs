@@ -159,7 +159,7 @@ impl Segments {
         if remaining >= bytes {
             // a file system that cannot be asked shows where room is asked for, and here when there is need
             let _ = place.prepare_ahead(if wanted { 0 } else { remaining });
-            return Ok(if wanted { spare.take() } else { None });
+            return Ok(if wanted { spare.take(remaining) } else { None });
         }
         let needed = bytes.saturating_add(SEGMENT_OVERHEAD_BYTES);
         if let Some(ready) = spare.take_at_least(needed)? {
@@ -183,7 +183,7 @@ impl Segments {
     /// See [`crate::Log::space`].
     pub(crate) fn space(&self) -> LogSpace {
         let Some(Place { options, spare, .. }) = &self.place else { return LogSpace::default() };
-        let (spare_on_disk, spare_size) = spare.ready_bytes();
+        let spare = spare.space();
         let chain = self.chain();
         // one that has just been sealed may still change
         chain.sealed.iter().rev().take(MAX_CHANGING_SEALED).for_each(Sealed::measure);
@@ -191,9 +191,9 @@ impl Segments {
         let current = disk_bytes(chain.current.path());
         let unwritten = match options.store {
             StoreKind::Sled => 0,
-            StoreKind::Files => chain.current.remaining_bytes().saturating_add(spare_size),
+            StoreKind::Files => chain.current.remaining_bytes().saturating_add(spare.unwritten_bytes),
         };
-        LogSpace { allocated_bytes: sealed + current + spare_on_disk, unwritten_bytes: unwritten }
+        LogSpace { allocated_bytes: sealed + current + spare.allocated_bytes, unwritten_bytes: unwritten }
     }
 
     /// Begins the segment that was prepared, after the last record. Durable when it returns.

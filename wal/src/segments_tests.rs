@@ -119,7 +119,7 @@ fn the_next_segment_is_prepared_ahead() {
     // not the one that a commit may be about to name
     log.segments().spare().request(u64::MAX);
     log.segments().spare().wait_until_ready();
-    assert_ne!(log.segments().spare().take(), Some(spare.clone()));
+    assert_ne!(log.segments().spare().take(0), Some(spare.clone()));
     fs::write(&spare, b"left by a crash").expect("written");
     drop(log);
     drop(open(dir.path(), StoreKind::Files));

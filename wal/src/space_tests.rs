@@ -6,10 +6,13 @@ use std::process::Command;
 use std::sync::Arc;
 
 use crate::memory_store::MemoryStore;
+use crate::segment_names;
+use crate::space::room_bytes;
 use crate::spare::Spare;
 use crate::store_kind::StoreKind;
 use crate::{
-    Append, COMMIT_OVERHEAD_BYTES, CommitError, FRAME_OVERHEAD_BYTES, Log, LogOptions, file_system_space,
+    Append, COMMIT_OVERHEAD_BYTES, CommitError, FRAME_OVERHEAD_BYTES, Log, LogOptions, LogSpace,
+    file_system_space,
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -111,6 +114,57 @@ fn a_spare_that_did_not_fit_is_not_tried_again_before_something_changes() {
     assert_eq!(spare.next_bytes(0), 0);
     spare.request(3 * MIB);
     assert_eq!(spare.take_at_least(3 * MIB).expect("removed"), None, "it is too small");
+}
+
+#[test]
+fn a_spare_made_on_a_full_disk_is_replaced_once_there_is_room() {
+    const RESERVE_BYTES: u64 = 8 * MIB;
+    let dir = tempfile::tempdir().expect("a directory");
+    let spare = Spare::start(dir.path(), StoreKind::Files, 64 * MIB).expect("started");
+    let room = |free| room_bytes(StoreKind::Files, 0, spare.next_bytes(free), free);
+    spare.request(3 * MIB);
+    spare.wait_until_ready();
+    assert!(room(MIB) < RESERVE_BYTES);
+    spare.request(2 * MIB - 1);
+    assert_eq!(spare.next_bytes(2 * MIB - 1), 2 * MIB, "together with its own bytes nothing larger fits");
+    spare.request(50 << 30);
+    let making = spare.space();
+    assert!(making.allocated_bytes <= 80 * MIB && making.unwritten_bytes <= 64 * MIB, "{making:?}");
+    spare.wait_until_ready();
+    assert!(room(0) >= RESERVE_BYTES);
+    assert_eq!(spare.space().unwritten_bytes, 64 * MIB);
+    assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 1, "the small one is gone");
+    spare.request(u64::MAX);
+    assert_eq!(spare.take(0), Some(segment_names::preparing(dir.path(), "next-2", StoreKind::Files)));
+}
+
+#[test]
+fn a_spare_that_cannot_be_replaced_is_made_as_it_was() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // more than a segment can have: it fails at once
+    let spare = Spare::start(dir.path(), StoreKind::Files, 1 << 40).expect("started");
+    spare.request(2 * MIB);
+    spare.wait_until_ready();
+    spare.request(1 << 40);
+    spare.wait_until_ready();
+    assert_eq!(spare.next_bytes(1 << 40), 2 * MIB);
+    spare.request((1 << 40) + 1);
+    assert_eq!(spare.next_bytes(1 << 40), 2 * MIB, "not tried again before something changes");
+    assert_eq!(spare.take(2 * MIB), None, "it brings no more than what remains");
+    assert!(spare.take(2 * MIB - 1).is_some_and(|path| path.exists()));
+}
+
+#[test]
+fn what_is_being_made_counts_as_prepared_and_not_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let spare = Spare::start(dir.path(), StoreKind::Files, 256 * MIB).expect("started");
+    spare.request(u64::MAX);
+    let mut seen = LogSpace::default();
+    while seen.allocated_bytes == 0 {
+        seen = spare.space();
+    }
+    assert!(seen.unwritten_bytes >= seen.allocated_bytes - MIB, "{seen:?}");
+    // dropped: it does not write it all
 }
 
 #[test]

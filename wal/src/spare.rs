@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::durable_fs;
 use crate::segment_names;
-use crate::space::{MIN_SEGMENT_BYTES, disk_bytes, next_segment_bytes};
+use crate::space::{LogSpace, MIN_SEGMENT_BYTES, disk_bytes, next_segment_bytes};
 use crate::store::{SegmentStore, StoreError};
 use crate::store_kind::StoreKind;
 
@@ -42,14 +42,16 @@ struct Shared {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Absent,
-    /// Requested, or on its way.
+    /// Requested, or on its way, in the place of a smaller one that is still there or was.
     Making {
-        bytes: u64,
+        new: Prepared,
+        smaller: Option<Prepared>,
         free_bytes: u64,
     },
+    /// Or a smaller one than there was room for, see `Failed`.
     Ready {
-        number: u64,
-        bytes: u64,
+        spare: Prepared,
+        failed_free_bytes: Option<u64>,
     },
     /// There seemed to be so much room, and there was not: a quota, or someone else was faster. Not tried again
     /// before that changes, so that a full disk is not filled with zeros again and again.
@@ -58,11 +60,18 @@ enum State {
     },
 }
 
+/// A spare: the number in its name, and its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Prepared {
+    number: u64,
+    bytes: u64,
+}
+
 #[derive(Debug)]
 enum Job {
     Prepare {
-        number: u64,
-        bytes: u64,
+        new: Prepared,
+        smaller: Option<Prepared>,
     },
     GiveBack(Arc<dyn SegmentStore>),
     /// Closing a sled database takes its time.
@@ -85,7 +94,7 @@ impl Spare {
         let thread = thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(move || {
             while let Ok(job) = received.recv() {
                 match job {
-                    Job::Prepare { number, bytes } => of_thread.prepare(number, bytes),
+                    Job::Prepare { new, smaller } => of_thread.prepare(new, smaller),
                     Job::GiveBack(segment) => segment.give_back(),
                     Job::Close(segment) => drop(segment),
                 }
@@ -95,16 +104,19 @@ impl Spare {
         Ok(Spare { wanted_bytes, shared, jobs: Some(jobs), thread: Some(thread) })
     }
 
-    /// Has a spare prepared, if there is none and there is room: so much of the disk may be taken.
+    /// Has a spare prepared if there is room, so much of the disk may be taken: the first, or a larger one in the
+    /// place of one that was made when there was less.
     pub(crate) fn request(&self, free_bytes: u64) {
         let mut state = self.shared.state();
-        if matches!(*state, State::Making { .. } | State::Ready { .. }) {
-            return;
-        }
         if let Some(bytes) = self.possible_bytes(*state, free_bytes) {
-            *state = State::Making { bytes, free_bytes };
+            let smaller = match *state {
+                State::Ready { spare, .. } => Some(spare),
+                _ => None,
+            };
             let number = self.shared.last_number.fetch_add(1, Ordering::Relaxed) + 1;
-            self.send(Job::Prepare { number, bytes });
+            let new = Prepared { number, bytes };
+            *state = State::Making { new, smaller, free_bytes };
+            self.send(Job::Prepare { new, smaller });
         }
     }
 
@@ -112,24 +124,35 @@ impl Spare {
     /// would.
     pub(crate) fn next_bytes(&self, free_bytes: u64) -> u64 {
         match *self.shared.state() {
-            State::Making { bytes, .. } | State::Ready { bytes, .. } => bytes,
+            State::Making { new: Prepared { bytes, .. }, .. }
+            | State::Ready { spare: Prepared { bytes, .. }, .. } => bytes,
             state => self.possible_bytes(state, free_bytes).unwrap_or(0),
         }
     }
 
+    /// The size of the spare to be made now; `None`: there is one, or no room for one.
     fn possible_bytes(&self, state: State, free_bytes: u64) -> Option<u64> {
-        if let State::Failed { free_bytes: before } = state
-            && before.abs_diff(free_bytes) < MIN_SEGMENT_BYTES
-        {
+        let (ready_bytes, failed_free_bytes) = match state {
+            State::Making { .. } => return None,
+            State::Absent => (0, None),
+            State::Ready { spare, failed_free_bytes } => (spare.bytes, failed_free_bytes),
+            State::Failed { free_bytes } => (0, Some(free_bytes)),
+        };
+        if failed_free_bytes.is_some_and(|before| before.abs_diff(free_bytes) < MIN_SEGMENT_BYTES) {
             return None;
         }
-        next_segment_bytes(self.shared.kind, self.wanted_bytes, free_bytes)
+        let free_without_it = free_bytes.saturating_add(ready_bytes);
+        let bytes = next_segment_bytes(self.shared.kind, self.wanted_bytes, free_without_it)?;
+        (bytes > ready_bytes).then_some(bytes)
     }
 
-    /// The spare, if it is ready.
-    pub(crate) fn take(&self) -> Option<PathBuf> {
+    /// The spare, if it is ready and is as large as a segment is to be, or at least brings more than what `remains`.
+    pub(crate) fn take(&self, remains: u64) -> Option<PathBuf> {
         let mut state = self.shared.state();
-        let State::Ready { number, .. } = *state else { return None };
+        let State::Ready { spare: Prepared { number, bytes }, .. } = *state else { return None };
+        if bytes < self.wanted_bytes && bytes <= remains {
+            return None;
+        }
         *state = State::Absent;
         Some(self.shared.path(number))
     }
@@ -141,7 +164,7 @@ impl Spare {
         let is_making = |state: &mut State| matches!(state, State::Making { .. });
         let waited = shared.changed.wait_while(shared.state(), is_making);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
-        let State::Ready { number, bytes: ready } = *state else { return Ok(None) };
+        let State::Ready { spare: Prepared { number, bytes: ready }, .. } = *state else { return Ok(None) };
         *state = State::Absent;
         let path = shared.path(number);
         if ready < bytes {
@@ -151,11 +174,18 @@ impl Spare {
         Ok(Some(path))
     }
 
-    /// What it takes on the disk, and its size, if it is ready.
-    pub(crate) fn ready_bytes(&self) -> (u64, u64) {
+    /// What it takes on the disk, also while it is being made, and how much of that takes frames.
+    pub(crate) fn space(&self) -> LogSpace {
+        let on_disk = |spare: Prepared| disk_bytes(&self.shared.path(spare.number));
         match *self.shared.state() {
-            State::Ready { number, bytes } => (disk_bytes(&self.shared.path(number)), bytes),
-            _ => (0, 0),
+            State::Ready { spare, .. } => {
+                LogSpace { allocated_bytes: on_disk(spare), unwritten_bytes: spare.bytes }
+            }
+            State::Making { new, smaller, .. } => {
+                let bytes = on_disk(new).saturating_add(smaller.map_or(0, on_disk));
+                LogSpace { allocated_bytes: bytes, unwritten_bytes: bytes }
+            }
+            State::Absent | State::Failed { .. } => LogSpace::default(),
         }
     }
 
@@ -193,16 +223,32 @@ impl Shared {
         segment_names::preparing(&self.dir, &format!("next-{number}"), self.kind)
     }
 
-    fn prepare(&self, number: u64, bytes: u64) {
+    fn prepare(&self, new: Prepared, smaller: Option<Prepared>) {
         // also if it should panic, so that nobody waits for it in vain
         let _end = EndOfMaking(self);
-        let prepared = self.kind.prepare(&self.path(number), bytes, &self.is_cancelled);
+        let prepared = self.replace(new, smaller);
         let mut state = self.state();
         if let State::Making { free_bytes, .. } = *state {
             // why it failed shows when a commit needs the segment, and in the room there is until then
-            *state =
-                if prepared.is_ok() { State::Ready { number, bytes } } else { State::Failed { free_bytes } };
+            *state = match prepared {
+                Some(spare) => {
+                    State::Ready { spare, failed_free_bytes: (spare != new).then_some(free_bytes) }
+                }
+                None => State::Failed { free_bytes },
+            };
         }
+    }
+
+    /// The new spare; or one as small as before, if it turns out that there is no room for more.
+    fn replace(&self, new: Prepared, smaller: Option<Prepared>) -> Option<Prepared> {
+        let made = |spare: Prepared| {
+            let made = self.kind.prepare(&self.path(spare.number), spare.bytes, &self.is_cancelled);
+            made.is_ok().then_some(spare)
+        };
+        if let Some(smaller) = smaller {
+            durable_fs::remove(&self.path(smaller.number)).ok()?;
+        }
+        made(new).or_else(|| smaller.and_then(made))
     }
 
     fn end(&self) {

@@ -447,6 +447,16 @@ fn what_the_machine_has_looked_at_beyond_the_router_is_given_up_too() {
 }
 
 #[test]
+fn an_empty_pull_after_a_detach_makes_the_machine_pull_anew() {
+    let mut bench = Bench::new(limits(Order::None, 1));
+    assert_eq!(bench.pulls.pop().unwrap().0, 0);
+    bench.input(Input::Detach { to: 100, accepted: 7 });
+    assert_eq!(bench.pulls, [], "the first pull is still under way");
+    bench.input(Input::Pulled { records: Vec::new(), scanned_to: 0 });
+    assert_eq!(bench.pulls.pop().unwrap().0, 100);
+}
+
+#[test]
 fn a_machine_that_was_drained_goes_on() {
     let mut bench = Bench::new(limits(Order::None, 1));
     bench.machine.drain();
