@@ -61,6 +61,15 @@ impl DiskBoard {
         self.has_room_for(bytes.saturating_mul(STATE_BYTES_PER_BYTE))
     }
 
+    /// One of a disk at this step.
+    #[cfg(test)]
+    pub(crate) fn at(step: Step) -> Self {
+        let board = Self::default();
+        let standing = Some(Standing { step, used_bytes: 0, limit_bytes: 0 });
+        board.show(Shown { standing, available_bytes: u64::MAX, keep_free_bytes: 0 });
+        board
+    }
+
     fn show(&self, shown: Shown) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = shown;
     }

@@ -2,6 +2,7 @@
 //! said and tried again later; the gates never wait for it.
 
 use std::{
+    collections::BTreeSet,
     fs,
     sync::{
         Arc,
@@ -14,10 +15,11 @@ use std::{
 
 use turnstiled_wal::{LogReader, Trimmer};
 
+use super::event_times::EventTimes;
 use crate::{
     actors::{disk::DiskBoard, sink_state::SinkStates},
     clock,
-    domain::{event_json::decode, record::EventRecord, time::Timestamp},
+    delivery::progress::Progress,
     metrics::Metrics,
     projections::{
         store::{SnapshotError, Snapshots},
@@ -50,6 +52,8 @@ pub struct Parts {
     pub snapshots: Snapshots,
     /// How far each sink is.
     pub states: SinkStates,
+    /// The sinks that the configuration names.
+    pub sinks: BTreeSet<String>,
     /// `[wal] retention`.
     pub retention: Duration,
     /// How full the disk is.
@@ -101,8 +105,9 @@ pub struct Keeper {
     /// The sequence of the last snapshot, and when it was taken or tried.
     last: (u64, Instant),
     trimmed: Instant,
-    /// The last event of the oldest segment and its time: it is read once.
-    oldest: Option<(u64, Timestamp)>,
+    times: EventTimes,
+    /// Sinks that the configuration does not name and that hold the log no more, as long as the disk is nearly full.
+    let_go: BTreeSet<String>,
 }
 
 impl Keeper {
@@ -113,7 +118,14 @@ impl Keeper {
         let sequence = last.map_or(0, |(sequence, _)| sequence);
         parts.metrics.snapshot_sequence.set(i64::try_from(sequence).unwrap_or(i64::MAX));
         let now = Instant::now();
-        Self { parts, stop, last: (sequence, now), trimmed: now, oldest: None }
+        Self {
+            parts,
+            stop,
+            last: (sequence, now),
+            trimmed: now,
+            times: EventTimes::default(),
+            let_go: BTreeSet::new(),
+        }
     }
 
     fn tick(&mut self, now: Instant) {
@@ -175,24 +187,46 @@ impl Keeper {
     }
 
     fn trim_point(&mut self) -> Result<Option<u64>, String> {
-        let Parts { log, snapshots, states, retention, .. } = &self.parts;
+        let mut progress = self.parts.states.all().map_err(|error| error.to_string())?;
+        self.let_go_of_unconfigured(&mut progress);
+        let Parts { log, snapshots, retention, trimmer, .. } = &self.parts;
         let all = snapshots.list().map_err(|error| error.to_string())?;
-        let progress = states.all().map_err(|error| error.to_string())?;
         let holds = Holds {
             older_snapshot: all.iter().rev().nth(1).map(|(sequence, _)| *sequence),
             slowest_cursor: Holds::slowest(progress.iter().map(|(_, progress)| progress)),
             retention: *retention,
         };
-        let oldest = &mut self.oldest;
-        let time_of = |sequence| {
-            if let Some((_, time)) = oldest.filter(|(known, _)| *known == sequence) {
-                return Some(time);
+        let mut look = self.times.look(log);
+        let below = holds.trim_below(&log.segment_firsts(), clock::wall(), |sequence| look.time_of(sequence));
+        // what cannot be read is evidence: it is set aside, not deleted
+        look.unreadable().filter(|sequence| Some(*sequence) < below).for_each(|sequence| {
+            trimmer.note_damage(sequence);
+        });
+        Ok(below)
+    }
+
+    /// Nobody delivers to a sink that the configuration does not name, so none of these can be let go of in its place:
+    /// from [`Step::Detach`] on they hold the log no more. Each is said once until the disk has space again.
+    fn let_go_of_unconfigured(&mut self, progress: &mut Vec<(String, Progress)>) {
+        let Parts { log, sinks, disk, .. } = &self.parts;
+        if !disk.has_reached(Step::Detach) {
+            self.let_go.clear();
+            return;
+        }
+        let last_segment = log.first_of_last_segment();
+        progress.retain(|(sink, Progress { cursor, .. })| {
+            let holds = sinks.contains(sink) || cursor.saturating_add(1) >= last_segment;
+            if !holds && self.let_go.insert(sink.clone()) {
+                tracing::error!(
+                    sink,
+                    cursor,
+                    "the disk is nearly full: the log no longer keeps events for this sink, which the configuration does \
+                     not name; should it come back, replay them from an archive; if it will not, \
+                     DELETE /v1/sinks/{sink}/cursor"
+                );
             }
-            let time = time_of(log, sequence)?;
-            *oldest = Some((sequence, time));
-            Some(time)
-        };
-        Ok(holds.trim_below(&log.segment_firsts(), clock::wall(), time_of))
+            holds
+        });
     }
 }
 
@@ -200,12 +234,9 @@ fn is_snapshot_due(new_records: u64, since_last: Duration, every: Duration) -> b
     new_records >= SNAPSHOT_EVERY_RECORDS && since_last >= TICK || new_records > 0 && since_last >= every
 }
 
-/// When an event was decided.
-fn time_of(log: &LogReader, sequence: u64) -> Option<Timestamp> {
-    let record = log.read(sequence.checked_sub(1)?, 1, 1).ok()?.pop()?;
-    let record = EventRecord::parse(record.payload).ok()?;
-    decode(&record).ok().map(|event| event.time)
-}
+#[cfg(test)]
+#[path = "trim_tests.rs"]
+mod trim_tests;
 
 #[cfg(test)]
 mod tests {
