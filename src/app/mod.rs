@@ -34,7 +34,7 @@ pub use self::{
     archive_sink::{ArchiveSink, open_archive, sink_of},
     disk::log_options,
     error::StartError,
-    offline::highest_settled,
+    offline::{highest_settled, highest_snapshot},
 };
 use self::{
     delivery_side::{DeliverySide, OpenedSink, progress_of_all, warn_of_forgotten_sinks},

@@ -17,7 +17,7 @@ use crate::{
     domain::event::Event,
     metrics::Metrics,
     projections::{
-        store::Snapshots,
+        store::{SnapshotError, Snapshots},
         tests::{Step, commit, fold_all, log_name, push, rules, steps},
     },
 };
@@ -180,6 +180,24 @@ fn a_trimmed_log_without_a_whole_snapshot_is_refused() {
         assert!(text.contains("snapshots") && text.contains("turnstiled wal verify"), "{text}");
         assert_eq!(fs::read_dir(dir.join("snapshots")).unwrap().count(), 2, "both are set aside");
     }
+}
+
+#[test]
+fn an_older_log_beside_newer_snapshots_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, log_dir, older_dir) = (dir.path(), dir.path().join("log"), dir.path().join("older"));
+    let mut events = Vec::new();
+    let steps: Vec<Step> = (0..20).map(|minute| (crate::domain::event::Body::Other, minute)).collect();
+    push(&mut events, &steps);
+    let (mut log, mut older) = (open_log(&log_dir, StoreKind::Files), open_log(&older_dir, StoreKind::Files));
+    commit(&mut log, &events);
+    commit(&mut older, &events[..15]);
+    keeper(dir, &log, &SinkStates::new(StateStore::in_memory())).snapshot(Instant::now());
+    let error = recover_all(dir, &older.reader()).unwrap_err();
+    let is_ahead =
+        matches!(error, StartError::Snapshot(SnapshotError::Ahead { sequence: 20, committed: 15, .. }));
+    assert!(is_ahead, "{error}");
+    check(dir, &log.reader(), &events);
 }
 
 /// How long a start takes, with and without a snapshot. Off unless told how many events:

@@ -1,4 +1,6 @@
-//! The newest snapshot that is whole and of this log.
+//! The newest snapshot that is whole; a whole one that the log contradicts is proof against the log.
+
+use std::path::Path;
 
 use turnstiled_wal::LogReader;
 
@@ -25,11 +27,12 @@ pub struct Loaded {
     pub directory: Directory,
 }
 
-/// The newest snapshot that is whole, of this log, and reaches what the log still has. One that is damaged or of
-/// another log is set aside and said; one that cannot be read is said and passed over. `None`: there is none.
+/// The newest snapshot that is whole and reaches what the log still has. One that is damaged or of another server is
+/// set aside and said; one that cannot be read is said and passed over. `None`: there is none.
 ///
 /// # Errors
-/// [`SnapshotError::Newer`]; a damaged one cannot be set aside.
+/// [`SnapshotError::Newer`]; [`SnapshotError::Ahead`] and [`SnapshotError::OtherHistory`], because a snapshot is only
+/// ever made of what is durable: then the log lost that, or is another one. A damaged one cannot be set aside.
 pub fn load(
     snapshots: &Snapshots,
     log: &LogReader,
@@ -46,8 +49,10 @@ pub fn load(
                 tracing::error!(path = %path.display(), what, "a snapshot is damaged; it is set aside, and the one before is used");
                 snapshots.set_aside(&path)?;
             }
-            Err(error @ SnapshotError::Newer { .. }) => return Err(error),
-            Err(error) => tracing::error!(%error, "a snapshot cannot be read; the one before is used"),
+            Err(error @ SnapshotError::Io { .. }) => {
+                tracing::error!(%error, "a snapshot cannot be read; the one before is used");
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(None)
@@ -56,28 +61,38 @@ pub fn load(
 fn load_one(
     snapshots: &Snapshots,
     log: &LogReader,
-    path: &std::path::Path,
+    path: &Path,
     rules: &[Rules],
 ) -> Result<Loaded, SnapshotError> {
     let mut reader = Snapshots::read(path)?;
     let header = reader.header().clone();
-    let damaged = |what: String| Err(SnapshotError::Damaged { path: path.to_owned(), what });
     // the epoch rises with a repair, which keeps the events
     if header.log.server != snapshots.log_name().server {
-        return damaged(format!("it is of the log {}", header.log));
-    }
-    if header.sequence > log.committed() {
-        return damaged(format!("the log ends with {}, before it", log.committed()));
-    }
-    // what the log cannot read stops the start by itself, if it is needed
-    let hash = log.hash_of(header.sequence).ok().flatten().map(|hash| hex(&hash));
-    if hash.is_some_and(|hash| hash != header.hash) {
-        return damaged("its last event is not the one that the log has: it is of another log".to_owned());
+        return Err(SnapshotError::Damaged {
+            path: path.to_owned(),
+            what: format!("it is of the log {}", header.log),
+        });
     }
     let mut builder = StateBuilder::new(rules);
     while let Some(line) = reader.next() {
         builder.take(&line?).map_err(|error| reader.damaged(&error))?;
     }
+    // only what is whole proves anything
+    check_against_log(&header, log, path)?;
     let (buildings, directory) = builder.finish();
     Ok(Loaded { header, buildings, directory })
+}
+
+/// Whether the log has what the snapshot was made of, or a repair has acknowledged that it is missing.
+fn check_against_log(header: &Header, log: &LogReader, path: &Path) -> Result<(), SnapshotError> {
+    let (sequence, committed) = (header.sequence, log.committed());
+    if sequence > committed {
+        return Err(SnapshotError::Ahead { path: path.to_owned(), sequence, committed });
+    }
+    // nothing may tell it: in a gap; what the log cannot read stops the start by itself, if it is needed
+    let hash = log.hash_of(sequence).ok().flatten().map(|hash| hex(&hash));
+    if hash.is_some_and(|hash| hash != header.hash) {
+        return Err(SnapshotError::OtherHistory { path: path.to_owned(), sequence, committed });
+    }
+    Ok(())
 }

@@ -30,6 +30,10 @@ const DAMAGED_SUFFIX: &str = ".damaged";
 const SEQUENCE_DIGITS: usize = 20;
 const BUFFER_BYTES: usize = 256 << 10;
 
+/// What to do when a snapshot proves that the log is not the one it was made of.
+const RESTORE_TOGETHER: &str = "run `turnstiled wal verify`, then restore log, state and snapshots of one backup \
+    together, or, if what this log has is known to be all that is left, move this snapshot away";
+
 /// A snapshot could not be read or written.
 #[derive(Debug, Error)]
 pub enum SnapshotError {
@@ -58,6 +62,32 @@ pub enum SnapshotError {
         path: PathBuf,
         /// Its version.
         found: u32,
+    },
+    /// It is whole, and the log does not reach it.
+    #[error(
+        "snapshot {} has the state up to sequence {sequence}, but the log ends at {committed}: the log has lost its \
+         end or is another one; {RESTORE_TOGETHER}", path.display()
+    )]
+    Ahead {
+        /// The file.
+        path: PathBuf,
+        /// Its sequence.
+        sequence: u64,
+        /// The log's end.
+        committed: u64,
+    },
+    /// It is whole, and was made of other events than the log has.
+    #[error(
+        "snapshot {} has the state up to sequence {sequence}, which is another event there than in the log, which ends \
+         at {committed}: the log is another one; {RESTORE_TOGETHER}", path.display()
+    )]
+    OtherHistory {
+        /// The file.
+        path: PathBuf,
+        /// Its sequence.
+        sequence: u64,
+        /// The log's end.
+        committed: u64,
     },
     /// The log, while events were folded.
     #[error("the log cannot be read for a snapshot: {0}; run `turnstiled wal verify`")]
@@ -112,8 +142,22 @@ impl Snapshots {
     /// # Errors
     /// [`SnapshotError::Io`].
     pub fn list(&self) -> Result<Vec<(u64, PathBuf)>, SnapshotError> {
-        let paths = names(&self.dir, SUFFIX)?;
-        Ok(paths.into_iter().filter_map(|path| Some((sequence_of(&path)?, path))).collect())
+        list(&self.dir)
+    }
+
+    /// The highest sequence of a server's log that a snapshot in `dir` was made of, 0 if there is none. One that cannot
+    /// be read counts by its name. Changes nothing.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`].
+    pub fn highest_sequence(dir: &Path, server: &str) -> Result<u64, SnapshotError> {
+        if !dir.try_exists().map_err(on("look at", dir))? {
+            return Ok(0);
+        }
+        let is_of_other =
+            |path: &Path| Self::read(path).is_ok_and(|reader| reader.header().log.server != server);
+        let newest = list(dir)?.into_iter().rev().find(|(_, path)| !is_of_other(path));
+        Ok(newest.map_or(0, |(sequence, _)| sequence))
     }
 
     /// Begins to read one.
@@ -241,6 +285,11 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 fn sequence_of(path: &Path) -> Option<u64> {
     let digits = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?;
     (digits.len() == SEQUENCE_DIGITS).then(|| digits.parse().ok()).flatten()
+}
+
+fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>, SnapshotError> {
+    let paths = names(dir, SUFFIX)?;
+    Ok(paths.into_iter().filter_map(|path| Some((sequence_of(&path)?, path))).collect())
 }
 
 /// The files whose names end so, sorted.

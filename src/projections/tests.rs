@@ -3,7 +3,7 @@
 use std::{fs, path::Path, sync::atomic::AtomicBool};
 
 use proptest::prelude::*;
-use turnstiled_wal::{Append, Log};
+use turnstiled_wal::{Append, Log, LogOptions, RepairFacts, RepairPlan, StoreKind};
 use uuid::Uuid;
 
 use super::{
@@ -306,27 +306,105 @@ fn a_damaged_snapshot_is_set_aside_and_the_one_before_is_used() {
 }
 
 #[test]
-fn a_snapshot_of_another_log_is_not_used() {
+fn a_snapshot_of_another_server_is_not_used() {
     let dir = tempfile::tempdir().unwrap();
     let (log, _, snapshots) = two_snapshots(dir.path());
     let other_server = LogName { server: "hq-2".to_owned(), epoch: 7 };
     let of_other = Snapshots::open(dir.path(), other_server).unwrap();
     assert!(load(&of_other, &log.reader(), &rules()).unwrap().is_none());
     assert!(snapshots.list().unwrap().is_empty());
-    // the same server, other events
-    let (_, _, snapshots) = two_snapshots(dir.path());
-    let mut other = Log::in_memory();
-    let mut events = Vec::new();
-    push(&mut events, &(0..15).map(|number| granted(number + 100)).collect::<Vec<_>>());
-    commit(&mut other, &events);
-    assert!(
-        load(&snapshots, &other.reader(), &rules()).unwrap().is_none(),
-        "one is ahead, one has another hash"
-    );
     // a new epoch, as after a repair
     let (log, _, _) = two_snapshots(dir.path());
     let repaired = Snapshots::open(dir.path(), LogName { epoch: 8, ..log_name() }).unwrap();
     assert_eq!(load(&repaired, &log.reader(), &rules()).unwrap().unwrap().header.sequence, 20);
+}
+
+/// A log that has what `events` say.
+fn log_of(events: &[Event]) -> Log {
+    let mut log = Log::in_memory();
+    commit(&mut log, events);
+    log
+}
+
+fn refusal(snapshots: &Snapshots, log: &Log) -> SnapshotError {
+    let before = snapshots.list().unwrap();
+    let error = load(snapshots, &log.reader(), &rules()).map(drop).unwrap_err();
+    assert_eq!(snapshots.list().unwrap(), before, "nothing is set aside: {error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("turnstiled wal verify") && text.contains("00000000000000000020.snapshot"),
+        "{text}"
+    );
+    error
+}
+
+#[test]
+fn a_whole_snapshot_that_the_log_contradicts_refuses_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, events, snapshots) = two_snapshots(dir.path());
+    // an older log
+    let older = log_of(&events[..15]);
+    let error = refusal(&snapshots, &older);
+    assert!(matches!(error, SnapshotError::Ahead { sequence: 20, committed: 15, .. }), "{error}");
+    assert!(error.to_string().contains("sequence 20") && error.to_string().contains("ends at 15"), "{error}");
+    // one that went on from there, and one that is as long
+    for count in [25, 20] {
+        let mut others = events[..15].to_vec();
+        push(&mut others, &(15..count).map(|number| granted(number + 100)).collect::<Vec<_>>());
+        let error = refusal(&snapshots, &log_of(&others));
+        let (sequence, committed) = match &error {
+            SnapshotError::OtherHistory { sequence, committed, .. } => (*sequence, *committed),
+            _ => panic!("{error}"),
+        };
+        assert_eq!((sequence, committed), (20, count));
+    }
+    // one that is damaged proves nothing
+    let newest = snapshots.list().unwrap().pop().unwrap().1;
+    let text = fs::read_to_string(&newest).unwrap();
+    fs::write(&newest, &text[..text.len() - 1]).unwrap();
+    assert_eq!(load(&snapshots, &older.reader(), &rules()).unwrap().unwrap().header.sequence, 10);
+    assert!(newest.with_extension("snapshot.damaged").exists() && !newest.exists());
+}
+
+/// A repair that knew of the snapshot, of a log that had lost its end.
+#[test]
+fn a_snapshot_of_what_a_repair_acknowledged_to_be_missing_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, events, snapshots) = two_snapshots(&dir.path().join("snapshots"));
+    for store in [StoreKind::Files, StoreKind::Sled] {
+        let options = LogOptions { store, segment_bytes: 64 << 10, ..LogOptions::default() };
+        let (old, new) = (dir.path().join(format!("{store}")), dir.path().join(format!("{store}-repaired")));
+        let mut log = Log::open(&old, options.clone()).unwrap();
+        commit(&mut log, &events[..15]);
+        drop(log);
+        let durable_to = Snapshots::highest_sequence(snapshots.dir(), "hq-1").unwrap();
+        let plan = RepairPlan::make(&old, &RepairFacts { store, durable_to }, &mut |_, _| {}).unwrap();
+        plan.write(&new, &options, &mut |_, _| {}).unwrap();
+        let mut log = Log::open(&new, options).unwrap();
+        let mut all = events.clone();
+        for more in 0..2_u64 {
+            assert_eq!(log.reader().committed(), 20 + more);
+            let loaded = load(&snapshots, &log.reader(), &rules()).unwrap().unwrap();
+            assert_eq!(loaded.header.sequence, 20);
+            push(&mut all, &[granted(99)]);
+            commit(&mut log, &all[20 + more as usize..]);
+        }
+    }
+}
+
+#[test]
+fn the_highest_sequence_is_known_without_touching_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(Snapshots::highest_sequence(&dir.path().join("none"), "hq-1").unwrap(), 0);
+    assert!(!dir.path().join("none").exists());
+    let (_, _, snapshots) = two_snapshots(dir.path());
+    let unfinished = dir.path().join("00000000000000000030.snapshot.unfinished");
+    fs::write(&unfinished, b"x").unwrap();
+    assert_eq!(Snapshots::highest_sequence(dir.path(), "hq-1").unwrap(), 20);
+    assert_eq!(Snapshots::highest_sequence(dir.path(), "hq-2").unwrap(), 0, "they are of another server");
+    fs::write(&snapshots.list().unwrap().pop().unwrap().1, b"damaged").unwrap();
+    assert_eq!(Snapshots::highest_sequence(dir.path(), "hq-1").unwrap(), 20, "by its name");
+    assert!(unfinished.exists());
 }
 
 /// More swipes than are remembered: the oldest go, of each building by itself.

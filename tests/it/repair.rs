@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     daemon::{FILE_SINK, Site, TWO_BUILDINGS, copy_dir, sequence},
     sinks::{settled, sinks_by_name},
+    snapshots::take_snapshot,
     traffic::fold,
     wait::eventually,
 };
@@ -145,4 +146,40 @@ async fn a_damaged_log_of_segments_is_repaired_and_goes_on() {
 #[tokio::test]
 async fn a_damaged_log_in_sled_is_repaired_and_goes_on() {
     repairs_and_goes_on("sled").await;
+}
+
+/// The log's end, its high-water file and the sinks' state are lost: only the snapshot shows which sequences were used.
+#[tokio::test]
+async fn no_sequence_is_used_twice_when_only_a_snapshot_knows_of_it() {
+    let site = Site::with_files();
+    let (key, token) = (site.key("hq"), site.token("hr,security"));
+    let daemon = site.start();
+    let hr = daemon.person(&token);
+    let mut highest = 0;
+    for number in 0..10 {
+        let card = json!({ "employee_id": format!("E{number}") });
+        hr.put(&format!("/v1/cards/C{number}"), &card).await.expect(201);
+        let swipe = json!({ "card_id": format!("C{number}"), "gate_id": "north-1" });
+        highest = sequence(&daemon.device(&key).post("/v1/buildings/hq/entries", &swipe).await.expect(200));
+    }
+    assert!(daemon.stop().0.success());
+    take_snapshot(&site);
+    for event in &site.dump()[15..] {
+        damage(&site.path("data"), "sled", event);
+    }
+    fs::remove_file(site.path("data/log/high-water")).unwrap();
+    fs::remove_dir_all(site.path("data/state")).unwrap();
+    let repaired = site.run(&["wal", "repair"]);
+    let said = text(&repaired);
+    assert_eq!(repaired.status.code(), Some(0), "{said}");
+    assert!(said.contains(&format!("sequences 16 to {highest}\n")), "{said}");
+    fs::rename(site.path("data"), site.path("data.damaged")).unwrap();
+    fs::rename(site.path("data.repaired"), site.path("data")).unwrap();
+    // and it starts with what the snapshot has of the events that are lost
+    let daemon = site.start();
+    let presence = daemon.person(&token).get("/v1/buildings/hq/presence").await.expect(200);
+    assert_eq!(presence["people"].as_array().unwrap().len(), 10);
+    assert!(daemon.stop().0.success());
+    let log = site.dump();
+    assert_eq!((log[15]["type"].as_str(), sequence(&log[15])), (Some("log.repaired"), highest + 1));
 }

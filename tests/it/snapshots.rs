@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// What the housekeeping of a running daemon does every ten minutes.
-fn take_snapshot(site: &Site) -> PathBuf {
+pub(crate) fn take_snapshot(site: &Site) -> PathBuf {
     let data = site.path("data");
     let log = Log::open(&data_dir::log_dir(&data), log_options(&WalConfig::default())).unwrap();
     let snapshots =

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
+use crate::failed_sync;
 use crate::frame::{self, NO_HASH};
 use crate::model_tests::{OPTIONS, check_chain, open, open_memory};
 use crate::sled_store::SledStore;
@@ -480,4 +481,21 @@ fn killed_child() {
             return;
         }
     }
+}
+
+/// What is only in the page cache must not be what an open goes by.
+#[test]
+fn what_could_not_be_synced_is_written_again_before_sled_or_anyone_looks_at_it() {
+    let dir = ten_records();
+    let data = StoreKind::Sled.data_path(&segment_names::path(dir.path(), 1, StoreKind::Sled));
+    let mut bytes = fs::read(&data).expect("read");
+    let hits: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"record")).collect();
+    hits.iter().for_each(|at| bytes[*at] ^= 1);
+    assert!(!hits.is_empty());
+    fs::write(&data, bytes).expect("damaged");
+    failed_sync::leave_note(&data);
+    let note = data.with_file_name("db.failed-sync");
+    assert!(note.exists());
+    refused(dir.path());
+    assert!(!note.exists());
 }

@@ -111,7 +111,6 @@ impl FileStore {
             let what = format!("the file has {actual} bytes, its header says {expected}");
             return Err(on_file("open")(io::Error::new(io::ErrorKind::InvalidData, what)).into());
         }
-        failed_sync::write_again(path)?;
         // whatever a killed process left in the page cache only
         failed_sync::sync_data(&store.file, path).map_err(on_file("sync"))?;
         path.parent().map_or(Ok(()), durable_fs::sync_dir)?;
@@ -128,6 +127,9 @@ impl FileStore {
 
     fn open_with(path: &Path, access: Access) -> Result<FileStore, SledOpenError> {
         let file = open_file(path, access)?;
+        if access == Access::Alone {
+            failed_sync::write_again(path)?;
+        }
         let scan = || {
             let header = read_header(&file)?;
             let index = file_scan::scan(&file, &header)?;

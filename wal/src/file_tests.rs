@@ -9,6 +9,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::conformance::frames;
+use crate::failed_sync;
 use crate::file_format::{HEADER_BLOCK_BYTES, MARK_BYTES, encode_mark};
 use crate::file_store::FileStore;
 use crate::frame::{self, NO_HASH};
@@ -279,4 +280,25 @@ proptest! {
             prop_assert_eq!(store.count().expect("count"), model.len() as u64);
         }
     }
+}
+
+/// What is only in the page cache must not be what an open goes by.
+#[test]
+fn what_could_not_be_synced_is_written_again_before_it_is_looked_at() {
+    let (segment, store) = Segment::create(&chain(3));
+    drop(store);
+    let whole = fs::read(segment.path()).expect("read");
+    let mut bytes = whole.clone();
+    bytes[0] ^= 1;
+    fs::write(segment.path(), &bytes).expect("damaged");
+    failed_sync::leave_note(&segment.path());
+    let note = segment.0.path().join("segment.failed-sync");
+    assert!(note.exists());
+    // refused by the first look at it, and what it looked at is on the device by then
+    FileStore::open(&segment.path()).expect_err("damaged");
+    assert!(!note.exists());
+    fs::write(segment.path(), &whole).expect("restored");
+    failed_sync::leave_note(&segment.path());
+    FileStore::open_read_only(&segment.path()).expect("opened");
+    assert!(note.exists(), "who only reads writes nothing");
 }

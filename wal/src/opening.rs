@@ -39,6 +39,11 @@ impl Drop for Opening {
     }
 }
 
+#[cfg(test)]
+pub(crate) fn is_listed(path: &Path) -> bool {
+    OPENING.lock().expect("no panic").iter().any(|note| note.path == path)
+}
+
 /// Makes every panic that happens while a store is being opened name that store and the next command on stderr,
 /// after the usual message. Call it once, first thing in `main`; it keeps the hook that was there.
 pub fn explain_panics_while_opening() {

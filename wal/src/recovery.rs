@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use crate::failed_sync;
 use crate::frame::{self, Hash, Record};
 use crate::gaps::Gaps;
 use crate::high_water::Mark;
@@ -23,7 +24,7 @@ use crate::low_water;
 use crate::raw_check::{self, Checked};
 use crate::segment_names;
 use crate::segments::Segments;
-use crate::sled_db::SledOpenError;
+use crate::sled_db::{self, SledOpenError};
 use crate::store::{SegmentStore, StoreError};
 use crate::store_kind::StoreKind;
 
@@ -162,6 +163,8 @@ pub(crate) fn check_last_raw(paths: &[PathBuf], store: StoreKind, mark: &Mark) -
     if range.is_empty() {
         return Ok(());
     }
+    sled_db::await_lock(path)?;
+    failed_sync::write_again(&store.data_path(path))?;
     match raw_check::check(path, store, range, Some(*mark), &mut |_| Ok(()))? {
         Checked::Damaged(damage) => Err(OpenError::Damaged(damage)),
         Checked::Whole { .. } => Ok(()),

@@ -55,7 +55,8 @@ pub enum RepairError {
 pub struct RepairFacts {
     /// The store the log was created with.
     pub store: StoreKind,
-    /// The highest sequence that anything but the log knows to have been durable, a sink's cursor, say; 0: none.
+    /// The highest sequence that anything but the log knows to have been durable, a sink's cursor or a snapshot, say;
+    /// 0: none.
     pub durable_to: u64,
 }
 

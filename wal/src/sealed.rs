@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use crate::opening::Opening;
 use crate::raw_check::{self, Checked};
 use crate::space::disk_bytes;
 use crate::store::{SegmentStore, StoreError};
@@ -68,13 +69,20 @@ impl Sealed {
         if let Some(store) = open.as_ref().and_then(Weak::upgrade) {
             return Ok(store);
         }
+        let on_file = StoreError::on("open", &self.path);
+        if kind.data_file_bytes(&self.path)? == 0 {
+            // sled would create it, and the segment be an empty one
+            let what = format!("records {} to {last}: its data file is missing or empty", self.first);
+            return Err(on_file(io::Error::new(io::ErrorKind::InvalidData, what)));
+        }
+        let _opening = Opening::of(&self.path, crate::VERIFY_HINT);
         // what is missing at its end may be that of a segment that is missing as a whole
         if kind == StoreKind::Sled && !self.is_whole.load(Ordering::Relaxed) {
             match raw_check::check(&self.path, kind, self.first..=last, None, &mut |_| Ok(()))? {
                 Checked::Whole { .. } => self.is_whole.store(true, Ordering::Relaxed),
                 Checked::Damaged(damage) if damage.last < last => {
                     let source = io::Error::new(io::ErrorKind::InvalidData, damage.to_string());
-                    return Err(StoreError::on("open", &self.path)(source));
+                    return Err(on_file(source));
                 }
                 Checked::Damaged(_) => {}
             }

@@ -723,3 +723,46 @@ proptest! {
         run(StoreKind::Sled, operations);
     }
 }
+
+#[test]
+fn a_sealed_segment_whose_data_is_gone_is_damage_and_not_made_anew() {
+    for store in StoreKind::ALL {
+        let (dir, paths) = hundred_records(store);
+        let log = open(dir.path(), store);
+        let reader = log.reader().of_the_store();
+        let first = first_sequence(&paths[1]).expect("a segment");
+        let data = store.data_path(&paths[1]);
+        fs::remove_file(&data).expect("removed");
+        for _ in 0..2 {
+            let error = reader.read(first - 1, 1, usize::MAX).expect_err("missing");
+            let ReadError::Damaged { path, sequence, what } = &error else { panic!("{store}: {error}") };
+            assert_eq!((path, *sequence), (&paths[1], first), "{store}");
+            assert!(what.contains("missing"), "{store}: {what}");
+            assert!(!data.exists(), "{store}: nothing is created");
+        }
+        fs::write(&data, b"").expect("emptied");
+        reader.read(first - 1, 1, usize::MAX).expect_err("empty");
+        assert_eq!(fs::metadata(&data).expect("there").len(), 0, "{store}");
+        assert_eq!(reader.read(0, 1, usize::MAX).expect("the others").len(), 1);
+    }
+}
+
+/// Should sled panic over it, the message names it.
+#[test]
+fn a_sealed_segment_is_listed_while_it_is_opened() {
+    let (dir, paths) = hundred_records(StoreKind::Sled);
+    let log = open(dir.path(), StoreKind::Sled);
+    let reader = log.reader().of_the_store();
+    let first = first_sequence(&paths[1]).expect("a segment");
+    // an open waits for this lock for a moment
+    let lock = fs::File::open(StoreKind::Sled.data_path(&paths[1])).expect("opened");
+    lock.lock().expect("locked");
+    let reading = std::thread::spawn(move || reader.read(first - 1, 1, usize::MAX).map(|found| found.len()));
+    while !crate::opening::is_listed(&paths[1]) {
+        assert!(!reading.is_finished(), "opened without a word");
+        std::thread::yield_now();
+    }
+    drop(lock);
+    assert_eq!(reading.join().expect("no panic").expect("read"), 1);
+    assert!(!crate::opening::is_listed(&paths[1]));
+}

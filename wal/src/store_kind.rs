@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -122,7 +123,16 @@ impl StoreKind {
     /// The size of the file that tells whether a segment was ever written: sled would create a missing one, and so
     /// hide that it is missing.
     pub(crate) fn data_bytes(self, path: &Path) -> u64 {
-        fs::metadata(self.data_path(path)).map_or(0, |metadata| metadata.len())
+        self.data_file_bytes(path).unwrap_or(0)
+    }
+
+    /// The same; 0, if it is missing.
+    pub(crate) fn data_file_bytes(self, path: &Path) -> Result<u64, StoreError> {
+        let data_path = self.data_path(path);
+        match fs::metadata(&data_path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            found => Ok(found.map_err(StoreError::on("look at", &data_path))?.len()),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
     verify::{self, What},
 };
 use crate::{
-    app::{highest_settled, log_options},
+    app::{highest_settled, highest_snapshot, log_options},
     config::Config,
     data_dir::{self, DataDir},
 };
@@ -62,7 +62,9 @@ struct Repair<'a> {
 impl Repair<'_> {
     fn make(&self, out: &mut impl Write) -> Result<(), CommandError> {
         data_dir::create_private_dir(self.new)?;
-        let durable_to = self.take_state(out)?;
+        // without the high-water file only these show what was used, and no sequence is used twice
+        let snapshots = data_dir::snapshots_dir(&self.old.path);
+        let durable_to = self.take_state(out)?.max(highest_snapshot(&snapshots, &self.old.log_name.server)?);
         let options = log_options(&self.config.wal);
         let facts = RepairFacts { store: options.store, durable_to };
         let old_log = data_dir::log_dir(&self.old.path);
