@@ -186,18 +186,22 @@ impl BuildingActor {
     }
 
     /// Records the next piece of the batch that is at the front, unless one is on its way already: so of all
-    /// batches together at most one piece keeps an entry waiting.
+    /// batches together at most one piece keeps an entry waiting. Batches that get no place are answered: while
+    /// any waits, a piece is on its way whose end calls this again.
     fn record_piece(&mut self, ctx: &mut Context<Self>) {
         if self.piece_in_flight.load(Relaxed) {
             return;
         }
-        let Some(mut batch) = self.batches.pop_front() else { return };
-        let recorder = self.recorder.clone();
-        let piece = batch.swipes.len().min(MAX_EXITS_A_PIECE);
-        let mut group = match recorder.place(Need::exits(piece)) {
-            Ok(group) => group,
-            Err(error) => return batch.refuse_rest(error),
-        };
+        while let Some(batch) = self.batches.pop_front() {
+            let recorder = self.recorder.clone();
+            match recorder.place(Need::exits(batch.swipes.len().min(MAX_EXITS_A_PIECE))) {
+                Ok(group) => return self.send_piece(batch, group, ctx),
+                Err(error) => batch.refuse_rest(error),
+            }
+        }
+    }
+
+    fn send_piece(&mut self, mut batch: RecordExits, mut group: Group<'_>, ctx: &mut Context<Self>) {
         for swipe in batch.swipes.by_ref().take(MAX_EXITS_A_PIECE) {
             batch.answers.push(self.decide(&swipe, &batch.origin, &mut group));
         }
@@ -205,27 +209,14 @@ impl BuildingActor {
         let (address, in_flight) = (ctx.address(), Arc::clone(&self.piece_in_flight));
         group.send(move || {
             in_flight.store(false, Relaxed);
+            // refused by a full mailbox only: what is in there calls `record_piece` for the other batches
             if let Err(refused) = address.try_send(PieceDone(batch)) {
                 refused.into_inner().0.refuse_rest(NoPlace::Overloaded);
             }
         });
     }
-}
 
-impl Actor for BuildingActor {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(MAILBOX_MESSAGES);
-        self.metrics.set_inside(self.building.rules().building.as_str(), self.building.inside().len());
-        ctx.run_interval(EXPIRE_EVERY, Self::expire);
-    }
-}
-
-impl Handler<DecideSwipe> for BuildingActor {
-    type Result = ();
-
-    fn handle(&mut self, message: DecideSwipe, _: &mut Self::Context) {
+    fn answer(&mut self, message: DecideSwipe) {
         let DecideSwipe { swipe, origin, reply } = message;
         let recorder = self.recorder.clone();
         let need = match swipe.direction {
@@ -243,6 +234,56 @@ impl Handler<DecideSwipe> for BuildingActor {
             // Not before the swipe that it contradicts is durable.
             Err(error) => group.send(move || drop(reply.send(Err(error)))),
         }
+    }
+
+    fn read_presence(&mut self, read: ReadPresence) {
+        let recorder = self.recorder.clone();
+        let mut group = match recorder.place(Need::READ) {
+            Ok(group) => group,
+            Err(error) => return drop(read.reply.send(Err(error))),
+        };
+        let now = group.now();
+        let name_of = |inside: &Inside| {
+            self.cards
+                .with_card(&inside.card_id, |card| card.and_then(|card| card.details.holder_name.clone()))
+        };
+        let people: Vec<_> = (self.building.inside())
+            .map(|(employee, inside)| (employee.clone(), inside.clone(), name_of(inside)))
+            .collect();
+        let audit = Body::AuditRead(AuditRead {
+            building: Some(self.building.rules().building.clone()),
+            what: "presence".to_owned(),
+        });
+        self.record(audit, &read.origin, &mut group);
+        group.send(move || drop(read.reply.send(Ok(Presence { as_of: now, people }))));
+    }
+
+    fn find_people(&self, find: FindPeople) {
+        let group = match self.recorder.place(Need::Nothing) {
+            Ok(group) => group,
+            Err(error) => return drop(find.reply.send(Err(error))),
+        };
+        let found = find.employees.iter().map(|employee| self.building.find(employee).cloned()).collect();
+        group.send(move || drop(find.reply.send(Ok(found))));
+    }
+}
+
+impl Actor for BuildingActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX_MESSAGES);
+        self.metrics.set_inside(self.building.rules().building.as_str(), self.building.inside().len());
+        ctx.run_interval(EXPIRE_EVERY, Self::expire);
+    }
+}
+
+impl Handler<DecideSwipe> for BuildingActor {
+    type Result = ();
+
+    fn handle(&mut self, message: DecideSwipe, ctx: &mut Self::Context) {
+        self.answer(message);
+        self.record_piece(ctx);
     }
 }
 
@@ -287,38 +328,21 @@ impl RecordExits {
 impl Handler<ReadPresence> for BuildingActor {
     type Result = ();
 
-    fn handle(&mut self, read: ReadPresence, _: &mut Self::Context) {
-        let recorder = self.recorder.clone();
-        let mut group = match recorder.place(Need::READ) {
-            Ok(group) => group,
-            Err(error) => return drop(read.reply.send(Err(error))),
-        };
-        let now = group.now();
-        let name_of = |inside: &Inside| {
-            self.cards
-                .with_card(&inside.card_id, |card| card.and_then(|card| card.details.holder_name.clone()))
-        };
-        let people: Vec<_> = (self.building.inside())
-            .map(|(employee, inside)| (employee.clone(), inside.clone(), name_of(inside)))
-            .collect();
-        let audit = Body::AuditRead(AuditRead {
-            building: Some(self.building.rules().building.clone()),
-            what: "presence".to_owned(),
-        });
-        self.record(audit, &read.origin, &mut group);
-        group.send(move || drop(read.reply.send(Ok(Presence { as_of: now, people }))));
+    fn handle(&mut self, read: ReadPresence, ctx: &mut Self::Context) {
+        self.read_presence(read);
+        self.record_piece(ctx);
     }
 }
 
 impl Handler<FindPeople> for BuildingActor {
     type Result = ();
 
-    fn handle(&mut self, find: FindPeople, _: &mut Self::Context) {
-        let group = match self.recorder.place(Need::Nothing) {
-            Ok(group) => group,
-            Err(error) => return drop(find.reply.send(Err(error))),
-        };
-        let found = find.employees.iter().map(|employee| self.building.find(employee).cloned()).collect();
-        group.send(move || drop(find.reply.send(Ok(found))));
+    fn handle(&mut self, find: FindPeople, ctx: &mut Self::Context) {
+        self.find_people(find);
+        self.record_piece(ctx);
     }
 }
+
+#[cfg(test)]
+#[path = "building_tests.rs"]
+mod tests;

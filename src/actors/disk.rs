@@ -76,6 +76,15 @@ impl DiskBoard {
         self.trimmable_below.store(sequence, Relaxed);
     }
 
+    /// One of a disk at this step.
+    #[cfg(test)]
+    pub(crate) fn at(step: Step) -> Self {
+        let board = Self::default();
+        let standing = Some(Standing { step, used_bytes: 0, limit_bytes: 0 });
+        board.show(Shown { standing, available_bytes: u64::MAX, keep_free_bytes: 0 });
+        board
+    }
+
     fn show(&self, shown: Shown) {
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
     }

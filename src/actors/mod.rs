@@ -12,6 +12,7 @@ pub mod delivery;
 pub mod directory;
 pub mod disk;
 pub mod log;
+mod oldest_pending;
 pub mod places;
 pub mod recorder;
 pub mod router;

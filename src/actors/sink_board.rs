@@ -6,14 +6,16 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
 use serde::Serialize;
 use turnstiled_wal::LogReader;
 
+use super::oldest_pending::OldestPending;
 use crate::{
     delivery::{
-        progress::Detached,
+        progress::{Detached, Totals},
         status::{SinkState, Status},
     },
     domain::{event_json, record::EventRecord, time::Timestamp},
@@ -32,6 +34,29 @@ struct SinkEntry {
     accepted: AtomicU64,
     status: Mutex<Option<Status>>,
     stalled: Mutex<Option<LastError>>,
+    oldest: OldestPending,
+}
+
+/// A sink's totals at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Counts {
+    totals: Totals,
+    accepted: u64,
+    pending: u64,
+}
+
+impl SinkEntry {
+    fn status(&self) -> Option<Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn counts(&self, status: Option<&Status>) -> Counts {
+        let totals = status.map(|status| status.totals).unwrap_or_default();
+        let settled = totals.delivered + totals.dead + totals.discarded;
+        // The router may be a moment behind a delivery; it never stays behind.
+        let accepted = self.accepted.load(Relaxed).max(settled);
+        Counts { totals, accepted, pending: accepted - settled }
+    }
 }
 
 /// One sink, as people see it. `accepted = delivered + pending + dead + discarded`, always.
@@ -43,7 +68,7 @@ pub struct SinkReport {
     pub state: &'static str,
     /// Pending events.
     pub lag_events: u64,
-    /// Age of the oldest of them, in seconds.
+    /// Age of the oldest of them, in seconds; 0 also if it cannot be read. Up to five seconds late.
     pub lag_seconds: u64,
     /// Events that its routes have led to it.
     pub accepted: u64,
@@ -139,22 +164,28 @@ impl SinkBoard {
         }
     }
 
-    /// Every sink, by name.
+    /// Finds out how old the oldest pending events are, where that is due. May read the log, and so wait for a disk: for
+    /// threads that may block. [`SinkBoard::reports`] shows what was found last.
+    pub fn refresh(&self, now: Instant) {
+        for sink in self.sinks.values() {
+            let status = sink.status();
+            let cursor = status.as_ref().map_or(0, |status| status.cursor);
+            let is_pending = sink.counts(status.as_ref()).pending > 0;
+            sink.oldest.refresh(is_pending.then_some(cursor), now, |cursor| self.time_after(cursor));
+        }
+    }
+
+    /// Every sink, by name. Reads nothing.
     #[must_use]
     pub fn reports(&self, now: Timestamp) -> Vec<SinkReport> {
         self.sinks.iter().map(|(name, sink)| self.report(name, sink, now)).collect()
     }
 
     fn report(&self, name: &str, sink: &SinkEntry, now: Timestamp) -> SinkReport {
-        let status = sink.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let status = sink.status();
         let stalled = sink.stalled.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let totals = status.as_ref().map(|status| status.totals).unwrap_or_default();
-        let settled = totals.delivered + totals.dead + totals.discarded;
-        // The router may be a moment behind a delivery; it never stays behind.
-        let accepted = sink.accepted.load(Relaxed).max(settled);
-        let pending = accepted - settled;
-        let cursor = status.as_ref().map_or(0, |status| status.cursor);
-        let oldest = (pending > 0).then(|| self.time_after(cursor)).flatten();
+        let Counts { totals, accepted, pending } = sink.counts(status.as_ref());
+        let oldest = sink.oldest.time().filter(|_| pending > 0);
         let detached = status.as_ref().map(|status| status.detached.as_slice()).unwrap_or_default();
         let detached = detached.iter().map(DetachedRange::of).collect();
         let trouble = status.as_ref().and_then(|status| status.last_trouble.clone());

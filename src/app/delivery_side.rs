@@ -140,8 +140,8 @@ pub(super) fn progress_of_all(
     Ok(all)
 }
 
-/// The log never drops what a sink has still to take; so one whose cursor lies before the log's beginning has a state
-/// that was restored from an older backup. What is gone cannot be delivered, and that is said.
+/// A sink whose cursor lies before the log's beginning has a state that was restored from an older backup, or it was not
+/// in the configuration while the disk was nearly full. What is gone cannot be delivered, and that is said.
 fn skip_what_is_gone(
     sink: &str,
     progress: Progress,

@@ -2,7 +2,7 @@
 //! said and tried again later; the gates never wait for it.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     fs,
     sync::{
         Arc,
@@ -15,10 +15,11 @@ use std::{
 
 use turnstiled_wal::{LogReader, Trimmer};
 
+use super::event_times::EventTimes;
 use crate::{
     actors::{disk::DiskBoard, sink_state::SinkStates},
     clock,
-    domain::{event_json::decode, record::EventRecord, time::Timestamp},
+    delivery::progress::Progress,
     metrics::Metrics,
     projections::{
         store::{SnapshotError, Snapshots},
@@ -51,6 +52,8 @@ pub struct Parts {
     pub snapshots: Snapshots,
     /// How far each sink is.
     pub states: SinkStates,
+    /// The sinks that the configuration names.
+    pub sinks: BTreeSet<String>,
     /// `[wal] retention`.
     pub retention: Duration,
     /// How full the disk is; hears what could go if no sink held it.
@@ -102,8 +105,9 @@ pub struct Keeper {
     /// The sequence of the last snapshot, and when it was taken or tried.
     last: (u64, Instant),
     trimmed: Instant,
-    /// The last events of segments that the log still has, and their times: each is read once.
-    times: BTreeMap<u64, Timestamp>,
+    times: EventTimes,
+    /// Sinks that the configuration does not name and that hold the log no more, as long as the disk is nearly full.
+    let_go: BTreeSet<String>,
 }
 
 impl Keeper {
@@ -114,7 +118,14 @@ impl Keeper {
         let sequence = last.map_or(0, |(sequence, _)| sequence);
         parts.metrics.snapshot_sequence.set(i64::try_from(sequence).unwrap_or(i64::MAX));
         let now = Instant::now();
-        Self { parts, stop, last: (sequence, now), trimmed: now, times: BTreeMap::new() }
+        Self {
+            parts,
+            stop,
+            last: (sequence, now),
+            trimmed: now,
+            times: EventTimes::default(),
+            let_go: BTreeSet::new(),
+        }
     }
 
     fn tick(&mut self, now: Instant) {
@@ -186,42 +197,67 @@ impl Keeper {
     }
 
     fn trim_point(&mut self) -> Result<Option<u64>, String> {
-        let Parts { log, snapshots, states, retention, disk, .. } = &self.parts;
+        let Self { parts, times, let_go, .. } = self;
+        let Parts { log, snapshots, states, retention, trimmer, disk, .. } = &*parts;
         let all = snapshots.list().map_err(|error| error.to_string())?;
-        let progress = states.all().map_err(|error| error.to_string())?;
-        let holds_without_sinks = Holds {
+        let mut progress = states.all().map_err(|error| error.to_string())?;
+        let without_sinks = Holds {
             older_snapshot: all.iter().rev().nth(1).map(|(sequence, _)| *sequence),
             slowest_cursor: None,
             retention: *retention,
         };
+        let (firsts, now) = (log.segment_firsts(), clock::wall());
+        let mut look = times.look(log);
+        let trimmable =
+            without_sinks.trim_below(&firsts, now, |sequence| look.time_of(sequence)).unwrap_or(0);
+        disk.set_trimmable_below(trimmable);
+        let_go_of_unconfigured(parts, trimmable, let_go, &mut progress);
         let slowest_cursor = Holds::slowest(progress.iter().map(|(_, progress)| progress));
-        let holds = Holds { slowest_cursor, ..holds_without_sinks };
-        let (times, firsts, now) = (&mut self.times, log.segment_firsts(), clock::wall());
-        times.retain(|sequence, _| firsts.first().is_some_and(|first| sequence >= first));
-        let mut time_of = |sequence| {
-            if let Some(time) = times.get(&sequence) {
-                return Some(*time);
-            }
-            let time = time_of(log, sequence)?;
-            times.insert(sequence, time);
-            Some(time)
-        };
-        let without_sinks = holds_without_sinks.trim_below(&firsts, now, &mut time_of);
-        disk.set_trimmable_below(without_sinks.unwrap_or(0));
-        Ok(holds.trim_below(&firsts, now, time_of))
+        let holds = Holds { slowest_cursor, ..without_sinks };
+        let below = holds.trim_below(&firsts, now, |sequence| look.time_of(sequence));
+        // what cannot be read is evidence: it is set aside, not deleted
+        look.unreadable().filter(|sequence| Some(*sequence) < below).for_each(|sequence| {
+            trimmer.note_damage(sequence);
+        });
+        Ok(below)
     }
+}
+
+/// Nobody delivers to a sink that the configuration does not name, so none of these can be let go of in its place:
+/// from [`Step::Detach`] on they hold nothing of what else could be trimmed. Each is said once until the disk has space
+/// again.
+fn let_go_of_unconfigured(
+    parts: &Parts,
+    trimmable_below: u64,
+    let_go: &mut BTreeSet<String>,
+    progress: &mut Vec<(String, Progress)>,
+) {
+    if !parts.disk.has_reached(Step::Detach) {
+        let_go.clear();
+        return;
+    }
+    progress.retain(|(sink, Progress { cursor, .. })| {
+        let holds = parts.sinks.contains(sink) || cursor.saturating_add(1) >= trimmable_below;
+        if !holds && let_go.insert(sink.clone()) {
+            tracing::error!(
+                sink,
+                cursor,
+                "the disk is nearly full: the log no longer keeps events for this sink, which the configuration does \
+                 not name; should it come back, replay them from an archive; if it will not, \
+                 DELETE /v1/sinks/{sink}/cursor"
+            );
+        }
+        holds
+    });
 }
 
 fn is_snapshot_due(new_records: u64, since_last: Duration, every: Duration) -> bool {
     new_records >= SNAPSHOT_EVERY_RECORDS && since_last >= TICK || new_records > 0 && since_last >= every
 }
 
-/// When an event was decided.
-fn time_of(log: &LogReader, sequence: u64) -> Option<Timestamp> {
-    let record = log.read(sequence.checked_sub(1)?, 1, 1).ok()?.pop()?;
-    let record = EventRecord::parse(record.payload).ok()?;
-    decode(&record).ok().map(|event| event.time)
-}
+#[cfg(test)]
+#[path = "trim_tests.rs"]
+mod trim_tests;
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ mod archive_sink;
 mod delivery_side;
 mod disk;
 mod error;
+mod event_times;
 pub mod housekeeping;
 mod log_side;
 mod offline;
@@ -115,6 +116,7 @@ impl App {
             trimmer: log.trimmer(),
             snapshots,
             states: states.clone(),
+            sinks: config.sinks.iter().map(|sink| sink.name.clone()).collect(),
             retention: config.wal.retention,
             disk: disk.board.clone(),
             metrics: metrics.clone(),

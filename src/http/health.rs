@@ -1,8 +1,14 @@
 //! For load balancers, Prometheus and readers of the API: open to everyone, nothing personal in it.
 
-use std::sync::{Mutex, PoisonError, atomic::Ordering::Relaxed};
+use std::{
+    sync::{Mutex, PoisonError, atomic::Ordering::Relaxed},
+    time::Instant,
+};
 
-use actix_web::{HttpResponse, web::Data};
+use actix_web::{
+    HttpResponse,
+    web::{self, Data},
+};
 use serde_json::json;
 
 use super::{Services, error::ApiError};
@@ -38,12 +44,21 @@ pub async fn ready(services: Data<Services>) -> Result<HttpResponse, ApiError> {
 }
 
 /// `GET /metrics`
-pub async fn metrics(services: Data<Services>) -> HttpResponse {
+///
+/// # Errors
+/// 503 if there is no thread to look at the sinks on.
+pub async fn metrics(services: Data<Services>) -> Result<HttpResponse, ApiError> {
     // One at a time: the sinks' counters are brought up to date and shown in one step.
     static SCRAPE: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = SCRAPE.lock().unwrap_or_else(PoisonError::into_inner);
-    services.sinks.publish(&services.metrics, clock::wall());
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(services.metrics.render())
+    // On a thread of its own: the log may be read, and before anyone waits for the lock.
+    let rendered = web::block(move || {
+        services.sinks.refresh(Instant::now());
+        let _one_at_a_time = SCRAPE.lock().unwrap_or_else(PoisonError::into_inner);
+        services.sinks.publish(&services.metrics, clock::wall());
+        services.metrics.render()
+    });
+    let text = rendered.await.map_err(|_| ApiError::Unavailable("the metrics cannot be made".to_owned()))?;
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text))
 }
 
 /// `GET /openapi.json`

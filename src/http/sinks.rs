@@ -1,5 +1,7 @@
 //! How delivery is doing: sinks and dead letters.
 
+use std::time::Instant;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     web::{self, Data, Query},
@@ -22,10 +24,16 @@ const PAGE_LETTERS: usize = 100;
 /// `GET /v1/sinks`
 ///
 /// # Errors
-/// 401; 403 without any role.
+/// 401; 403 without any role; 503 if there is no thread to look at the sinks on.
 pub async fn list(services: Data<Services>, person: Person) -> Result<HttpResponse, ApiError> {
     person.must_have_a_role()?;
-    let items = services.sinks.reports(clock::wall());
+    // On a thread of its own: the log may be read.
+    let looked = web::block(move || {
+        services.sinks.refresh(Instant::now());
+        services.sinks.reports(clock::wall())
+    });
+    let items =
+        looked.await.map_err(|_| ApiError::Unavailable("the sinks cannot be looked at".to_owned()))?;
     Ok(HttpResponse::Ok().json(json!({ "items": items, "next_cursor": null })))
 }
 

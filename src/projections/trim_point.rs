@@ -32,8 +32,9 @@ impl Holds {
 
     /// The first of the second and later segments, which begin with these sequences, so that everything before it may
     /// go: the argument of [`turnstiled_wal::Trimmer::trim`]. `None`: nothing may. `time_of` is asked for the time of the
-    /// last event of a segment, from the oldest segment on and no further than needed; without an answer the segment
-    /// stays.
+    /// last event of a segment, from the oldest segment on and no further than needed. Where it has no answer, the next
+    /// event whose time it knows counts: time never runs backwards in a log, so that one is no earlier. Without any the
+    /// segment stays.
     pub fn trim_below(
         &self,
         segment_firsts: &[u64],
@@ -41,13 +42,18 @@ impl Holds {
         mut time_of: impl FnMut(u64) -> Option<Timestamp>,
     ) -> Option<u64> {
         let needed_from = self.needed_from();
-        let ends = segment_firsts.iter().skip(1).take_while(|next_first| **next_first <= needed_from);
-        ends.take_while(|next_first| {
-            let last = time_of(next_first.saturating_sub(1));
+        let next_firsts = segment_firsts.get(1..).unwrap_or_default();
+        let ends = next_firsts.iter().enumerate().take_while(|(_, next_first)| **next_first <= needed_from);
+        ends.take_while(|(index, _)| {
+            let from_here = next_firsts.get(*index..).unwrap_or_default();
+            // the last event of the segment, the first of the next one, its last one, and so on
+            let last = from_here.iter().find_map(|next_first| {
+                time_of(next_first.saturating_sub(1)).or_else(|| time_of(*next_first))
+            });
             last.is_some_and(|last| now.since(last) > self.retention || self.retention.is_zero())
         })
         .last()
-        .copied()
+        .map(|(_, next_first)| *next_first)
     }
 }
 
@@ -92,6 +98,28 @@ mod tests {
             Some(201)
         );
         assert_eq!(asked, [100, 200]);
+    }
+
+    #[test]
+    fn an_unreadable_time_is_bounded_by_the_next_one_that_can_be_read() {
+        let holds =
+            Holds { older_snapshot: Some(400), slowest_cursor: None, retention: Duration::from_secs(10) };
+        let trim = |unreadable: &[u64], now: i64| {
+            let time_of = |sequence: u64| {
+                let is_readable = !unreadable.contains(&sequence);
+                is_readable.then(|| Timestamp::from_millis(sequence as i64 * 1_000))
+            };
+            holds.trim_below(&FIRSTS, Timestamp::from_millis(now * 1_000), time_of)
+        };
+        assert_eq!(
+            (trim(&[100], 111), trim(&[100], 112)),
+            (None, Some(101)),
+            "the next segment's first event"
+        );
+        assert_eq!((trim(&[100, 101], 210), trim(&[100, 101], 211)), (None, Some(201)), "its last event");
+        assert_eq!((trim(&[100, 101, 200], 211), trim(&[100, 101, 200], 212)), (None, Some(201)));
+        assert_eq!(trim(&[100, 101, 200, 201, 300], 1_000), Some(301), "the last segment's first event");
+        assert_eq!(trim(&[300, 301], 1_000), Some(201), "nothing bounds it");
     }
 
     #[test]

@@ -63,6 +63,7 @@
 
 mod ballast;
 mod candidates;
+mod chain;
 mod durable_fs;
 mod failed_sync;
 mod file_format;
@@ -101,6 +102,7 @@ mod state_store;
 mod state_verify;
 mod store;
 mod store_kind;
+mod trimmed;
 mod trimmer;
 mod verify;
 

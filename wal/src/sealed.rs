@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::opening::Opening;
@@ -27,6 +27,9 @@ pub(crate) struct Sealed {
     /// opened, so that whoever wants the same one waits, and nobody else.
     open: Arc<Mutex<Option<Weak<dyn SegmentStore>>>>,
     disk_bytes: Arc<AtomicU64>,
+    /// Found whole by the raw check in this process, and not found damaged since: the check reads all of it, and need
+    /// not do so again each time it is opened.
+    pub(crate) is_whole: Arc<AtomicBool>,
 }
 
 /// The sealed segments read last, which stay open.
@@ -46,7 +49,8 @@ impl Sealed {
 
     fn new(first: u64, path: &Path, open: Option<Weak<dyn SegmentStore>>) -> Sealed {
         let disk_bytes = Arc::new(AtomicU64::new(disk_bytes(path)));
-        Sealed { first, path: path.to_owned(), open: Arc::new(Mutex::new(open)), disk_bytes }
+        let (open, is_whole) = (Arc::new(Mutex::new(open)), Arc::default());
+        Sealed { first, path: path.to_owned(), open, disk_bytes, is_whole }
     }
 
     /// What it takes on the disk, as it was last measured.
@@ -73,13 +77,15 @@ impl Sealed {
         }
         let _opening = Opening::of(&self.path, crate::VERIFY_HINT);
         // what is missing at its end may be that of a segment that is missing as a whole
-        if kind == StoreKind::Sled
-            && let Checked::Damaged(damage) =
-                raw_check::check(&self.path, kind, self.first..=last, None, &mut |_| Ok(()))?
-            && damage.last < last
-        {
-            let source = io::Error::new(io::ErrorKind::InvalidData, damage.to_string());
-            return Err(on_file(source));
+        if kind == StoreKind::Sled && !self.is_whole.load(Ordering::Relaxed) {
+            match raw_check::check(&self.path, kind, self.first..=last, None, &mut |_| Ok(()))? {
+                Checked::Whole { .. } => self.is_whole.store(true, Ordering::Relaxed),
+                Checked::Damaged(damage) if damage.last < last => {
+                    let source = io::Error::new(io::ErrorKind::InvalidData, damage.to_string());
+                    return Err(on_file(source));
+                }
+                Checked::Damaged(_) => {}
+            }
         }
         let store = kind.open_sealed(&self.path, CACHE_BYTES)?;
         *open = Some(Arc::downgrade(&store));
@@ -107,5 +113,29 @@ impl Recent {
     #[cfg(test)]
     pub(crate) fn firsts(&self) -> Vec<u64> {
         self.0.lock().expect("no panic").iter().map(|(first, _)| *first).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Append, Log, LogOptions};
+
+    #[test]
+    fn a_segment_found_whole_is_not_looked_through_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = LogOptions { store: StoreKind::Sled, cache_bytes: 1 << 20, ..LogOptions::default() };
+        let mut log = Log::open(dir.path(), options).expect("opened");
+        log.commit(&[Append { payload: vec![7; 100].into(), ends_group: true }]).expect("committed");
+        drop(log);
+        let path = crate::segment_paths(dir.path()).expect("listed").remove(0);
+        let sealed = Sealed::closed(1, &path);
+        drop(sealed.open(StoreKind::Sled, 1).expect("opened"));
+        assert!(sealed.is_whole.load(Ordering::Relaxed));
+        // by its range a record is missing: whoever looks finds that
+        let sealed = Sealed::closed(0, &path);
+        sealed.open(StoreKind::Sled, 1).expect_err("looked through");
+        sealed.is_whole.store(true, Ordering::Relaxed);
+        drop(sealed.open(StoreKind::Sled, 1).expect("not looked through again"));
     }
 }

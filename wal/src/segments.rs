@@ -7,14 +7,13 @@
 //! A commit is always within one segment, so a crash leaves at most the last segment unfinished.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
-use crate::durable_fs;
+use crate::chain::Chain;
 use crate::file_format::HEADER_BLOCK_BYTES;
 use crate::gaps::Gaps;
 use crate::high_water::Mark;
@@ -26,6 +25,7 @@ use crate::space::{self, LogSpace, disk_bytes, next_segment_bytes};
 use crate::spare::Spare;
 use crate::store::{SegmentStore, StoreError};
 use crate::store_kind::StoreKind;
+use crate::trimmed::{Trimmed, TrimmedSegments};
 
 /// The size at which the next segment begins: of the file, or in sled of the frames.
 pub const DEFAULT_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
@@ -54,14 +54,7 @@ pub(crate) struct Segments {
     trimming: Mutex<()>,
     /// The first sequences of sealed segments that were found damaged.
     damaged: Mutex<BTreeSet<u64>>,
-}
-
-#[derive(Debug)]
-struct Chain {
-    /// In order of their sequences.
-    sealed: VecDeque<Sealed>,
-    current_first: u64,
-    current: Arc<dyn SegmentStore>,
+    trimmed: TrimmedSegments,
 }
 
 /// Where segments are made.
@@ -115,6 +108,7 @@ impl Segments {
             place,
             trimming: Mutex::default(),
             damaged: Mutex::default(),
+            trimmed: TrimmedSegments::default(),
         }
     }
 
@@ -229,24 +223,22 @@ impl Segments {
     }
 
     /// Drops the sealed segments before the one that begins with `first`. The low-water file says so already, so
-    /// that a crash, or a failure here, leaves files that the next open removes.
+    /// that a crash leaves files that the next open removes. A file that cannot be dropped keeps no other: the first
+    /// error is returned at the end, and what failed is tried again by the next trim that drops anything, or by the
+    /// next open.
     pub(crate) fn drop_before(&self, first: u64) -> Result<(), StoreError> {
         let dropped: Vec<_> = {
             let mut chain = self.chain_mut();
+            let mut damaged = self.damaged_set();
             let count = chain.sealed.iter().take_while(|sealed| sealed.first < first).count();
-            chain.sealed.drain(..count).collect()
+            let mark = |sealed: Sealed| (damaged.remove(&sealed.first), sealed);
+            chain.sealed.drain(..count).map(mark).collect()
         };
-        for sealed in dropped {
+        let trimmed = dropped.into_iter().map(|(is_damaged, sealed)| {
             drop(self.recent.forget(sealed.first));
-            if self.damaged_set().remove(&sealed.first) {
-                segment_names::set_aside(&sealed.path)?;
-                continue;
-            }
-            let aside = segment_names::trimmed(&sealed.path);
-            fs::rename(&sealed.path, &aside).map_err(StoreError::on("trim", &sealed.path))?;
-            durable_fs::remove(&aside)?;
-        }
-        Ok(())
+            Trimmed { path: sealed.path, is_damaged }
+        });
+        self.trimmed.drop_files(trimmed.collect())
     }
 
     /// The first sealed segment that begins after this sequence, and the last sequence it holds.
@@ -262,14 +254,26 @@ impl Segments {
     /// Notes whether a sealed segment is damaged. False: it is there no more.
     pub(crate) fn note_damage(&self, first: u64, is_damaged: bool) -> bool {
         let chain = self.chain();
-        let is_there = chain.sealed.iter().any(|sealed| sealed.first == first);
+        let sealed = chain.sealed.iter().find(|sealed| sealed.first == first);
         let mut damaged = self.damaged_set();
-        if is_there && is_damaged {
-            damaged.insert(first);
-        } else {
-            damaged.remove(&first);
+        match sealed.filter(|_| is_damaged) {
+            Some(sealed) => {
+                sealed.is_whole.store(false, Ordering::Relaxed);
+                damaged.insert(first);
+            }
+            None => {
+                damaged.remove(&first);
+            }
         }
-        is_there
+        sealed.is_some()
+    }
+
+    /// Notes that the sealed segment with this sequence is damaged.
+    pub(crate) fn note_damage_at(&self, sequence: u64) {
+        let first = self.chain().sealed_of(sequence).map(|(sealed, _)| sealed.first);
+        if let Some(first) = first {
+            self.note_damage(first, true);
+        }
     }
 
     /// How many sealed segments are known to be damaged.
@@ -379,20 +383,4 @@ impl Place {
 fn free_bytes(dir: &Path, options: &LogOptions) -> Result<u64, StoreError> {
     let available = space::file_system_space(dir)?.available_bytes;
     Ok(available.saturating_sub(options.keep_free_bytes))
-}
-
-impl Chain {
-    fn first(&self) -> u64 {
-        self.sealed.front().map_or(self.current_first, |sealed| sealed.first)
-    }
-
-    /// The sealed segment that holds a sequence, or the first one if it is before all; and its last sequence.
-    fn sealed_of(&self, sequence: u64) -> Option<(&Sealed, u64)> {
-        if sequence >= self.current_first {
-            return None;
-        }
-        let after = self.sealed.partition_point(|sealed| sealed.first <= sequence).max(1);
-        let next_first = self.sealed.get(after).map_or(self.current_first, |next| next.first);
-        self.sealed.get(after - 1).map(|sealed| (sealed, next_first - 1))
-    }
 }

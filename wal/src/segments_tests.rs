@@ -318,6 +318,31 @@ fn trimming_drops_whole_segments_for_good() {
     }
 }
 
+/// One that cannot be renamed keeps no other, and goes with the next trim.
+#[test]
+fn a_segment_that_cannot_be_dropped_keeps_no_other() {
+    for store in StoreKind::ALL {
+        let (dir, paths) = hundred_records(store);
+        let firsts = firsts(&paths);
+        let log = open(dir.path(), store);
+        log.trimmer().note_damage(firsts[1]);
+        let (in_the_way, set_aside) = (segment_names::trimmed(&paths[0]), dir.path().join("set-aside"));
+        fs::create_dir_all(in_the_way.join("full")).expect("created");
+        fs::write(&set_aside, b"in the way").expect("written");
+        let error = log.trimmer().trim(firsts[3]).expect_err("one is in the way");
+        assert!(error.to_string().contains(&paths[0].display().to_string()), "the first error: {error}");
+        let there: Vec<_> = paths.iter().filter(|path| path.exists()).collect();
+        let expected: Vec<_> = paths.iter().filter(|path| **path != paths[2]).collect();
+        assert_eq!(there, expected);
+        assert_eq!(read_all(&log.reader())[0], firsts[3]);
+        fs::remove_dir_all(&in_the_way).expect("removed");
+        fs::remove_file(&set_aside).expect("removed");
+        assert_eq!(log.trimmer().trim(firsts[4]).expect("trimmed"), firsts[4]);
+        assert_eq!(segment_paths(dir.path()).expect("listed"), paths[4..]);
+        assert!(set_aside.join(paths[1].file_name().expect("a name")).exists());
+    }
+}
+
 /// The low-water mark tells a trimmed log from one that lost its beginning.
 #[test]
 fn a_lost_beginning_is_noticed() {

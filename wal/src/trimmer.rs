@@ -40,6 +40,12 @@ impl Trimmer {
         Trimmer { reader, segments, dir }
     }
 
+    /// Notes that the segment with this record is damaged, as [`crate::Scrubber`] does: when it is trimmed it goes into
+    /// `set-aside/` instead of being deleted. Of the last segment, which takes the appends, nothing is noted.
+    pub fn note_damage(&self, sequence: u64) {
+        self.segments.note_damage_at(sequence);
+    }
+
     /// Drops records before `below`, as far as they fill whole segments that no commit goes to any more, and returns
     /// the first sequence that is left. Durable when it returns; reads of what is gone are [`ReadError::Trimmed`].
     /// Blocks: it may open a segment, and it deletes files.

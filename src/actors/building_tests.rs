@@ -1,0 +1,109 @@
+//! Batches of exits that get no place: all of them are answered.
+
+use std::rc::Rc;
+
+use turnstiled_wal::{Ballast, Log};
+
+use super::*;
+use crate::{
+    actors::{
+        directory::DirectoryActor,
+        disk::{DiskBoard, DiskParts},
+        log::{LogActor, LogGrew},
+        places::Places,
+        recorder::LogEnd,
+    },
+    domain::{
+        directory::Directory,
+        ids::{CardId, GateId},
+    },
+    projections::tests::{log_name, rules},
+    space::{Gauge, Sizes},
+};
+
+type Batch = (RecordExits, oneshot::Receiver<Vec<Result<Answer, SwipeError>>>);
+
+/// Hears of commits and does nothing.
+struct Deaf;
+
+impl Actor for Deaf {
+    type Context = Context<Self>;
+}
+
+impl Handler<LogGrew> for Deaf {
+    type Result = ();
+    fn handle(&mut self, _: LogGrew, _: &mut Self::Context) {}
+}
+
+/// A building that gets no place: nobody has looked at its disk yet.
+fn building_without_places() -> BuildingActor {
+    let (places, metrics) = (Rc::new(Places::new(Arc::default())), Metrics::new());
+    let disk = DiskParts {
+        dir: std::env::temp_dir(),
+        gauge: Gauge::new(Sizes::of(0, 0), 0, 1),
+        ballast: Ballast::new(std::path::Path::new("no-such-directory/ballast"), 0),
+        board: DiskBoard::default(),
+        metrics: metrics.clone(),
+    };
+    let watched = Rc::new(Places::new(Arc::default()));
+    let log =
+        LogActor::new(Log::in_memory(), watched, disk, Deaf.start().recipient(), Timestamp::from_millis(0));
+    let end = LogEnd {
+        name: log_name(),
+        next_sequence: 1,
+        last_event_millis: Arc::default(),
+        is_stopped: Arc::default(),
+    };
+    let recorder = Recorder::new(log.start(), places, end);
+    let (_, cards) = DirectoryActor::new(Directory::default(), recorder.clone());
+    let building = Building::new(rules().remove(0));
+    BuildingActor::new(building, cards, recorder, metrics)
+}
+
+fn exit() -> Swipe {
+    Swipe {
+        direction: Direction::Exit,
+        gate: GateId::parse("north").unwrap(),
+        card_id: CardId::parse("C1").unwrap(),
+        swipe_id: None,
+        occurred_at: None,
+    }
+}
+
+fn batch() -> Batch {
+    let (reply, answers) = oneshot::channel();
+    let swipes = vec![exit(), exit()].into_iter();
+    (RecordExits { swipes, origin: Origin::server(), answers: vec![], reply }, answers)
+}
+
+/// What a batch of two is answered; nothing may keep it waiting.
+fn answers_now(mut answers: oneshot::Receiver<Vec<Result<Answer, SwipeError>>>) -> usize {
+    answers.try_recv().expect("the batch is answered").iter().filter(|answer| answer.is_err()).count()
+}
+
+#[test]
+fn every_waiting_batch_is_answered_when_there_is_no_place() {
+    actix::System::new().block_on(async {
+        let mut building = building_without_places();
+        let (waiting, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| batch()).unzip();
+        building.batches.extend(waiting);
+        let (last, last_answers) = batch();
+        building.start().send(last).await.unwrap();
+        assert!(answers.into_iter().chain([last_answers]).all(|answers| answers_now(answers) == 2));
+    });
+}
+
+/// A piece whose end found the mailbox full leaves other batches behind, and none on its way.
+#[test]
+fn any_message_moves_on_batches_that_were_left_behind() {
+    actix::System::new().block_on(async {
+        let mut building = building_without_places();
+        let (waiting, answers) = batch();
+        building.batches.push_back(waiting);
+        let building = building.start();
+        let (reply, swiped) = oneshot::channel();
+        building.send(DecideSwipe { swipe: exit(), origin: Origin::server(), reply }).await.unwrap();
+        assert!(swiped.await.unwrap().is_err());
+        assert_eq!(answers_now(answers), 2);
+    });
+}
