@@ -29,17 +29,19 @@ use crate::{
     space::Step,
 };
 
-/// A snapshot is taken after so many events,
+/// A snapshot is taken after so many events, or after `[wal] snapshot_every` if there is anything new.
 pub const SNAPSHOT_EVERY_RECORDS: u64 = 250_000;
-/// or after this time, if there is anything new.
-pub const SNAPSHOT_EVERY: Duration = Duration::from_secs(600);
-/// How often to look whether one is due.
-const TICK: Duration = Duration::from_secs(5);
-/// How often to look for what the log may drop.
+/// Not sooner after the last one, or after one that failed, however many events there are.
+const SNAPSHOT_PAUSE: Duration = Duration::from_secs(5);
+/// How often to look whether one is due: the shortest `snapshot_every`.
+const TICK: Duration = Duration::from_secs(1);
+/// How often to look for what the log may drop, beside after each snapshot.
 const TRIM_EVERY: Duration = Duration::from_secs(60);
 
-/// How often, instead of both, while the disk fills up: what can go is to go soon.
-const HURRY: (Duration, Duration) = (Duration::from_secs(30), TICK);
+/// Snapshots come at least so often while the disk fills up,
+const HURRIED_SNAPSHOT_EVERY: Duration = Duration::from_secs(30);
+/// and looks for what the log may drop so often: what can go is to go soon.
+const HURRIED_TRIM_EVERY: Duration = Duration::from_secs(5);
 
 /// What it works with.
 #[derive(Debug)]
@@ -56,6 +58,8 @@ pub struct Parts {
     pub sinks: BTreeSet<String>,
     /// `[wal] retention`.
     pub retention: Duration,
+    /// `[wal] snapshot_every`.
+    pub snapshot_every: Duration,
     /// How full the disk is; hears what could go if no sink held it.
     pub disk: DiskBoard,
     /// Where it is shown.
@@ -132,7 +136,12 @@ impl Keeper {
         let (sequence, at) = self.last;
         let new_records = self.parts.log.committed().saturating_sub(sequence);
         let is_short = self.parts.disk.has_reached(Step::Alarm);
-        let (snapshot_every, trim_every) = if is_short { HURRY } else { (SNAPSHOT_EVERY, TRIM_EVERY) };
+        let snapshot_every = self.parts.snapshot_every;
+        let (snapshot_every, trim_every) = if is_short {
+            (snapshot_every.min(HURRIED_SNAPSHOT_EVERY), HURRIED_TRIM_EVERY)
+        } else {
+            (snapshot_every, TRIM_EVERY)
+        };
         if is_snapshot_due(new_records, now.duration_since(at), snapshot_every) {
             self.snapshot(now);
             self.trim(now);
@@ -252,7 +261,8 @@ fn let_go_of_unconfigured(
 }
 
 fn is_snapshot_due(new_records: u64, since_last: Duration, every: Duration) -> bool {
-    new_records >= SNAPSHOT_EVERY_RECORDS && since_last >= TICK || new_records > 0 && since_last >= every
+    new_records >= SNAPSHOT_EVERY_RECORDS && since_last >= SNAPSHOT_PAUSE
+        || new_records > 0 && since_last >= every
 }
 
 #[cfg(test)]
@@ -265,12 +275,11 @@ mod tests {
 
     #[test]
     fn a_snapshot_is_due_by_events_or_by_time() {
-        let long = SNAPSHOT_EVERY;
-        let is_snapshot_due = |records, since| is_snapshot_due(records, since, SNAPSHOT_EVERY);
+        let long = Duration::from_secs(600);
+        let is_snapshot_due = |records, since| is_snapshot_due(records, since, long);
         assert!(!is_snapshot_due(0, long) && is_snapshot_due(1, long) && !is_snapshot_due(1, long - TICK));
-        assert!(super::is_snapshot_due(1, HURRY.0, HURRY.0), "soon when the disk fills up");
-        assert!(is_snapshot_due(SNAPSHOT_EVERY_RECORDS, TICK));
-        assert!(!is_snapshot_due(SNAPSHOT_EVERY_RECORDS - 1, TICK));
+        assert!(is_snapshot_due(SNAPSHOT_EVERY_RECORDS, SNAPSHOT_PAUSE));
+        assert!(!is_snapshot_due(SNAPSHOT_EVERY_RECORDS - 1, SNAPSHOT_PAUSE));
         assert!(
             !is_snapshot_due(SNAPSHOT_EVERY_RECORDS, Duration::ZERO),
             "not again and again after a failure"

@@ -118,6 +118,7 @@ impl App {
             states: states.clone(),
             sinks: config.sinks.iter().map(|sink| sink.name.clone()).collect(),
             retention: config.wal.retention,
+            snapshot_every: config.wal.snapshot_every,
             disk: disk.board.clone(),
             metrics: metrics.clone(),
         })

@@ -46,6 +46,7 @@ fn keeper(dir: &Path, log: &Log, states: &SinkStates) -> Keeper {
         sinks: ["sink".to_owned()].into(),
         disk: crate::actors::disk::DiskBoard::default(),
         retention: Duration::ZERO,
+        snapshot_every: Duration::MAX,
         metrics: Metrics::new(),
     };
     Keeper::new(parts, Arc::new(AtomicBool::new(false)))

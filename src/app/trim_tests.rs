@@ -28,6 +28,7 @@ fn keeper(dir: &Path, log: &Log, cursors: &[(&str, u64)], disk: DiskBoard) -> Ke
         states,
         sinks: ["named".to_owned()].into(),
         retention: Duration::ZERO,
+        snapshot_every: Duration::MAX,
         disk,
         metrics: Metrics::new(),
     };

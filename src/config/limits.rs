@@ -45,6 +45,8 @@ pub const PRESENCE_TIMEOUT: RangeInclusive<Duration> = SECOND..=Duration::from_s
 /// `[wal] retention`.
 pub const WAL_RETENTION: RangeInclusive<Duration> =
     Duration::ZERO..=Duration::from_secs(3_660 * 24 * 60 * 60);
+/// `[wal] snapshot_every`.
+pub const WAL_SNAPSHOT_EVERY: RangeInclusive<Duration> = SECOND..=DAY;
 /// `[wal] max_bytes`.
 pub const WAL_BYTES: RangeInclusive<u64> = MIN_LOG_BYTES..=64 * TIB;
 /// `max_age` of a batch that becomes an object or a file.
@@ -62,6 +64,8 @@ pub const DEFAULT_DATA_DIR: &str = "data";
 pub const DEFAULT_DEVICES_FILE: &str = "devices.toml";
 /// `[wal] retention` unless it is given.
 pub const DEFAULT_WAL_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// `[wal] snapshot_every` unless it is given.
+pub const DEFAULT_WAL_SNAPSHOT_EVERY: Duration = Duration::from_secs(10 * 60);
 /// `[wal] max_bytes` unless it is given.
 pub const DEFAULT_WAL_BYTES: u64 = 20 * GIB;
 /// `presence_timeout` unless it is given: a long shift and its overtime.

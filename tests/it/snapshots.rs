@@ -27,7 +27,7 @@ use crate::{
     http::Caller,
 };
 
-/// What the housekeeping of a running daemon does every ten minutes.
+/// What the housekeeping of a running daemon does every `snapshot_every`.
 pub(crate) fn take_snapshot(site: &Site) -> PathBuf {
     let data = site.path("data");
     let log = Log::open(&data_dir::log_dir(&data), log_options(&WalConfig::default())).unwrap();
@@ -41,6 +41,7 @@ pub(crate) fn take_snapshot(site: &Site) -> PathBuf {
         sinks: ["files".to_owned()].into(),
         disk: turnstiled::actors::disk::DiskBoard::default(),
         retention: Duration::ZERO,
+        snapshot_every: Duration::MAX,
         metrics: Metrics::new(),
     };
     Keeper::new(parts, Arc::new(AtomicBool::new(false))).snapshot(Instant::now());

@@ -111,12 +111,13 @@ fn a_route_s_form_and_a_test_s_event_are_read_as_json() {
 fn a_useless_region_is_warned_about() {
     let text = LEAST.replace(
         "[auth]\n",
-        "[auth]\n[wal]\nmax_bytes = '1GiB'\nretention = '1d'\n[sinks.x]\ntype = 'stdout'\nregion = 'eu-west-1'\n",
+        "[auth]\n[wal]\nmax_bytes = '1GiB'\nretention = '1d'\nsnapshot_every = '1s'\n[sinks.x]\ntype = 'stdout'\nregion = 'eu-west-1'\n",
     );
     let config = parse(&text.replace("to = []", "to = ['x']")).unwrap();
     assert_eq!((config.wal.max_bytes, config.wal.retention), (1 << 30, DAY));
+    assert_eq!(config.wal.snapshot_every, Duration::from_secs(1));
     let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings, ["etc/routes.toml:9: sinks.x.region: has no effect on this type of sink"]);
+    assert_eq!(warnings, ["etc/routes.toml:10: sinks.x.region: has no effect on this type of sink"]);
 }
 
 #[test]

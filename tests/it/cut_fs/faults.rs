@@ -32,8 +32,8 @@ pub(crate) struct Fault {
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     ordered: Vec<Fault>,
-    /// Operations until the power fails.
-    power: Option<u64>,
+    /// What the path has in it of the operation at which the power fails, and how many of these come before it.
+    power: Option<(&'static str, u64)>,
     is_off: bool,
     /// A sync says that it is done, and does nothing.
     pub(super) are_syncs_left_out: bool,
@@ -45,9 +45,9 @@ impl Faults {
         self.ordered.push(fault);
     }
 
-    /// The power fails at the operation after so many more.
-    pub(super) fn order_power_cut(&mut self, after: u64) {
-        self.power = Some(after);
+    /// The power fails at the operation after so many more on paths that have this in them.
+    pub(super) fn order_power_cut(&mut self, path: &'static str, after: u64) {
+        self.power = Some((path, after));
     }
 
     pub(super) fn power_on(&mut self) {
@@ -65,10 +65,10 @@ impl Faults {
 
     /// Whether this operation fails. Without power every one does.
     pub(super) fn check(&mut self, operation: Operation, path: &str) -> Result<(), Errno> {
-        match self.power {
-            Some(0) => self.is_off = true,
-            Some(left) => self.power = Some(left - 1),
-            None => {}
+        match &mut self.power {
+            Some((cut_at, 0)) if path.contains(*cut_at) => self.is_off = true,
+            Some((cut_at, left)) if path.contains(*cut_at) => *left -= 1,
+            _ => {}
         }
         if self.is_off {
             return Err(Errno::EIO);

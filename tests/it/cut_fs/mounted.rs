@@ -65,7 +65,12 @@ impl CutFs {
     /// The power fails after so many more writes, syncs and changes of names: from then on everything fails, until
     /// [`CutFs::power_cut`] has been called.
     pub(crate) fn order_power_cut(&self, after_operations: u64) {
-        self.disk().faults.order_power_cut(after_operations);
+        self.order_power_cut_at("", after_operations);
+    }
+
+    /// The same; counted are those on paths that have this in them, and it fails at one of them.
+    pub(crate) fn order_power_cut_at(&self, path: &'static str, after_operations: u64) {
+        self.disk().faults.order_power_cut(path, after_operations);
     }
 
     pub(crate) fn is_off(&self) -> bool {

@@ -148,8 +148,10 @@ fn faults_come_when_they_were_ordered() {
     assert_eq!(mounted.fs.faults(), 2);
     mounted.cut();
     assert_eq!(fs::read(mounted.path("a.log")).unwrap(), b"onetwo", "the device has not");
-    mounted.fs.order_power_cut(1);
+    mounted.fs.order_power_cut_at("/b", 1);
+    file.write_all_at(b"two", 0).unwrap();
     other.write_all_at(b"two", 0).unwrap();
+    file.write_all_at(b"two", 0).unwrap();
     other.write_all_at(b"two", 0).unwrap_err();
     other.sync_all().unwrap_err();
     assert!(mounted.fs.is_off() && fs::read(mounted.path("a.log")).is_err());

@@ -1,5 +1,7 @@
 //! Someone who changes cards all the time, and keeps what the server answered.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -9,12 +11,17 @@ use crate::{
 };
 
 const CARDS: u64 = 4;
+const SERVICE_UNAVAILABLE: u16 = 503;
+/// How long to wait before a change is tried again that found no room.
+const RETRY_AFTER: Duration = Duration::from_millis(25);
 
 /// The card desk.
 pub(super) struct Desk {
     token: String,
     random: Random,
     answered: Vec<Answered>,
+    /// Of every card.
+    gates: Vec<String>,
 }
 
 struct Answered {
@@ -24,14 +31,15 @@ struct Answered {
 }
 
 impl Desk {
-    pub(super) fn new(site: &Site, random: &mut Random) -> Self {
+    /// With cards for these gates.
+    pub(super) fn new(site: &Site, random: &mut Random, gates: Vec<String>) -> Self {
         let random = Random::seeded(random.next());
-        Self { token: site.token("hr,security"), random, answered: Vec::new() }
+        Self { token: site.token("hr,security"), random, answered: Vec::new(), gates }
     }
 
     pub(super) async fn register(&mut self, daemon: &Daemon) {
         for number in 0..CARDS {
-            let card = json!({ "employee_id": format!("D{number}") });
+            let card = json!({ "employee_id": format!("D{number}"), "gates": self.gates });
             let card =
                 daemon.person(&self.token).put(&format!("/v1/cards/D{number}"), &card).await.expect(201);
             self.answered.push(Answered::of(&card));
@@ -42,7 +50,7 @@ impl Desk {
         daemon.person(&self.token)
     }
 
-    /// Suspends and reinstates cards until the server goes away.
+    /// Suspends and reinstates cards until the server goes away; what finds no room is tried again.
     pub(super) async fn change_until_refused(&mut self, person: Caller) {
         loop {
             let card_id = format!("D{}", self.random.below(CARDS));
@@ -50,6 +58,7 @@ impl Desk {
             let changed = person.try_post(&format!("/v1/cards/{card_id}/{action}"), &json!({})).await;
             match changed {
                 Ok(answer) if answer.status == 200 => self.answered.push(Answered::of(&answer.expect(200))),
+                Ok(answer) if answer.status == SERVICE_UNAVAILABLE => tokio::time::sleep(RETRY_AFTER).await,
                 _ => return,
             }
         }

@@ -23,6 +23,8 @@ const MAX_OPERATIONS: u64 = 500;
 /// About as many as a start has: the first one, which makes everything, and a later one.
 const OPERATIONS_OF_THE_FIRST_START: u64 = 150;
 const OPERATIONS_OF_A_START: u64 = 24;
+/// In every path.
+const ANYWHERE: &str = "";
 /// What the control run loses at least some of.
 const CONTROL_ANSWERS: u64 = 100;
 
@@ -45,8 +47,7 @@ async fn what_was_answered_survives_power_cuts(store: &str) {
         for _ in 0..ROUNDS_OF_A_DISK {
             disk.round(&mut tally).await;
         }
-        tally.answers += disk.crowd.answers() + disk.desk.answers();
-        tally.repeats += everything_is_in_files(&disk.site, &disk.log).await;
+        disk.finish(&mut tally).await;
         if is_long() {
             println!("{store}: {tally:?} so far");
         }
@@ -54,7 +55,7 @@ async fn what_was_answered_survives_power_cuts(store: &str) {
     println!("{store}: {tally:?}, none lost; {:?}", begin.elapsed());
 }
 
-fn is_long() -> bool {
+pub(super) fn is_long() -> bool {
     std::env::var_os(LONG_VARIABLE).is_some()
 }
 
@@ -83,7 +84,7 @@ async fn without_syncs_answers_are_lost() {
 
 /// What was done.
 #[derive(Debug, Default)]
-struct Tally {
+pub(super) struct Tally {
     /// Clean ones and torn ones.
     cuts: [u64; 2],
     during_a_start: u64,
@@ -95,12 +96,22 @@ struct Tally {
     repeats: usize,
 }
 
+/// How a round ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
+    /// The process is killed, and the power cut, after so many answers.
+    Kill { answers: u64 },
+    /// The power fails at an operation on a path with this in it, after so many of these.
+    PowerCut { path: &'static str, after: u64 },
+}
+
 /// A server on a disk of its own, with those who use it.
-struct Disk {
-    site: PoweredSite,
+pub(super) struct Disk {
+    pub(super) site: PoweredSite,
     crowd: Crowd,
     desk: Desk,
     random: Random,
+    /// Every event there ever was.
     log: Vec<Value>,
     /// A device's key that was made just before the cut.
     key: String,
@@ -108,26 +119,41 @@ struct Disk {
 }
 
 impl Disk {
-    fn new(store: &str, mut random: Random) -> Option<Self> {
-        let site = PoweredSite::new(store)?;
-        let (crowd, desk) = (Crowd::new(&site, &mut random), Desk::new(&site, &mut random));
+    fn new(store: &str, random: Random) -> Option<Self> {
+        Some(Self::on(PoweredSite::new(store)?, random, vec!["north-1".to_owned()]))
+    }
+
+    /// Someone changes cards for these gates.
+    pub(super) fn on(site: PoweredSite, mut random: Random, gates: Vec<String>) -> Self {
+        let (crowd, desk) = (Crowd::new(&site, &mut random), Desk::new(&site, &mut random, gates));
         let key = site.key("hq");
         // keys and tokens work once the command has ended
         site.power_cut(Cut::Clean, &mut random);
-        Some(Self { site, crowd, desk, random, log: Vec::new(), key, is_registered: false })
+        Self { site, crowd, desk, random, log: Vec::new(), key, is_registered: false }
     }
 
     async fn round(&mut self, tally: &mut Tally) {
+        let end = if self.random.one_in(2) {
+            End::Kill { answers: self.random.below(MAX_ANSWERS) }
+        } else {
+            tally.at_an_operation += 1;
+            End::PowerCut { path: ANYWHERE, after: self.random.below(MAX_OPERATIONS) }
+        };
+        self.round_with(tally, end).await;
+    }
+
+    /// A round with this end.
+    pub(super) async fn round_with(&mut self, tally: &mut Tally, end: End) {
         if self.random.one_in(2) {
             self.start_and_cut(tally);
         }
         let mut daemon = self.site.start();
         self.check(&daemon, tally).await;
         self.key = self.site.key("hq");
-        self.load_and_end(&mut daemon, tally).await;
+        self.load_and_end(&mut daemon, end).await;
         drop(daemon);
         self.power_cut(tally);
-        self.log = self.site.whole_log();
+        self.log = self.site.history();
         self.crowd.check(&self.log);
         self.desk.check(&self.log);
     }
@@ -164,26 +190,33 @@ impl Disk {
     }
 
     /// Load until the process is killed, or until it ends because the power has failed.
-    async fn load_and_end(&mut self, daemon: &mut Daemon, tally: &mut Tally) {
-        let is_killed = self.random.one_in(2);
-        let answers = self.random.below(MAX_ANSWERS);
-        if !is_killed {
-            tally.at_an_operation += 1;
-            self.site.disk.order_power_cut(self.random.below(MAX_OPERATIONS));
+    async fn load_and_end(&mut self, daemon: &mut Daemon, end: End) {
+        if let End::PowerCut { path, after } = end {
+            self.site.disk.order_power_cut_at(path, after);
         }
-        let person = self.desk.person(daemon);
-        let swipes = self.crowd.swipe(daemon, async |daemon, count| {
-            if is_killed {
+        let (person, disk) = (self.desk.person(daemon), &self.site.disk);
+        let swipes = self.crowd.swipe(daemon, async |daemon, count| match end {
+            End::Kill { answers } => {
                 eventually("answers", async || (count.load(Relaxed) >= answers).then_some(())).await;
                 daemon.kill();
-            } else {
+            }
+            End::PowerCut { path: ANYWHERE, .. } => {
                 eventually("the server ends", async || daemon.has_ended().then_some(())).await;
+                assert!(!daemon.wait().success(), "ended well without power: {}", daemon.stderr());
+            }
+            // a server that has just no commit to make does not notice
+            End::PowerCut { .. } => {
+                eventually("the power fails", async || disk.is_off().then_some(())).await;
+                daemon.kill();
             }
         });
         tokio::join!(swipes, self.desk.change_until_refused(person));
-        if !is_killed {
-            assert!(!daemon.wait().success(), "ended well without power: {}", daemon.stderr());
-        }
+    }
+
+    /// Everything that there ever was is with the sink.
+    pub(super) async fn finish(self, tally: &mut Tally) {
+        tally.answers += self.crowd.answers() + self.desk.answers();
+        tally.repeats += everything_is_in_files(&self.site, &self.log).await;
     }
 
     fn power_cut(&mut self, tally: &mut Tally) {
