@@ -14,6 +14,7 @@ use crate::{
     options::Options,
     postgres::Postgres,
     redis::Redis,
+    rest,
     support::{
         BareFile,
         daemon::{CARDS, Daemon, Setup},
@@ -42,10 +43,12 @@ pub(crate) struct Run {
 struct Case<'a> {
     load: Load,
     peer: Peer,
+    /// The process that is asked; it rests while others are. None: the case is its own.
+    server: Option<u32>,
     run: Box<dyn FnMut(f64) -> Measured + 'a>,
 }
 
-/// What is there to be asked; all of it stays up for the whole run, and rests while another is asked.
+/// What is there to be asked; all of it stays up for the whole run, stopped while another is asked.
 struct Contestants {
     daemons: Vec<(Peer, Daemon)>,
     redis: Option<Redis>,
@@ -65,28 +68,42 @@ pub(crate) fn run(options: &Options) -> Run {
     let mut cases = bare_cases([bare_dirs[0].path(), bare_dirs[1].path()], event_bytes);
     contestants.cases(&mut cases);
     let mut crew = large.crew();
-    cases.push(case(Load::One, Peer::Large, move |seconds| crew.run(seconds)));
+    cases.push(case(Load::One, Peer::Large, Some(large.pid()), move |seconds| crew.run(seconds)));
     cases.sort_by_key(|case| (case.load, case.peer));
 
+    let servers = || cases.iter().filter_map(|case| case.server);
+    servers().for_each(rest::stop);
     let mut samples: Samples = BTreeMap::new();
     for round in 1..=options.rounds {
         for case in &mut cases {
-            let measured = (case.run)(options.seconds);
+            let measured = case.measure(options.seconds);
             eprintln!("compare: round {round}, {:?}, {:?}: {measured:.0?}", case.load, case.peer);
             samples.entry((case.load, case.peer)).or_default().push(measured);
         }
     }
+    cases.iter().filter_map(|case| case.server).for_each(rest::go_on);
     drop(cases);
     let versions = contestants.versions();
     drop(contestants);
     let memory = large.end();
-    let starts = large::starts(options.events, &mut missing);
+    let starts = large::starts(options.events);
     let seconds = begun.elapsed().as_secs_f64();
     Run { samples, event_bytes, versions, missing, large: memory, starts, seconds }
 }
 
-fn case<'a>(load: Load, peer: Peer, run: impl FnMut(f64) -> Measured + 'a) -> Case<'a> {
-    Case { load, peer, run: Box::new(run) }
+impl Case<'_> {
+    /// While everyone else rests.
+    fn measure(&mut self, seconds: f64) -> Measured {
+        rest::write_back();
+        self.server.into_iter().for_each(rest::wake);
+        let measured = (self.run)(seconds);
+        self.server.into_iter().for_each(rest::stop);
+        measured
+    }
+}
+
+fn case<'a>(load: Load, peer: Peer, server: Option<u32>, run: impl FnMut(f64) -> Measured + 'a) -> Case<'a> {
+    Case { load, peer, server, run: Box::new(run) }
 }
 
 fn bare_cases<'a>(dirs: [&Path; 2], event_bytes: usize) -> Vec<Case<'a>> {
@@ -94,7 +111,7 @@ fn bare_cases<'a>(dirs: [&Path; 2], event_bytes: usize) -> Vec<Case<'a>> {
     (dirs.into_iter().zip([Peer::BareGrowing, Peer::BarePreallocated]))
         .map(|(dir, peer)| {
             let (mut file, bytes) = (BareFile::create(dir, peer == Peer::BarePreallocated), bytes.clone());
-            case(Load::One, peer, move |seconds| bare::run(&mut file, &bytes, seconds))
+            case(Load::One, peer, None, move |seconds| bare::run(&mut file, &bytes, seconds))
         })
         .collect()
 }
@@ -130,15 +147,15 @@ impl Contestants {
 
     fn cases<'a>(&'a self, cases: &mut Vec<Case<'a>>) {
         for (peer, daemon) in &self.daemons {
-            let has_sink = peer.has_sink();
+            let (has_sink, server) = (peer.has_sink(), Some(daemon.pid()));
             if !has_sink && *peer != Peer::Memory {
                 let mut crew = turnstiled::crew(daemon, swipes::alone);
-                cases.push(case(Load::One, *peer, move |seconds| crew.run(seconds)));
+                cases.push(case(Load::One, *peer, server, move |seconds| crew.run(seconds)));
                 let mut crew = batch_crew(daemon, CARDS);
-                cases.push(case(Load::Batches, *peer, move |seconds| crew.run(seconds)));
+                cases.push(case(Load::Batches, *peer, server, move |seconds| crew.run(seconds)));
             }
             let mut crew = turnstiled::crew(daemon, |make| swipes::crowd(CARDS, make));
-            cases.push(case(Load::Many, *peer, move |seconds| {
+            cases.push(case(Load::Many, *peer, server, move |seconds| {
                 let mut measured = crew.run(seconds);
                 if has_sink {
                     measured.behind = Some(behind(daemon));
@@ -148,12 +165,14 @@ impl Contestants {
             }));
         }
         if let Some(redis) = &self.redis {
-            add_peer(cases, Peer::Redis, redis.crew(swipes::alone), redis.crew(crowd), || {});
+            let crews = [redis.crew(swipes::alone), redis.crew(crowd)];
+            add_peer(cases, Peer::Redis, redis.pid(), crews, || {});
         }
         if let Some(postgres) = &self.postgres {
             // What it would write later is written at once, and not while another is measured.
             let settle = || postgres.execute("checkpoint").unwrap();
-            add_peer(cases, Peer::Postgres, postgres.crew(swipes::alone), postgres.crew(crowd), settle);
+            let crews = [postgres.crew(swipes::alone), postgres.crew(crowd)];
+            add_peer(cases, Peer::Postgres, postgres.pid(), crews, settle);
         }
     }
 
@@ -167,9 +186,15 @@ fn crowd(make: swipes::MakeRequest<'_>) -> Vec<crate::load::Script> {
     swipes::crowd(CARDS, make)
 }
 
-fn add_peer<'a>(cases: &mut Vec<Case<'a>>, peer: Peer, one: Crew, many: Crew, settle: impl Fn() + Copy + 'a) {
-    for (load, mut crew) in [(Load::One, one), (Load::Many, many)] {
-        cases.push(case(load, peer, move |seconds| {
+fn add_peer<'a>(
+    cases: &mut Vec<Case<'a>>,
+    peer: Peer,
+    server: u32,
+    crews: [Crew; 2],
+    settle: impl Fn() + Copy + 'a,
+) {
+    for (load, mut crew) in [Load::One, Load::Many].into_iter().zip(crews) {
+        cases.push(case(load, peer, Some(server), move |seconds| {
             let measured = crew.run(seconds);
             settle();
             measured

@@ -1,16 +1,23 @@
 //! Long logs, made in seconds: events are encoded as the daemon does it and committed without HTTP between.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
+};
 
 use turnstiled::{
     clock,
-    data_dir::{DataDir, log_dir},
+    data_dir::{DataDir, log_dir, snapshots_dir},
     domain::{
         card::{Card, CardDetails, Status},
         event::{Body, CardChange, CardChanged, Decision, Entry, Event, Exit, Swiped},
         event_json::encode,
         ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
         time::Timestamp,
+    },
+    projections::{
+        store::Snapshots,
+        take::{TakeLimits, take},
     },
 };
 use turnstiled_wal::{Append, Log, LogOptions, MAX_BATCH_RECORDS, StoreKind, frame::OVERHEAD_BYTES};
@@ -21,6 +28,7 @@ use crate::support::daemon::SERVER;
 /// A log of `segments` in the making.
 pub(crate) struct History {
     log: Log,
+    snapshots: PathBuf,
     name: LogName,
     batch: Vec<Append>,
     next: u64,
@@ -33,7 +41,8 @@ impl History {
         let name = DataDir::take(data_dir, SERVER, "segments").unwrap().log_name.clone();
         let options = LogOptions { store: StoreKind::Files, ..LogOptions::default() };
         let log = Log::open(&log_dir(data_dir), options).unwrap();
-        Self { log, name, batch: Vec::new(), next: 1, now: clock::wall() }
+        let snapshots = snapshots_dir(data_dir);
+        Self { log, snapshots, name, batch: Vec::new(), next: 1, now: clock::wall() }
     }
 
     /// Card `C<number>` of employee `E<number>`.
@@ -44,6 +53,14 @@ impl History {
     /// That employee enters (`true`) or leaves.
     pub(crate) fn swipe(&mut self, is_entry: bool, number: usize) {
         self.push(swiped(is_entry, number));
+    }
+
+    /// Takes a snapshot of everything until now, as the daemon does it.
+    pub(crate) fn snapshot(&mut self) {
+        self.commit();
+        let snapshots = Snapshots::open(&self.snapshots, self.name.clone()).unwrap();
+        let stop = AtomicBool::new(false);
+        take(&snapshots, &self.log.reader(), TakeLimits::default(), &stop).unwrap().unwrap();
     }
 
     /// Commits what is left.

@@ -1,5 +1,13 @@
 //! A building with a million cards, and the time of a start on a long log.
 
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use ::turnstiled::{app::housekeeping::SNAPSHOT_EVERY_RECORDS, data_dir::snapshots_dir};
 use tempfile::TempDir;
 
 use crate::{
@@ -18,12 +26,18 @@ const INSIDE_ONE_OF: usize = 10;
 /// Of the others, this many swipe, spread over all cards so that no cache holds them.
 const SWIPING: usize = 10_000;
 
+/// The last event in the newest snapshot.
+const SNAPSHOT_METRIC: &str = "turnstiled_snapshot_sequence";
+
+/// How long the first snapshot of the large building may take.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// A daemon with many cards.
 pub(crate) struct Large {
     daemon: Daemon,
     cards: usize,
     after_start_bytes: u64,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// What it took.
@@ -34,6 +48,9 @@ pub(crate) struct Memory {
     pub(crate) after_start_bytes: u64,
     pub(crate) after_load_bytes: u64,
     pub(crate) peak_bytes: u64,
+    /// The same of one that was started on the newest snapshot.
+    pub(crate) from_snapshot_bytes: u64,
+    pub(crate) from_snapshot_peak_bytes: u64,
 }
 
 impl Large {
@@ -47,7 +64,7 @@ impl Large {
         history.end();
         let daemon = launch(&data_dir);
         let after_start_bytes = daemon.memory_bytes("VmRSS");
-        Self { daemon, cards, after_start_bytes, _dir: dir }
+        Self { daemon, cards, after_start_bytes, dir }
     }
 
     /// One connection, people from all over the company who are outside.
@@ -57,13 +74,30 @@ impl Large {
         turnstiled::crew(&self.daemon, |make| swipes::alone_with(swiping, make))
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.pid()
+    }
+
+    /// Waits for the first snapshot if there was no time for it, and starts once more on what there is.
     pub(crate) fn end(self) -> Memory {
+        let Self { daemon, cards, after_start_bytes, dir } = self;
+        let begun = Instant::now();
+        let is_due = cards as u64 >= SNAPSHOT_EVERY_RECORDS;
+        while is_due && daemon.metric(SNAPSHOT_METRIC).unwrap_or(0.0) < cards as f64 {
+            assert!(begun.elapsed() < SNAPSHOT_TIMEOUT, "no snapshot of the large building");
+            thread::sleep(Duration::from_millis(100));
+        }
+        let (after_load_bytes, peak_bytes) = (daemon.memory_bytes("VmRSS"), daemon.memory_bytes("VmHWM"));
+        drop(daemon);
+        let again = launch(&dir.path().join("data"));
         Memory {
-            cards: self.cards,
-            inside: self.cards.div_ceil(INSIDE_ONE_OF),
-            after_start_bytes: self.after_start_bytes,
-            after_load_bytes: self.daemon.memory_bytes("VmRSS"),
-            peak_bytes: self.daemon.memory_bytes("VmHWM"),
+            cards,
+            inside: cards.div_ceil(INSIDE_ONE_OF),
+            after_start_bytes,
+            after_load_bytes,
+            peak_bytes,
+            from_snapshot_bytes: again.memory_bytes("VmRSS"),
+            from_snapshot_peak_bytes: again.memory_bytes("VmHWM"),
         }
     }
 }
@@ -75,22 +109,33 @@ pub(crate) struct Start {
     pub(crate) seconds: f64,
 }
 
-/// Starts on a log of `events` events, without and with a snapshot.
-pub(crate) fn starts(events: usize, missing: &mut Vec<String>) -> Vec<Start> {
+/// Starts on a log of `events` events: with a snapshot as old as the daemon lets it become, then without one.
+pub(crate) fn starts(events: usize) -> Vec<Start> {
     eprintln!("compare: making a log of {events} events");
     let dir = scratch();
     let data_dir = dir.path().join("data");
     let mut history = History::begin(&data_dir);
     (0..CARDS).for_each(|card| history.register(card));
-    (0..events.saturating_sub(CARDS)).for_each(|swipe| history.swipe(swipe % 2 == 0, swipe / 2 % CARDS));
+    let swipes = events.saturating_sub(CARDS);
+    let after_snapshot = usize::try_from(SNAPSHOT_EVERY_RECORDS).unwrap();
+    for swipe in 0..swipes {
+        if swipe + after_snapshot == swipes {
+            history.snapshot();
+        }
+        history.swipe(swipe % 2 == 0, swipe / 2 % CARDS);
+    }
     history.end();
     eprintln!("compare: starting on it");
-    let folded = launch(&data_dir).starting.as_secs_f64();
-    missing.push("a start with a snapshot: this version makes none".to_owned());
-    vec![Start { events, with_snapshot: false, seconds: folded }]
+    let start = |with_snapshot| {
+        let seconds = launch(&data_dir).starting.as_secs_f64();
+        Start { events, with_snapshot, seconds }
+    };
+    let with_snapshot = (events > after_snapshot + CARDS).then(|| start(true));
+    let _ = fs::remove_dir_all(snapshots_dir(&data_dir));
+    with_snapshot.into_iter().chain([start(false)]).collect()
 }
 
-fn launch(data_dir: &std::path::Path) -> Daemon {
+fn launch(data_dir: &Path) -> Daemon {
     let data_dir = Some(data_dir.to_owned());
     Daemon::launch(&Setup { store: "segments", with_sink: false, anti_passback: "hard", data_dir })
 }

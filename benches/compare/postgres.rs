@@ -84,6 +84,10 @@ impl Postgres {
         pg_wire::execute(self.server.address, sql)
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
     pub(crate) fn crew(&self, scripts: impl FnOnce(MakeRequest<'_>) -> Vec<Script>) -> Crew {
         let make = |is_entry: bool, card: usize| {
             let (flag, answer) = if is_entry { ("t", "granted") } else { ("f", "recorded") };

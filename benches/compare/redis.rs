@@ -63,6 +63,10 @@ impl Redis {
         Crew { address: self.address(), protocol: PROTOCOL, scripts: scripts(&make) }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
     fn address(&self) -> SocketAddr {
         self.server.address
     }

@@ -2,6 +2,8 @@
 
 use std::{fmt::Write, fs};
 
+use turnstiled::app::housekeeping::SNAPSHOT_EVERY_RECORDS;
+
 use crate::{
     cases::Run,
     figures::{Figure, Load, Peer, Samples, Spread, ratio, spread},
@@ -22,6 +24,14 @@ leaves, then the next one does: every entry is granted and every answer is check
 entries; rates count entries and exits, each a durable event of its own. The load is one client for all servers:
 one thread, prepared requests, one at a time on each connection. HTTP, RESP and PostgreSQL's extended protocol with
 a prepared statement differ only in their bytes.
+
+Only one server runs at a time. The others, turnstiled's daemons as well as Redis and PostgreSQL with its children, are
+stopped by SIGSTOP, so that none scrubs, takes snapshots, checkpoints or expires on the cores and the disk of the one
+that is measured. Before a case everything that anyone has written is written back (`sync`); then the server gets
+SIGCONT and is left alone until it has taken no processor time to speak of for a second (20 s at most), so that what
+fell due while it was stopped is done; then the load runs for 0.15 of the measured time without being counted. This is
+the same for all. What a server does by itself during its own case is on its bill. Stopped rather than started for each
+case, because a server keeps its caches, its files and its state that way, as one that has been up for days.
 
 - turnstiled: the release executable as shipped, with API keys, hash chain, metrics and trace context; hard
   anti-passback. With the `file` sink on, \"behind\" is what the sink had still to take when the window closed.
@@ -105,15 +115,23 @@ fn sizes(page: &mut String, run: &Run) {
         page,
         "\n## Sizes and starts\n\n| | |\n|---|---|\n\
          | {} cards, {} people inside: resident once started | {} MB |\n\
-         | the same after all rounds | {} MB |\n| its highest | {} MB |\n",
+         | the same after all rounds | {} MB |\n| its highest | {} MB |\n\
+         | resident once started on its snapshot | {} MB |\n| its highest | {} MB |\n",
         large.cards,
         large.inside,
         megabytes(large.after_start_bytes),
         megabytes(large.after_load_bytes),
-        megabytes(large.peak_bytes)
+        megabytes(large.peak_bytes),
+        megabytes(large.from_snapshot_bytes),
+        megabytes(large.from_snapshot_peak_bytes)
     );
     for start in &run.starts {
-        let how = if start.with_snapshot { "with a snapshot" } else { "without a snapshot" };
+        let after = SNAPSHOT_EVERY_RECORDS;
+        let how = if start.with_snapshot {
+            format!("with a snapshot {after} events old")
+        } else {
+            "without a snapshot".to_owned()
+        };
         let seconds = start.seconds;
         let _ = writeln!(page, "| start on {} events, {how} | {seconds:.2} s |", start.events);
     }

@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::rest;
+
 /// How long a server may take until it answers.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -45,11 +47,17 @@ impl Server {
         }
         Ok(server)
     }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let pid = self.child.id().to_string();
+        // One that rests would not hear it.
+        rest::go_on(self.pid());
+        let pid = self.pid().to_string();
         let sent = Command::new("kill").args([self.stop_signal, &pid]).status();
         if !sent.is_ok_and(|status| status.success()) {
             let _ = self.child.kill();

@@ -21,14 +21,17 @@ pub(crate) struct Target {
     pub(crate) what: String,
     pub(crate) unit: &'static str,
     pub(crate) limit: Limit,
-    /// `None`: not measured, or the condition does not hold.
+    /// `None`: not measured.
     pub(crate) measured: Option<Spread>,
+    /// Whether the condition holds under which it is set.
+    pub(crate) is_due: bool,
 }
 
 impl Target {
     pub(crate) fn verdict(&self) -> &'static str {
         match (&self.measured, &self.limit) {
             (None, _) => "not measured",
+            _ if !self.is_due => "not due",
             (Some(spread), Limit::AtLeast(limit)) if spread.median >= *limit => "reached",
             (Some(spread), Limit::AtMost(limit)) if spread.median <= *limit => "reached",
             (Some(_), _) => "**not reached**",
@@ -43,7 +46,7 @@ pub(crate) fn targets(run: &Run) -> Vec<Target> {
 fn single_connection(run: &Run) -> Vec<Target> {
     let bare = (Load::One, Peer::BareGrowing);
     let bare_p99 = spread(&run.samples, bare, |of| of.p99_micros);
-    let is_calm = bare_p99.is_some_and(|p99| p99.median < CALM_DISK_P99_MICROS);
+    let disk_p99 = bare_p99.map_or(f64::INFINITY, |p99| p99.median);
     let mut targets = Vec::new();
     for (peer, name, limit) in [(Peer::Segments, "segments", 1.3), (Peer::Sled, "sled", 2.5)] {
         targets.push(Target {
@@ -51,13 +54,17 @@ fn single_connection(run: &Run) -> Vec<Target> {
             unit: " ×",
             limit: Limit::AtMost(limit),
             measured: ratio(&run.samples, (Load::One, peer), bare, |of| of.p50_micros),
+            is_due: true,
         });
-        let p99 = spread(&run.samples, (Load::One, peer), |of| of.p99_micros);
         targets.push(Target {
-            what: format!("`{name}`, 1 connection: entry p99, where the disk's own p99 is below 400 µs"),
+            what: format!(
+                "`{name}`, 1 connection: entry p99, due where the disk's own (bare append, growing file) is below \
+                 {CALM_DISK_P99_MICROS} µs; this one's is {disk_p99:.0} µs"
+            ),
             unit: " µs",
             limit: Limit::AtMost(1_000.0),
-            measured: p99.filter(|_| is_calm),
+            measured: spread(&run.samples, (Load::One, peer), |of| of.p99_micros),
+            is_due: disk_p99 < CALM_DISK_P99_MICROS,
         });
     }
     targets
@@ -67,7 +74,7 @@ fn many_connections(run: &Run) -> Vec<Target> {
     let mut targets = Vec::new();
     let mut add = |what: String, peer, over, limit, measured: fn(&crate::measure::Measured) -> f64| {
         let measured = ratio(&run.samples, (Load::Many, peer), (Load::Many, over), measured);
-        targets.push(Target { what, unit: " ×", limit, measured });
+        targets.push(Target { what, unit: " ×", limit, measured, is_due: true });
     };
     let stores = [
         (Peer::Segments, Peer::Sled, Peer::Memory, "sink off"),
@@ -97,7 +104,8 @@ fn many_connections(run: &Run) -> Vec<Target> {
 
 fn sizes(run: &Run) -> Vec<Target> {
     let large = &run.large;
-    let megabytes = Spread::of(std::iter::once(large.after_load_bytes as f64 / 1e6));
+    let resident = [large.after_start_bytes, large.after_load_bytes, large.from_snapshot_bytes];
+    let megabytes = Spread::of(resident.into_iter().max().into_iter().map(|bytes| bytes as f64 / 1e6));
     let started = run.starts.iter().filter(|start| start.with_snapshot).map(|start| start.seconds);
     let events = run.starts.first().map_or(0, |start| start.events);
     vec![
@@ -106,12 +114,14 @@ fn sizes(run: &Run) -> Vec<Target> {
             unit: "",
             limit: Limit::AtLeast(200_000.0),
             measured: spread(&run.samples, (Load::Batches, Peer::Segments), |of| of.per_second),
+            is_due: true,
         },
         Target {
             what: format!("{} cards, {} people inside: resident memory", large.cards, large.inside),
             unit: " MB",
             limit: Limit::AtMost(400.0),
             measured: megabytes,
+            is_due: true,
         },
         Target {
             what: format!("{} cards: entry p50 over that with 1,000", large.cards),
@@ -120,12 +130,14 @@ fn sizes(run: &Run) -> Vec<Target> {
             measured: ratio(&run.samples, (Load::One, Peer::Large), (Load::One, Peer::Segments), |of| {
                 of.p50_micros
             }),
+            is_due: true,
         },
         Target {
             what: format!("start on a log of {events} events with a snapshot"),
             unit: " s",
             limit: Limit::AtMost(5.0),
             measured: Spread::of(started),
+            is_due: true,
         },
     ]
 }

@@ -96,6 +96,10 @@ impl Daemon {
         Client::connect(self.address, &self.device_header())
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The value of the first line of `/metrics` that begins with `name`.
     pub(crate) fn metric(&self, name: &str) -> Option<f64> {
         let mut client = Client::connect(self.address, "");
@@ -107,7 +111,7 @@ impl Daemon {
 
     /// A field of `/proc/<pid>/status` that is given in kB, in bytes.
     pub(crate) fn memory_bytes(&self, field: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with(field)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
     }
