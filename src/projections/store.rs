@@ -118,7 +118,7 @@ impl Snapshots {
     pub fn open(dir: &Path, log: LogName) -> Result<Self, SnapshotError> {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700).create(dir).map_err(on("create", dir))?;
-        dir.parent().map_or(Ok(()), sync_dir)?;
+        dir.parent().map_or(Ok(()), sync_names)?;
         for path in names(dir, UNFINISHED_SUFFIX)? {
             fs::remove_file(&path).map_err(on("remove", &path))?;
         }
@@ -188,7 +188,7 @@ impl Snapshots {
         let unfinished = with_suffix(&path, UNFINISHED_SUFFIX);
         let written = write_file(&unfinished, header, lines)
             .and_then(|()| fs::rename(&unfinished, &path).map_err(on("rename", &unfinished)))
-            .and_then(|()| sync_dir(&self.dir));
+            .and_then(|()| sync_names(&self.dir));
         if written.is_err() {
             // a full disk is not kept full; what cannot be removed goes at the next start
             let _ = fs::remove_file(&unfinished);
@@ -213,7 +213,7 @@ impl Snapshots {
         for old in all.iter().take(all.len().saturating_sub(KEPT_DAMAGED)) {
             fs::remove_file(old).map_err(on("remove", old))?;
         }
-        sync_dir(&self.dir)
+        sync_names(&self.dir)
     }
 }
 
@@ -305,7 +305,6 @@ fn names(dir: &Path, suffix: &str) -> Result<Vec<PathBuf>, SnapshotError> {
     Ok(found)
 }
 
-fn sync_dir(dir: &Path) -> Result<(), SnapshotError> {
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    File::open(dir).and_then(|handle| handle.sync_all()).map_err(on("sync", dir))
+fn sync_names(dir: &Path) -> Result<(), SnapshotError> {
+    turnstiled_wal::sync_dir(dir).map_err(|error| on("sync", dir)(error.source))
 }

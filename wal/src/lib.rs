@@ -25,7 +25,8 @@
 //! - `segments.rs`: all segments as one, and when the next begins; `sealed.rs`: those that take no more
 //!   appends; `spare.rs`: the next one, prepared ahead; `space.rs`: the disk, how much is left of it and what surely
 //!   fits; `ballast.rs`: [`Ballast`], space to give away when it is full; `segment_names.rs`: what segments are
-//!   called; `store_kind.rs`:
+//!   called; `set_aside.rs`: what is kept of
+//!   damaged ones; `store_kind.rs`:
 //!   [`StoreKind`], the stores there are
 //! - `store.rs`: [`SegmentStore`], the contract of one segment; `conformance.rs`: its tests, for every implementation
 //! - `sled_store.rs`: a segment in sled; `file_store.rs`: in a file of our own, with `file_format.rs` and
@@ -90,6 +91,7 @@ mod sealed;
 mod segment_names;
 mod segments;
 mod sequence_set;
+mod set_aside;
 mod sled_db;
 mod sled_store;
 mod space;
@@ -128,6 +130,7 @@ mod state_fault_tests;
 mod state_tests;
 
 pub use ballast::Ballast;
+pub use durable_fs::sync_dir;
 pub use frame::{Hash, MAX_PAYLOAD_BYTES, OVERHEAD_BYTES as FRAME_OVERHEAD_BYTES, Record};
 pub use gaps::{Gap, MAX_GAPS};
 pub use log::{
@@ -142,6 +145,7 @@ pub use scan::{MAX_SCAN_RANGES, MAX_SCAN_SEQUENCES, Ranges, ScanReport, scan};
 pub use scrub::Scrubber;
 pub use segment_names::segment_paths;
 pub use segments::DEFAULT_SEGMENT_BYTES;
+pub use set_aside::MAX_SET_ASIDE;
 pub use sled_db::SledOpenError;
 pub use space::{
     FileSystemSpace, LogSpace, MIN_SEGMENT_BYTES, SLED_DISK_BYTES_PER_FRAME_BYTE, file_system_space,
