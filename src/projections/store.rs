@@ -145,18 +145,23 @@ impl Snapshots {
         list(&self.dir)
     }
 
+    /// The same of a directory that may not be there, and is only looked at.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`].
+    pub fn list_in(dir: &Path) -> Result<Vec<(u64, PathBuf)>, SnapshotError> {
+        if dir.try_exists().map_err(on("look at", dir))? { list(dir) } else { Ok(Vec::new()) }
+    }
+
     /// The highest sequence of a server's log that a snapshot in `dir` was made of, 0 if there is none. One that cannot
     /// be read counts by its name. Changes nothing.
     ///
     /// # Errors
     /// [`SnapshotError::Io`].
     pub fn highest_sequence(dir: &Path, server: &str) -> Result<u64, SnapshotError> {
-        if !dir.try_exists().map_err(on("look at", dir))? {
-            return Ok(0);
-        }
         let is_of_other =
             |path: &Path| Self::read(path).is_ok_and(|reader| reader.header().log.server != server);
-        let newest = list(dir)?.into_iter().rev().find(|(_, path)| !is_of_other(path));
+        let newest = Self::list_in(dir)?.into_iter().rev().find(|(_, path)| !is_of_other(path));
         Ok(newest.map_or(0, |(sequence, _)| sequence))
     }
 

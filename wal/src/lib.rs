@@ -46,8 +46,8 @@
 //!
 //! # On disk
 //! `<dir>/<first sequence, 20 digits>.sled/` or `.seg` is a segment, `<dir>/high-water` the last sequence known to be
-//! durable, `<dir>/low-water` the last one trimmed, `<dir>/set-aside/` files that were in the way of opening, and damaged segments that were
-//! trimmed; `<dir>/gaps` what a repair has acknowledged to be missing. `*.preparing` will be a segment, `*.trimmed` was
+//! durable, `<dir>/low-water` the last one trimmed, `<dir>/set-aside/` the last few
+//! files that were in the way of opening, and damaged segments that were trimmed; `<dir>/gaps` what a repair has acknowledged to be missing. `*.preparing` will be a segment, `*.trimmed` was
 //! one; an open removes what a crash left of these. A state store is a directory of its own, a sled database with a
 //! `high-water` file of its own in it.
 //!
