@@ -59,8 +59,11 @@ pub struct Families {
     pub sink_delivered: IntCounterVec,
     /// Sends that have to be done again.
     pub sink_retried: IntCounterVec,
-    /// Events that became dead letters.
-    pub sink_dead: IntCounterVec,
+    /// Dead letters that are there still, and what was let go of. The contract's name has `_total`, and its promise 2
+    /// wants the present number, which goes down when a dead letter is delivered after all.
+    pub sink_dead: IntGaugeVec,
+    /// Dead letters that are kept.
+    pub sink_dead_letters: IntGaugeVec,
     /// Events given up on purpose.
     pub sink_discarded: IntCounterVec,
     /// Events the sink has still to take.
@@ -156,7 +159,18 @@ impl Metrics {
             sink_accepted: counters(&registry, "sink_accepted_total", "Events led to the sink.", &["sink"]),
             sink_delivered: counters(&registry, "sink_delivered_total", "Events the service has.", &["sink"]),
             sink_retried: counters(&registry, "sink_retried_total", "Sends to be done again.", &["sink"]),
-            sink_dead: counters(&registry, "sink_dead_total", "Events that became dead letters.", &["sink"]),
+            sink_dead: gauges(
+                &registry,
+                "sink_dead_total",
+                "Events that are dead now: dead letters, and what was let go of. Goes down when one is resolved.",
+                &["sink"],
+            ),
+            sink_dead_letters: gauges(
+                &registry,
+                "sink_dead_letters",
+                "Dead letters that are kept; at 10000 what is refused waits and holds up the sink.",
+                &["sink"],
+            ),
             sink_discarded: counters(
                 &registry,
                 "sink_discarded_total",
@@ -214,6 +228,8 @@ impl Metrics {
             | Body::PresenceExpired(_)
             | Body::AuditRead(_)
             | Body::LogRepaired(_)
+            | Body::Redrive(_)
+            | Body::Discard(_)
             | Body::Other => {}
         }
     }

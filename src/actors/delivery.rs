@@ -1,5 +1,7 @@
 //! One sink's shell: reads the log for the delivery machine, sends what it says, keeps what it settles.
 
+pub mod letters;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -23,6 +25,7 @@ use crate::{
         machine::{Config, Effect, Input, Machine, Now},
         patience::Patience,
         progress::{Detached, Progress, Settlement},
+        status::Status,
     },
     domain::{
         outbound::{EditError, edit},
@@ -60,6 +63,7 @@ pub struct DeliveryActor {
     disk: DiskBoard,
     is_required: bool,
     last_detached: Option<Detached>,
+    letters_were_full: bool,
     patience: Patience,
     /// What waits for space beside the log. Until it is written nothing is sent.
     unwritten: Option<Settlement>,
@@ -143,6 +147,7 @@ impl DeliveryActor {
             disk,
             is_required,
             last_detached: progress.detached.last().copied(),
+            letters_were_full: false,
             patience: Patience::default(),
             unwritten: None,
             started: Instant::now(),
@@ -167,12 +172,17 @@ impl DeliveryActor {
                 }
                 Effect::WakeAt(at) => self.wake_at(at, ctx),
                 Effect::Settle(settlement) => self.settle(settlement),
+                Effect::PullLetters { after, max_letters } => self.pull_letters(after, max_letters, ctx),
             }
         }
         let status = self.machine.status();
         if status.detached.last() != self.last_detached.as_ref() {
             self.last_detached = status.detached.last().copied();
             self.report_detached();
+        }
+        if status.letters_are_full != self.letters_were_full {
+            self.letters_were_full = status.letters_are_full;
+            self.report_letters(&status);
         }
         self.board.set(&self.name, status);
         self.stop_if_idle();
@@ -181,6 +191,14 @@ impl DeliveryActor {
     fn report_detached(&self) {
         if let Some(Detached { first, last, events, .. }) = self.last_detached {
             tracing::error!(sink = %self.name, first, last, events, "the disk is nearly full: the sink is behind and was let go of; these events count as dead, replay them from the archive");
+        }
+    }
+
+    fn report_letters(&self, Status { letters, letters_are_full, .. }: &Status) {
+        if *letters_are_full {
+            tracing::error!(sink = %self.name, letters, "no more dead letters are kept: what the service refuses from here on waits and holds up this sink; redrive or discard some");
+        } else {
+            tracing::info!(sink = %self.name, letters, "there is place for dead letters again");
         }
     }
 
@@ -310,6 +328,7 @@ impl Actor for DeliveryActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX_MESSAGES);
         self.feed(Input::Tick, ctx);
+        self.letters_go_on(ctx);
     }
 }
 
@@ -323,6 +342,9 @@ impl Handler<LogGrew> for DeliveryActor {
         if self.unwritten.is_some() {
             let more = self.machine.flush();
             self.settle(more);
+            if self.unwritten.is_none() {
+                self.letters_go_on(ctx);
+            }
         }
         self.feed(Input::LogGrew, ctx);
     }

@@ -7,7 +7,9 @@
 //! Messages carry their reply sender and are sent by `try_send` (a clean stop waits with `send`), so a full
 //! mailbox is an answer, not a loss.
 
+pub mod admin;
 pub mod building;
+pub mod dead_letters;
 pub mod delivery;
 pub mod directory;
 pub mod disk;

@@ -76,8 +76,10 @@ pub struct SinkReport {
     pub delivered: u64,
     /// Events it has still to take.
     pub pending: u64,
-    /// Dead letters that are there still.
+    /// Dead letters that are there still, and what was given up.
     pub dead: u64,
+    /// Dead letters that are there still.
+    pub dead_letters: u64,
     /// Dead letters that were thrown away.
     pub discarded: u64,
     /// Sends that had to be done again.
@@ -185,6 +187,7 @@ impl SinkBoard {
         let status = sink.status();
         let stalled = sink.stalled.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Counts { totals, accepted, pending } = sink.counts(status.as_ref());
+        let dead_letters = status.as_ref().map_or(0, |status| status.letters);
         let oldest = sink.oldest.time().filter(|_| pending > 0);
         let detached = status.as_ref().map(|status| status.detached.as_slice()).unwrap_or_default();
         let detached = detached.iter().map(DetachedRange::of).collect();
@@ -210,6 +213,7 @@ impl SinkBoard {
             delivered: totals.delivered,
             pending,
             dead: totals.dead,
+            dead_letters,
             discarded: totals.discarded,
             retried: totals.retried,
             detached,
@@ -232,7 +236,6 @@ impl SinkBoard {
                 (&metrics.sink_accepted, report.accepted),
                 (&metrics.sink_delivered, report.delivered),
                 (&metrics.sink_retried, report.retried),
-                (&metrics.sink_dead, report.dead),
                 (&metrics.sink_discarded, report.discarded),
             ];
             for (family, value) in counters {
@@ -240,6 +243,8 @@ impl SinkBoard {
                 counter.inc_by(value.saturating_sub(counter.get()));
             }
             let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+            metrics.sink_dead.with_label_values(label).set(gauge(report.dead));
+            metrics.sink_dead_letters.with_label_values(label).set(gauge(report.dead_letters));
             metrics.sink_pending.with_label_values(label).set(gauge(report.pending));
             metrics.sink_oldest_seconds.with_label_values(label).set(gauge(report.lag_seconds));
             for state in ["healthy", "retrying", "open"] {

@@ -1,6 +1,6 @@
 //! The delivery arbiter: the router and a delivery for each sink, apart from the log's thread.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use actix::{Actor, Addr, Arbiter, Recipient};
 use tokio::sync::oneshot;
@@ -37,7 +37,8 @@ pub(super) struct OpenedSink {
 pub(super) struct DeliverySide {
     arbiter: Arbiter,
     router: Addr<RouterActor>,
-    deliveries: Vec<Addr<DeliveryActor>>,
+    /// By sink.
+    pub(super) deliveries: HashMap<String, Addr<DeliveryActor>>,
     pub(super) board: SinkBoard,
 }
 
@@ -76,7 +77,7 @@ impl DeliverySide {
             let sinks: Vec<_> = (parts.into_iter())
                 .map(|part| (part.name.clone(), DeliveryActor::new(part).start()))
                 .collect();
-            let deliveries: Vec<_> = sinks.iter().map(|(_, delivery)| delivery.clone()).collect();
+            let deliveries: HashMap<_, _> = sinks.iter().cloned().collect();
             let router =
                 RouterActor::new(RouterParts { log, routes, board: router_board, disk, sinks }).start();
             // Nobody to tell: the start was given up.
@@ -94,7 +95,7 @@ impl DeliverySide {
     /// Lets what was sent come back, writes every cursor, then ends the thread.
     pub(super) async fn stop(self) {
         let mut stopped = Vec::with_capacity(self.deliveries.len());
-        for delivery in &self.deliveries {
+        for delivery in self.deliveries.values() {
             let (reply, done) = oneshot::channel();
             if delivery.send(StopDelivery { reply }).await.is_ok() {
                 stopped.push(done);
@@ -132,7 +133,8 @@ pub(super) fn progress_of_all(
         let progress = Progress::starting_after(match sink.from {
             StartAt::Head if !has_lost_state => committed,
             StartAt::Head | StartAt::Oldest => log.first().saturating_sub(1),
-        });
+        })
+        .with_letters(&states.letter_sequences(&sink.name)?);
         new.push((sink.name.clone(), progress.clone()));
         all.push((sink.name.clone(), progress));
     }

@@ -140,6 +140,8 @@ impl App {
         let services = Data::new(Services {
             buildings,
             directory: log.directory.clone(),
+            admin: log.admin.clone(),
+            deliveries: delivery.deliveries.clone(),
             auth,
             sinks: delivery.board.clone(),
             dead_letters: states,

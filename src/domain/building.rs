@@ -257,7 +257,13 @@ impl Building {
             Body::PresenceExpired(expired) => {
                 self.inside.remove(&expired.employee_id);
             }
-            Body::Entry(_) | Body::Card(_) | Body::AuditRead(_) | Body::LogRepaired(_) | Body::Other => {}
+            Body::Entry(_)
+            | Body::Card(_)
+            | Body::AuditRead(_)
+            | Body::LogRepaired(_)
+            | Body::Redrive(_)
+            | Body::Discard(_)
+            | Body::Other => {}
         }
         self.swipes.remember(event);
     }

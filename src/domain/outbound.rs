@@ -64,6 +64,22 @@ pub fn edit(json: &[u8], form: &Form, previous_hash: &[u8; 32]) -> Result<Bytes,
     splice(&edited, previous_hash)
 }
 
+/// A body of [`edit`] in this form, which may be another than then. What was left out before cannot come back.
+///
+/// # Errors
+/// [`EditError`] if `body` is not an object. Without edits it is not looked at.
+pub fn edit_again(body: Bytes, form: &Form) -> Result<Bytes, EditError> {
+    let strip_holder = !form.personal && mentions_holder(&body)?;
+    if form.drop.is_empty() && form.add.is_empty() && !strip_holder {
+        return Ok(body);
+    }
+    let mut event: RawObject<'_> = serde_json::from_slice(&body)?;
+    edit_data(&mut event, form, strip_holder)?;
+    let mut edited = Vec::with_capacity(body.len());
+    event.write(&mut edited)?;
+    Ok(edited.into())
+}
+
 /// A quick look at the text: true may be a false alarm (the words in a value), false never is.
 fn mentions_holder(json: &[u8]) -> Result<bool, EditError> {
     let text = std::str::from_utf8(json).map_err(|_| EditError::NotAnObject)?;
@@ -179,6 +195,21 @@ mod tests {
         assert!(edited(event, &form).starts_with(expected), "{}", edited(event, &form));
         assert!(edited(r#"{"z":1}"#, &form).starts_with(r#"{"z":1,"data":{"site":"north","n":2},"#));
         assert!(edited(r#"{"data":null}"#, &form).starts_with(r#"{"data":null,"#));
+    }
+
+    #[test]
+    fn editing_again_keeps_the_hash_and_takes_the_present_form() {
+        let body = edit(br#"{"id":"1","data":{"n":1,"big":"x"}}"#, &Form::default(), &HASH).unwrap();
+        assert_eq!(edit_again(body.clone(), &Form::default()).unwrap(), body);
+        let form = Form {
+            drop: vec!["big".into()],
+            add: json!({"site": 1}).as_object().unwrap().clone(),
+            personal: false,
+        };
+        let again = edit_again(body, &form).unwrap();
+        let expected = format!(r#"{{"id":"1","data":{{"n":1,"site":1}},"chainhash":"{}"}}"#, hash());
+        assert_eq!(str::from_utf8(&again).unwrap(), expected);
+        assert_eq!(edit_again(again.clone(), &form).unwrap(), again);
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod answers;
 pub mod auth;
 mod body;
 pub mod cards;
+pub mod dead_letters;
 pub mod error;
 pub mod fields;
 pub mod health;
@@ -25,8 +26,8 @@ use tokio::sync::oneshot;
 use self::{auth::Auth, error::ApiError, trace_context::TraceContext};
 use crate::{
     actors::{
-        building::BuildingActor, directory::DirectoryActor, disk::DiskBoard, recorder::LogEnd,
-        recorder::Origin, sink_board::SinkBoard, sink_state::SinkStates,
+        admin::AdminActor, building::BuildingActor, delivery::DeliveryActor, directory::DirectoryActor,
+        disk::DiskBoard, recorder::LogEnd, recorder::Origin, sink_board::SinkBoard, sink_state::SinkStates,
     },
     domain::ids::{BuildingId, GateId},
     metrics::Metrics,
@@ -39,6 +40,10 @@ pub struct Services {
     pub buildings: HashMap<BuildingId, BuildingServices>,
     /// The cards.
     pub directory: Addr<DirectoryActor>,
+    /// Who records what operators do.
+    pub admin: Addr<AdminActor>,
+    /// Who delivers, by sink.
+    pub deliveries: HashMap<String, Addr<DeliveryActor>>,
     /// Who may call.
     pub auth: Auth,
     /// How the sinks do.
