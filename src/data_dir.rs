@@ -245,7 +245,7 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    path.parent().map_or(Ok(()), sync_dir)
+    path.parent().map_or(Ok(()), sync_names)
 }
 
 /// Writes a new file that only the owner may read, durably.
@@ -258,7 +258,7 @@ pub fn create_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let linked = fs::hard_link(&temporary, path);
     fs::remove_file(&temporary)?;
     linked?;
-    path.parent().map_or(Ok(()), sync_dir)
+    path.parent().map_or(Ok(()), sync_names)
 }
 
 /// Replaces a file by one that only the owner may read: after a crash it is the old one or the new one.
@@ -268,7 +268,7 @@ pub fn create_private(path: &Path, content: &[u8]) -> io::Result<()> {
 pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = write_beside(path, content)?;
     fs::rename(&temporary, path)?;
-    path.parent().map_or(Ok(()), sync_dir)
+    path.parent().map_or(Ok(()), sync_names)
 }
 
 fn write_beside(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
@@ -279,9 +279,8 @@ fn write_beside(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
     Ok(temporary)
 }
 
-fn sync_dir(path: &Path) -> io::Result<()> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    File::open(path)?.sync_all()
+fn sync_names(dir: &Path) -> io::Result<()> {
+    turnstiled_wal::sync_dir(dir).map_err(|error| error.source)
 }
 
 #[cfg(test)]

@@ -37,6 +37,8 @@ pub struct Families {
     pub commit_records: Histogram,
     /// What the log takes on the disk, without what is prepared ahead.
     pub log_bytes: IntGauge,
+    /// What of that is set aside: damaged, and no longer of the log.
+    pub log_set_aside_bytes: IntGauge,
     /// At so many bytes entries are refused.
     pub log_limit_bytes: IntGauge,
     /// How full the disk is: 0 normal, 1 alarm, 2 sinks are detached, 3 entries are refused.
@@ -119,6 +121,11 @@ impl Metrics {
                 &RECORDS_BUCKETS,
             ),
             log_bytes: gauge(&registry, "log_bytes", "What the log takes on the disk."),
+            log_set_aside_bytes: gauge(
+                &registry,
+                "log_set_aside_bytes",
+                "What of log_bytes is damaged, no longer of the log, and kept in log/set-aside to be looked at.",
+            ),
             log_limit_bytes: gauge(&registry, "log_limit_bytes", "At so many bytes entries are refused."),
             disk_step: gauge(
                 &registry,

@@ -189,6 +189,8 @@ impl DiskWatch {
     fn measure(&mut self, log: &Log, places: &Places) -> Result<Measured, StoreError> {
         self.committed_bytes = 0;
         let space = log.space();
+        let set_aside = i64::try_from(space.set_aside_bytes).unwrap_or(i64::MAX);
+        self.parts.metrics.log_set_aside_bytes.set(set_aside);
         let room_bytes = log.room_bytes()?;
         places.set_disk(self.step, room_bytes, self.parts.gauge.sizes.reserve_bytes);
         let available_bytes = self.available_bytes()?;

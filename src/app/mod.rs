@@ -14,6 +14,7 @@ mod offline;
 pub mod recover;
 mod scrub;
 mod sinks;
+mod snapshot_check;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -32,9 +33,10 @@ use turnstiled_wal::{Log, StateStore};
 
 pub use self::{
     archive_sink::{ArchiveSink, open_archive, sink_of},
-    disk::log_options,
+    disk::{disk_is_smaller, log_options},
     error::StartError,
     offline::{highest_settled, highest_snapshot},
+    snapshot_check::SnapshotCheck,
 };
 use self::{
     delivery_side::{DeliverySide, OpenedSink, progress_of_all, warn_of_forgotten_sinks},

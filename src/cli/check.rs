@@ -5,8 +5,11 @@ use std::{
     path::Path,
 };
 
+use turnstiled_wal::file_system_space;
+
 use super::Verdict;
 use crate::{
+    app::disk_is_smaller,
     config::{Config, ConfigErrors},
     domain::{event_types::EVENT_TYPES, outbound::Form},
 };
@@ -20,10 +23,34 @@ const LEGEND: &str =
 /// # Errors
 /// If `out` or `err` cannot be written.
 pub fn run(file: Option<&Path>, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Verdict> {
+    run_on(file, disk_bytes, out, err)
+}
+
+/// `disk_bytes` says how large the file system of a directory is, if it can be asked.
+fn run_on(
+    file: Option<&Path>,
+    disk_bytes: impl Fn(&Path) -> Option<u64>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<Verdict> {
     match Config::load_or_embedded(file) {
-        Ok(config) => report(&config, out, err),
+        Ok(config) => {
+            let total_bytes = disk_bytes(&config.server.data_dir);
+            let too_small = total_bytes.and_then(|bytes| disk_is_smaller(&config.wal, bytes));
+            if let Some(what) = too_small {
+                writeln!(err, "warning: {}: {what}", config.server.data_dir.display())?;
+            }
+            report(&config, out, err)
+        }
         Err(errors) => refuse(&errors, err),
     }
+}
+
+/// Of the file system that a directory is on, or will be.
+fn disk_bytes(dir: &Path) -> Option<u64> {
+    let here = |path| if path == Path::new("") { Path::new(".") } else { path };
+    let existing = dir.ancestors().map(here).find(|path| path.exists())?;
+    Some(file_system_space(existing).ok()?.total_bytes)
 }
 
 /// Prints all errors, and how many they are.
@@ -98,11 +125,15 @@ mod tests {
     use crate::config::EMBEDDED;
 
     fn check(text: &str) -> (Verdict, String, String) {
+        check_on(text, u64::MAX)
+    }
+
+    fn check_on(text: &str, disk_bytes: u64) -> (Verdict, String, String) {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("routes.toml");
         std::fs::write(&file, text).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let verdict = run(Some(&file), &mut out, &mut err).unwrap();
+        let verdict = run_on(Some(&file), |_| Some(disk_bytes), &mut out, &mut err).unwrap();
         let text =
             |bytes| String::from_utf8(bytes).unwrap().replace(&file.display().to_string(), "routes.toml");
         (verdict, text(out), text(err))
@@ -147,6 +178,17 @@ mod tests {
             "4 errors",
         ];
         assert_eq!(err.lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_limit_that_the_disk_cannot_hold_is_a_warning() {
+        let (verdict, _, err) = check_on(EMBEDDED, 1 << 30);
+        assert_eq!((verdict, err.lines().count()), (Verdict::Passed, 1), "{err}");
+        assert!(
+            err.starts_with("warning: ") && err.contains("20480 MiB") && err.contains("1024 MiB"),
+            "{err}"
+        );
+        assert!(disk_bytes(Path::new("/no/such")).unwrap() > 0 && disk_bytes(Path::new("none")).unwrap() > 0);
     }
 
     #[test]

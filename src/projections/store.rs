@@ -118,7 +118,7 @@ impl Snapshots {
     pub fn open(dir: &Path, log: LogName) -> Result<Self, SnapshotError> {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700).create(dir).map_err(on("create", dir))?;
-        dir.parent().map_or(Ok(()), sync_dir)?;
+        dir.parent().map_or(Ok(()), sync_names)?;
         for path in names(dir, UNFINISHED_SUFFIX)? {
             fs::remove_file(&path).map_err(on("remove", &path))?;
         }
@@ -145,18 +145,23 @@ impl Snapshots {
         list(&self.dir)
     }
 
+    /// The same of a directory that may not be there, and is only looked at.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`].
+    pub fn list_in(dir: &Path) -> Result<Vec<(u64, PathBuf)>, SnapshotError> {
+        if dir.try_exists().map_err(on("look at", dir))? { list(dir) } else { Ok(Vec::new()) }
+    }
+
     /// The highest sequence of a server's log that a snapshot in `dir` was made of, 0 if there is none. One that cannot
     /// be read counts by its name. Changes nothing.
     ///
     /// # Errors
     /// [`SnapshotError::Io`].
     pub fn highest_sequence(dir: &Path, server: &str) -> Result<u64, SnapshotError> {
-        if !dir.try_exists().map_err(on("look at", dir))? {
-            return Ok(0);
-        }
         let is_of_other =
             |path: &Path| Self::read(path).is_ok_and(|reader| reader.header().log.server != server);
-        let newest = list(dir)?.into_iter().rev().find(|(_, path)| !is_of_other(path));
+        let newest = Self::list_in(dir)?.into_iter().rev().find(|(_, path)| !is_of_other(path));
         Ok(newest.map_or(0, |(sequence, _)| sequence))
     }
 
@@ -188,7 +193,7 @@ impl Snapshots {
         let unfinished = with_suffix(&path, UNFINISHED_SUFFIX);
         let written = write_file(&unfinished, header, lines)
             .and_then(|()| fs::rename(&unfinished, &path).map_err(on("rename", &unfinished)))
-            .and_then(|()| sync_dir(&self.dir));
+            .and_then(|()| sync_names(&self.dir));
         if written.is_err() {
             // a full disk is not kept full; what cannot be removed goes at the next start
             let _ = fs::remove_file(&unfinished);
@@ -213,7 +218,7 @@ impl Snapshots {
         for old in all.iter().take(all.len().saturating_sub(KEPT_DAMAGED)) {
             fs::remove_file(old).map_err(on("remove", old))?;
         }
-        sync_dir(&self.dir)
+        sync_names(&self.dir)
     }
 }
 
@@ -305,7 +310,6 @@ fn names(dir: &Path, suffix: &str) -> Result<Vec<PathBuf>, SnapshotError> {
     Ok(found)
 }
 
-fn sync_dir(dir: &Path) -> Result<(), SnapshotError> {
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    File::open(dir).and_then(|handle| handle.sync_all()).map_err(on("sync", dir))
+fn sync_names(dir: &Path) -> Result<(), SnapshotError> {
+    turnstiled_wal::sync_dir(dir).map_err(|error| on("sync", dir)(error.source))
 }

@@ -15,9 +15,9 @@ use crate::{
     wait::eventually,
 };
 
-const DISK_MIB: u64 = 24;
+const DISK_MIB: u64 = 16;
 /// What someone else has of it, and gives back.
-const OTHERS_MIB: usize = 6;
+const OTHERS_MIB: usize = 2;
 /// Each of the crowd leaves so often while the disk is full. All of them fit into the reserve of such a disk.
 const EXITS_WHILE_FULL: usize = 20;
 

@@ -49,7 +49,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("actix_web::", &["src/http", "src/app"]),
     ("aws_sdk_", &["src/sinks"]),
     ("aws_config::", &["src/sinks"]),
-    ("turnstiled_wal::", &["src/actors", "src/app", "src/cli", "src/main.rs", "src/projections"]),
+    (
+        "turnstiled_wal::",
+        &["src/actors", "src/app", "src/cli", "src/data_dir.rs", "src/main.rs", "src/projections"],
+    ),
     ("jsonwebtoken::", &["src/http/auth"]),
     ("prometheus::", &["src/metrics.rs"]),
     ("reqwest::", &["src/cli/demo"]),

@@ -23,7 +23,7 @@ use turnstiled::{
 use turnstiled_wal::{Log, StateStore};
 
 use crate::{
-    daemon::{FILE_SINK, Site, TWO_BUILDINGS},
+    daemon::{FILE_SINK, Site, TWO_BUILDINGS, copy_dir},
     http::Caller,
 };
 
@@ -122,4 +122,49 @@ async fn a_sink_that_left_is_forgotten_on_demand() {
     let daemon = site.start();
     assert!(!daemon.stderr().contains("/v1/sinks/left/cursor"));
     daemon.stop();
+}
+
+/// A log of so many cards, closed.
+async fn log_of(cards: usize) -> Site {
+    let site = Site::with_files();
+    let daemon = site.start();
+    let person = daemon.person(&site.token("hr"));
+    for number in 0..cards {
+        let card = json!({ "employee_id": format!("E{number}") });
+        person.put(&format!("/v1/cards/C{number}"), &card).await.expect(201);
+    }
+    assert!(daemon.stop().0.success());
+    site
+}
+
+#[tokio::test]
+async fn verify_holds_snapshots_against_the_log() {
+    let (site, shorter, other) = (log_of(3).await, log_of(2).await, log_of(3).await);
+    let snapshot = take_snapshot(&site);
+    let name = snapshot.file_name().unwrap().to_str().unwrap();
+    let said = site.run_well(&["wal", "verify"]);
+    assert!(
+        said.contains("snapshots: 1\nevery record, the hash chain and every snapshot is whole"),
+        "{said}"
+    );
+    let verify_refuses = |what: &str| {
+        let output = site.run(&["wal", "verify"]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(&format!("{name} {what}")), "{what}: {said}");
+    };
+    for (log, what) in [
+        (&shorter, "has the state up to sequence 3, but the log ends at 2"),
+        (&other, "has the state up to sequence 3, which is another event there than in the log"),
+    ] {
+        let kept = site.path("kept");
+        fs::rename(site.path("data/log"), &kept).unwrap();
+        copy_dir(&log.path("data/log"), &site.path("data/log"));
+        verify_refuses(what);
+        fs::remove_dir_all(site.path("data/log")).unwrap();
+        fs::rename(kept, site.path("data/log")).unwrap();
+    }
+    site.run_well(&["wal", "verify"]);
+    damage(&snapshot);
+    verify_refuses("is damaged");
 }

@@ -7,8 +7,11 @@ use std::path::Path;
 
 use crate::store::StoreError;
 
-/// Syncs one directory's entries.
-pub(crate) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+/// Syncs one directory's entries: names that were made, changed or removed in it are durable then.
+///
+/// # Errors
+/// The system's.
+pub fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     // the parent of a relative path of one component is the empty path
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     File::open(dir).and_then(|handle| handle.sync_all()).map_err(StoreError::on("sync the directory", dir))

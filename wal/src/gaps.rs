@@ -81,6 +81,11 @@ impl Gaps {
         self.around(sequence).map_or(sequence, |gap| gap.last.saturating_add(1))
     }
 
+    /// The last sequence up to this one that is in no gap.
+    pub(crate) fn last_held(&self, sequence: u64) -> u64 {
+        self.around(sequence).map_or(sequence, |gap| gap.first.saturating_sub(1))
+    }
+
     /// The parts of a range that are in no gap.
     pub(crate) fn outside(&self, range: RangeInclusive<u64>) -> Vec<RangeInclusive<u64>> {
         let mut parts = Vec::new();

@@ -25,7 +25,8 @@
 //! - `segments.rs`: all segments as one, and when the next begins; `sealed.rs`: those that take no more
 //!   appends; `spare.rs`: the next one, prepared ahead; `space.rs`: the disk, how much is left of it and what surely
 //!   fits; `ballast.rs`: [`Ballast`], space to give away when it is full; `segment_names.rs`: what segments are
-//!   called; `store_kind.rs`:
+//!   called; `set_aside.rs`: what is kept of
+//!   damaged ones; `store_kind.rs`:
 //!   [`StoreKind`], the stores there are
 //! - `store.rs`: [`SegmentStore`], the contract of one segment; `conformance.rs`: its tests, for every implementation
 //! - `sled_store.rs`: a segment in sled; `file_store.rs`: in a file of our own, with `file_format.rs` and
@@ -45,8 +46,8 @@
 //!
 //! # On disk
 //! `<dir>/<first sequence, 20 digits>.sled/` or `.seg` is a segment, `<dir>/high-water` the last sequence known to be
-//! durable, `<dir>/low-water` the last one trimmed, `<dir>/set-aside/` files that were in the way of opening, and damaged segments that were
-//! trimmed; `<dir>/gaps` what a repair has acknowledged to be missing. `*.preparing` will be a segment, `*.trimmed` was
+//! durable, `<dir>/low-water` the last one trimmed, `<dir>/set-aside/` the last few
+//! files that were in the way of opening, and damaged segments that were trimmed; `<dir>/gaps` what a repair has acknowledged to be missing. `*.preparing` will be a segment, `*.trimmed` was
 //! one; an open removes what a crash left of these. A state store is a directory of its own, a sled database with a
 //! `high-water` file of its own in it.
 //!
@@ -90,6 +91,7 @@ mod sealed;
 mod segment_names;
 mod segments;
 mod sequence_set;
+mod set_aside;
 mod sled_db;
 mod sled_store;
 mod space;
@@ -128,6 +130,7 @@ mod state_fault_tests;
 mod state_tests;
 
 pub use ballast::Ballast;
+pub use durable_fs::sync_dir;
 pub use frame::{Hash, MAX_PAYLOAD_BYTES, OVERHEAD_BYTES as FRAME_OVERHEAD_BYTES, Record};
 pub use gaps::{Gap, MAX_GAPS};
 pub use log::{
@@ -142,6 +145,7 @@ pub use scan::{MAX_SCAN_RANGES, MAX_SCAN_SEQUENCES, Ranges, ScanReport, scan};
 pub use scrub::Scrubber;
 pub use segment_names::segment_paths;
 pub use segments::DEFAULT_SEGMENT_BYTES;
+pub use set_aside::MAX_SET_ASIDE;
 pub use sled_db::SledOpenError;
 pub use space::{
     FileSystemSpace, LogSpace, MIN_SEGMENT_BYTES, SLED_DISK_BYTES_PER_FRAME_BYTE, file_system_space,

@@ -163,10 +163,10 @@ impl Log {
         let paths = paths.get(low_water::leftovers(&paths, &low)..).unwrap_or_default();
         let gaps = Gaps::read(dir)?;
         recovery::check_files(dir, paths, options.store, &mark, &low, &gaps)?;
-        low_water::finish_trim(dir, &low)?;
+        let left = low_water::finish_trim(dir, &low, &gaps)?;
         recovery::check_last_raw(paths, options.store, &mark)?;
         let _opening = Opening::of(dir, crate::VERIFY_HINT);
-        let segments = Segments::open(dir, paths, &options)?.with_gaps(gaps);
+        let segments = Segments::open(dir, paths, &options)?.with_gaps(gaps).with_trimmed(left);
         let last = recovery::recover(&segments, &mark, &low)?;
         let mut high_water = HighWater::open(dir)?;
         if last.sequence > mark.sequence {

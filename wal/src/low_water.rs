@@ -8,16 +8,16 @@
 //! No file: nothing was ever trimmed, and the log begins with record 1. The format is that of the high-water file
 //! (see `high_water.rs`), replaced as a whole because it is written once a trim.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::durable_fs;
 use crate::frame::Hash;
 use crate::gaps::Gaps;
 use crate::high_water::{self, Found, Mark};
+use crate::raw_check::{self, Checked};
 use crate::recovery::Damage;
 use crate::segment_names::{self, first_sequence};
 use crate::store::StoreError;
+use crate::trimmed::Trimmed;
 
 /// The file's name in the log's directory.
 pub(crate) const FILE_NAME: &str = "low-water";
@@ -48,15 +48,28 @@ pub(crate) fn leftovers(paths: &[PathBuf], low: &Mark) -> usize {
     next_firsts.take_while(|next_first| *next_first <= low.sequence.saturating_add(1)).count()
 }
 
-/// Removes what a crash left of a trim.
-pub(crate) fn finish_trim(dir: &Path, low: &Mark) -> Result<(), StoreError> {
+/// Drops what a crash, or a failure, left of a trim. Nobody remembers what was found damaged before, so each segment is
+/// looked through first: one that is not whole is evidence, and set aside. Returned is what could not be, so that the
+/// next trim tries again, and says why not; the log opens all the same.
+pub(crate) fn finish_trim(dir: &Path, low: &Mark, gaps: &Gaps) -> Result<Vec<Trimmed>, StoreError> {
     let paths = segment_names::segment_paths(dir)?;
-    for path in paths.iter().take(leftovers(&paths, low)) {
-        let aside = segment_names::trimmed(path);
-        fs::rename(path, &aside).map_err(StoreError::on("trim", path))?;
-        durable_fs::remove(&aside)?;
+    let mut left = Vec::new();
+    for (path, next) in paths.iter().zip(paths.iter().skip(1)).take(leftovers(&paths, low)) {
+        let last = gaps.last_held(first_sequence(next).unwrap_or(0).saturating_sub(1));
+        let trimmed = Trimmed { path: path.clone(), is_damaged: !is_whole(path, last) };
+        match trimmed.drop_files() {
+            Err(_) if trimmed.is_damaged => left.push(trimmed),
+            dropped => dropped?,
+        }
     }
-    Ok(())
+    Ok(left)
+}
+
+/// Whether a segment up to this record is whole; one that cannot be read is not known to be.
+fn is_whole(path: &Path, last: u64) -> bool {
+    let (first, kind) = (first_sequence(path).unwrap_or(0), segment_names::kind(path).unwrap_or_default());
+    let check = || raw_check::check(path, kind, first..=last, None, &mut |_| Ok(()));
+    last < first || matches!(check(), Ok(Checked::Whole { .. }))
 }
 
 /// What is missing at the beginning of a log with these segments, none of them a leftover, that no repair has
@@ -101,6 +114,8 @@ pub(crate) const NOT_THE_NEXT: &str =
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::store_kind::StoreKind;
 

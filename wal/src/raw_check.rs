@@ -14,7 +14,7 @@ use crate::frame::Hash;
 use crate::high_water::Mark;
 use crate::recovery::Damage;
 use crate::salvage::{self, Known};
-use crate::sequence_set::ranges;
+use crate::sequence_set::{first_gap, ranges};
 use crate::store::StoreError;
 use crate::store_kind::StoreKind;
 
@@ -79,16 +79,4 @@ pub(crate) fn check(
     let (first, last) = first_gap(ranges(whole), &range);
     let what = format!("missing or damaged in its file, where {whole_count} of {expected} records are whole");
     Ok(damage(first, last, what))
-}
-
-/// The first run of what is not there.
-fn first_gap(runs: impl Iterator<Item = RangeInclusive<u64>>, range: &RangeInclusive<u64>) -> (u64, u64) {
-    let mut first = *range.start();
-    for run in runs {
-        if *run.start() > first {
-            return (first, run.start() - 1);
-        }
-        first = run.end().saturating_add(1);
-    }
-    (first, *range.end())
 }

@@ -11,6 +11,7 @@
 //!
 //! Of a log whose beginning has been trimmed the low-water file knows the record before the first.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use crate::low_water;
 use crate::raw_check::{self, Checked};
 use crate::segment_names;
 use crate::segments::Segments;
+use crate::sequence_set::{first_gap, ranges};
 use crate::sled_db::{self, SledOpenError};
 use crate::store::{SegmentStore, StoreError};
 use crate::store_kind::StoreKind;
@@ -270,29 +272,27 @@ fn check_bounds(store: &dyn SegmentStore, first: u64, mark: &Mark) -> Result<u64
     }
     let (held, expected) = (store.count()?, (held_last - held_first).saturating_add(1));
     if held != expected {
-        let (gap_first, gap_last) = first_gap(store, held_first, held_last)?;
+        let range = held_first..=held_last;
+        let (gap_first, gap_last) = first_gap(held_runs(store, &range)?.into_iter(), &range);
         let what = format!("missing; {held} of {expected} records are there");
         return Err(damaged(store, gap_first, gap_last, what));
     }
     Ok(held_last)
 }
 
-/// The first run of missing sequences; everything, if none is missing after all.
-fn first_gap(store: &dyn SegmentStore, first: u64, last: u64) -> Result<(u64, u64), OpenError> {
-    let mut expected = first;
-    while expected <= last {
-        let window = store.read(expected, WINDOW_RECORDS, WINDOW_BYTES)?;
-        if window.is_empty() {
-            return Ok((expected, last));
-        }
-        for (stored, _) in window {
-            if stored > expected {
-                return Ok((expected, stored - 1));
-            }
-            expected = stored.saturating_add(1);
-        }
+/// The runs of sequences that a store has of a range.
+fn held_runs(
+    store: &dyn SegmentStore,
+    range: &RangeInclusive<u64>,
+) -> Result<Vec<RangeInclusive<u64>>, OpenError> {
+    let (mut runs, mut from) = (Vec::new(), *range.start());
+    while from <= *range.end() {
+        let window = store.read(from, WINDOW_RECORDS, WINDOW_BYTES)?;
+        let Some((read_to, _)) = window.last() else { break };
+        from = read_to.saturating_add(1);
+        runs.extend(ranges(window.iter().map(|(sequence, _)| *sequence)));
     }
-    Ok((first, last))
+    Ok(runs)
 }
 
 /// Checks the frames at the end, and the one at the mark. Returns the last record that ends a group.

@@ -142,10 +142,63 @@ mod tests {
         log.trimmer().trim(50).expect("trimmed");
         let aside: Vec<_> = fs::read_dir(dir.path().join("set-aside")).expect("there").collect();
         assert_eq!(aside.len(), 1);
+        let space = log.space();
+        assert!(space.set_aside_bytes > 0 && space.allocated_bytes > space.set_aside_bytes, "{space:?}");
         let kept = aside.into_iter().next().expect("one").expect("listed").path();
         assert_eq!(kept.file_name(), paths[1].file_name());
         assert_eq!(fs::read(store.data_path(&kept)).expect("kept"), bytes, "as evidence");
         assert_eq!((pass(&scrubber), scrubber.damaged()), (vec![], 0));
+    }
+
+    /// Something is in the way of setting aside, in this run and the next.
+    fn damage_that_cannot_be_set_aside_is_not_deleted(store: StoreKind) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut opened = log(dir.path(), store);
+        for number in 0..60_u8 {
+            opened
+                .commit(&[Append { payload: vec![number; 1_000].into(), ends_group: true }])
+                .expect("committed");
+        }
+        let paths = segment_paths(dir.path()).expect("listed");
+        drop(opened);
+        let data = store.data_path(&paths[1]);
+        let mut bytes = fs::read(&data).expect("read");
+        let first = crate::segment_names::first_sequence(&paths[1]).expect("a segment");
+        let record = vec![first as u8; 999];
+        let hits: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(&record)).collect();
+        hits.iter().for_each(|at| bytes[*at] ^= 1);
+        fs::write(&data, &bytes).expect("damaged");
+        let in_the_way = dir.path().join("set-aside");
+        fs::write(&in_the_way, "no directory").expect("written");
+        let opened = log(dir.path(), store);
+        assert_eq!(pass(&opened.scrubber()).len(), 1);
+        opened.trimmer().trim(40).expect_err("it cannot be set aside");
+        assert!(opened.reader().first() > first, "trimmed all the same");
+        drop(opened);
+        let mut opened = log(dir.path(), store);
+        assert!(!paths[0].exists() && fs::read(&data).expect("still there") == bytes);
+        for number in 60..120_u8 {
+            opened
+                .commit(&[Append { payload: vec![number; 1_000].into(), ends_group: true }])
+                .expect("committed");
+        }
+        opened.trimmer().trim(80).expect_err("it is said why it is still there");
+        drop(opened);
+        fs::remove_file(&in_the_way).expect("removed");
+        drop(log(dir.path(), store));
+        let kept = in_the_way.join(paths[1].file_name().expect("a name"));
+        assert_eq!(fs::read(store.data_path(&kept)).expect("set aside"), bytes);
+        assert!(!paths[1].exists());
+    }
+
+    #[test]
+    fn damage_in_files_that_cannot_be_set_aside_is_not_deleted() {
+        damage_that_cannot_be_set_aside_is_not_deleted(StoreKind::Files);
+    }
+
+    #[test]
+    fn damage_in_sled_that_cannot_be_set_aside_is_not_deleted() {
+        damage_that_cannot_be_set_aside_is_not_deleted(StoreKind::Sled);
     }
 
     #[test]

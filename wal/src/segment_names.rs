@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::durable_fs;
+use crate::set_aside;
 use crate::store::StoreError;
 use crate::store_kind::StoreKind;
 
@@ -34,17 +35,10 @@ pub(crate) fn trimmed(segment: &Path) -> PathBuf {
     segment.with_file_name(name)
 }
 
-/// Where damaged segments go when they are trimmed, as evidence.
-const SET_ASIDE_DIR: &str = "set-aside";
-
-/// Moves a segment away that nobody is to read any more.
+/// Moves a damaged segment away that nobody is to read any more: it is evidence.
 pub(crate) fn set_aside(segment: &Path) -> Result<(), StoreError> {
-    let aside = segment.with_file_name(SET_ASIDE_DIR);
-    durable_fs::create_dir_all(&aside)?;
-    let to = aside.join(segment.file_name().unwrap_or_default());
-    fs::rename(segment, to).map_err(StoreError::on("set aside", segment))?;
-    durable_fs::sync_dir(&aside)?;
-    segment.parent().map_or(Ok(()), durable_fs::sync_dir)
+    let name = segment.file_name().unwrap_or_default().to_string_lossy();
+    set_aside::set_aside(segment, &segment.with_file_name(set_aside::DIR_NAME), &name)
 }
 
 /// The store a segment is in, by its name.

@@ -21,6 +21,7 @@ use crate::log::LogOptions;
 use crate::recovery::OpenError;
 use crate::sealed::{Recent, Sealed};
 use crate::segment_names::{self, first_sequence};
+use crate::set_aside;
 use crate::space::{self, LogSpace, disk_bytes, next_segment_bytes};
 use crate::spare::Spare;
 use crate::store::{SegmentStore, StoreError};
@@ -117,6 +118,11 @@ impl Segments {
         Segments { gaps, ..self }
     }
 
+    /// The same with what a trim before this open has left to be dropped.
+    pub(crate) fn with_trimmed(self, left: Vec<Trimmed>) -> Segments {
+        Segments { trimmed: TrimmedSegments::left(left), ..self }
+    }
+
     /// What is acknowledged to be missing.
     pub(crate) fn gaps(&self) -> &Gaps {
         &self.gaps
@@ -176,8 +182,8 @@ impl Segments {
 
     /// See [`crate::Log::space`].
     pub(crate) fn space(&self) -> LogSpace {
-        let Some(Place { options, spare, .. }) = &self.place else { return LogSpace::default() };
-        let spare = spare.space();
+        let Some(Place { dir, options, spare }) = &self.place else { return LogSpace::default() };
+        let (spare, set_aside_bytes) = (spare.space(), set_aside::bytes(dir));
         let chain = self.chain();
         // one that has just been sealed may still change
         chain.sealed.iter().rev().take(MAX_CHANGING_SEALED).for_each(Sealed::measure);
@@ -187,7 +193,8 @@ impl Segments {
             StoreKind::Sled => 0,
             StoreKind::Files => chain.current.remaining_bytes().saturating_add(spare.unwritten_bytes),
         };
-        LogSpace { allocated_bytes: sealed + current + spare.allocated_bytes, unwritten_bytes: unwritten }
+        let allocated_bytes = sealed + current + spare.allocated_bytes + set_aside_bytes;
+        LogSpace { allocated_bytes, unwritten_bytes: unwritten, set_aside_bytes }
     }
 
     /// Begins the segment that was prepared, after the last record. Durable when it returns.
@@ -345,7 +352,7 @@ impl Segments {
 
     /// The last sequence of a segment that ends before a gap, by the last one that it could hold.
     fn last_held(&self, last: u64) -> u64 {
-        self.gaps.around(last).map_or(last, |gap| gap.first.saturating_sub(1))
+        self.gaps.last_held(last)
     }
 
     #[cfg(test)]

@@ -72,6 +72,21 @@ pub(crate) fn ranges(sequences: impl Iterator<Item = u64>) -> impl Iterator<Item
     })
 }
 
+/// The first part of a range that is in none of these ascending runs; all of it, if every part is in one.
+pub(crate) fn first_gap(
+    runs: impl Iterator<Item = RangeInclusive<u64>>,
+    range: &RangeInclusive<u64>,
+) -> (u64, u64) {
+    let mut first = *range.start();
+    for run in runs {
+        if *run.start() > first {
+            return (first, run.start() - 1);
+        }
+        first = run.end().saturating_add(1);
+    }
+    if first <= *range.end() { (first, *range.end()) } else { (*range.start(), *range.end()) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use crate::durable_fs;
 use crate::failed_sync;
+use crate::set_aside;
 use crate::store::StoreError;
 
 /// The longest value that may be stored. sled splits a page at more than 16 values and keeps items in the log
@@ -45,9 +46,6 @@ pub(crate) const MAX_KEY_BYTES: usize = 384;
 /// a moment later.
 pub(crate) const LOCK_WAIT_MS: u64 = 1_000;
 pub(crate) const LOCK_POLL_MS: u64 = 10;
-
-/// Where files go that are in the way.
-const SET_ASIDE_DIR: &str = "set-aside";
 
 /// An open database.
 pub(crate) struct SledDb {
@@ -186,20 +184,11 @@ fn set_aside_unfinished_snapshots(dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Beside the database.
 fn set_aside(dir: &Path, name: &str) -> Result<(), StoreError> {
-    let from = dir.join(name);
-    let beside = dir.parent().unwrap_or(Path::new("")).join(SET_ASIDE_DIR);
-    durable_fs::create_dir_all(&beside)?;
+    let beside = dir.with_file_name(set_aside::DIR_NAME);
     let database = dir.file_name().unwrap_or_default().to_string_lossy();
-    let mut to = beside.join(format!("{database}.{name}"));
-    let mut copy = 1_u32;
-    while to.exists() {
-        copy += 1;
-        to = beside.join(format!("{database}.{name}.{copy}"));
-    }
-    fs::rename(&from, &to).map_err(StoreError::on("set aside", &from))?;
-    durable_fs::sync_dir(&beside)?;
-    durable_fs::sync_dir(dir)
+    set_aside::set_aside(&dir.join(name), &beside, &format!("{database}.{name}"))
 }
 
 fn refusal(dir: &Path, error: sled::Error) -> SledOpenError {

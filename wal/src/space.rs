@@ -34,10 +34,12 @@ pub struct FileSystemSpace {
 /// What a log takes of its disk, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogSpace {
-    /// What its segments take, those prepared ahead included.
+    /// What its segments take, those prepared ahead and those set aside included.
     pub allocated_bytes: u64,
     /// What of that is prepared and not yet written.
     pub unwritten_bytes: u64,
+    /// What of that is set aside: damaged, and no longer of the log.
+    pub set_aside_bytes: u64,
 }
 
 /// Asks the file system that `dir` is on. A call of a microsecond or two; no I/O on local file systems. Quotas and

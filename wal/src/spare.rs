@@ -179,11 +179,11 @@ impl Spare {
         let on_disk = |spare: Prepared| disk_bytes(&self.shared.path(spare.number));
         match *self.shared.state() {
             State::Ready { spare, .. } => {
-                LogSpace { allocated_bytes: on_disk(spare), unwritten_bytes: spare.bytes }
+                LogSpace { allocated_bytes: on_disk(spare), unwritten_bytes: spare.bytes, set_aside_bytes: 0 }
             }
             State::Making { new, smaller, .. } => {
                 let bytes = on_disk(new).saturating_add(smaller.map_or(0, on_disk));
-                LogSpace { allocated_bytes: bytes, unwritten_bytes: bytes }
+                LogSpace { allocated_bytes: bytes, unwritten_bytes: bytes, set_aside_bytes: 0 }
             }
             State::Absent | State::Failed { .. } => LogSpace::default(),
         }

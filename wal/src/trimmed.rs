@@ -22,6 +22,11 @@ pub(crate) struct Trimmed {
 pub(crate) struct TrimmedSegments(Mutex<Vec<Trimmed>>);
 
 impl TrimmedSegments {
+    /// With what was left by an earlier run.
+    pub(crate) fn left(left: Vec<Trimmed>) -> TrimmedSegments {
+        TrimmedSegments(Mutex::new(left))
+    }
+
     /// Drops the files of these, and of those that could not be dropped before. One that fails keeps no other.
     ///
     /// # Errors
@@ -44,7 +49,7 @@ impl TrimmedSegments {
 
 impl Trimmed {
     /// What is not there is done: an earlier try may have come so far.
-    fn drop_files(&self) -> Result<(), StoreError> {
+    pub(crate) fn drop_files(&self) -> Result<(), StoreError> {
         if self.is_damaged {
             return done_if_missing(segment_names::set_aside(&self.path));
         }

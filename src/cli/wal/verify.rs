@@ -8,13 +8,16 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use turnstiled_wal::{Finding, Ranges, scan, verify, verify_state};
+use turnstiled_wal::{Finding, Ranges, scan, verify_each, verify_state};
 
 use super::{
     CommandError, Verdict,
     child::{self, Stdout},
 };
-use crate::data_dir::{self, DataDir};
+use crate::{
+    app::SnapshotCheck,
+    data_dir::{self, DataDir},
+};
 
 /// What to check.
 #[derive(Debug, Args)]
@@ -139,50 +142,55 @@ fn list(ranges: &Ranges) -> String {
 impl Copy {
     /// The child's part.
     pub(super) fn run(&self, out: &mut impl Write) -> Result<Verdict, CommandError> {
-        let (findings, left_off) = match self.what {
-            What::Log => {
-                let report = verify(&self.original, &self.scratch)?;
-                if report.unfinished_records > 0 {
-                    let records = report.unfinished_records;
-                    writeln!(
-                        out,
-                        "{records} records of an unanswered command at the end: no damage, the next start drops them"
-                    )?;
-                }
-                let (whole, first, last) = (report.whole_records, report.first, report.last);
-                writeln!(
-                    out,
-                    "log: {whole} whole records, {first} to {last}, in {} segments",
-                    report.segments.len()
-                )?;
-                for gap in &report.acknowledged {
-                    writeln!(
-                        out,
-                        "sequences {} to {}: missing since a repair, no damage",
-                        gap.first, gap.last
-                    )?;
-                }
-                (report.findings, report.findings_left_off)
-            }
+        let (findings, left_off, whole) = match self.what {
+            What::Log => self.check_log(out)?,
             What::State => {
                 let report = verify_state(&self.original, &self.scratch)?;
                 writeln!(out, "state: {} whole values (cursors and dead letters)", report.whole_values)?;
-                (report.findings, report.findings_left_off)
+                let findings = report.findings.iter().map(describe).collect();
+                (findings, report.findings_left_off, "every value")
             }
         };
         for finding in &findings {
-            writeln!(out, "{}", describe(finding))?;
+            writeln!(out, "{finding}")?;
         }
         if left_off > 0 {
             writeln!(out, "and {left_off} findings more")?;
         }
         if findings.is_empty() {
-            let whole =
-                if self.what == What::Log { "every record and the hash chain" } else { "every value" };
             writeln!(out, "{whole} is whole")?;
             return Ok(Verdict::Passed);
         }
         Ok(Verdict::Failed)
+    }
+
+    /// The log, and the snapshots beside it, which are of its events and never ahead of it.
+    fn check_log(&self, out: &mut impl Write) -> Result<(Vec<String>, u64, &'static str), CommandError> {
+        let beside = self.original.parent().map(data_dir::snapshots_dir).unwrap_or_default();
+        let mut snapshots = SnapshotCheck::read(&beside)?;
+        let report = verify_each(&self.original, &self.scratch, &mut |record, hash| {
+            snapshots.see(record.sequence, hash)
+        })?;
+        if report.unfinished_records > 0 {
+            let records = report.unfinished_records;
+            writeln!(
+                out,
+                "{records} records of an unanswered command at the end: no damage, the next start drops them"
+            )?;
+        }
+        let (whole, first, last) = (report.whole_records, report.first, report.last);
+        writeln!(
+            out,
+            "log: {whole} whole records, {first} to {last}, in {} segments",
+            report.segments.len()
+        )?;
+        for gap in &report.acknowledged {
+            writeln!(out, "sequences {} to {}: missing since a repair, no damage", gap.first, gap.last)?;
+        }
+        writeln!(out, "snapshots: {}", snapshots.count())?;
+        let mut findings: Vec<String> = report.findings.iter().map(describe).collect();
+        findings.extend(snapshots.finish(&report).iter().map(ToString::to_string));
+        Ok((findings, report.findings_left_off, "every record, the hash chain and every snapshot"))
     }
 }
 
