@@ -10,6 +10,7 @@ pub mod domain;
 pub mod http;
 pub mod metrics;
 pub mod projections;
+pub mod random;
 pub mod sinks;
 pub mod space;
 pub mod telemetry;

@@ -5,7 +5,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::{
     directory::DirectoryView,
+    log::MAX_COMMIT_RECORDS,
     places::NoPlace,
     recorder::{Group, Origin, Recorder},
 };
@@ -34,9 +35,10 @@ use crate::{
 /// Requests that may wait for a building; at the limit they are answered 503.
 pub const MAILBOX_MESSAGES: usize = 4_096;
 
-/// How many exits of a batch go into one commit. The next piece waits for that commit, so entries get in
-/// between: an evacuation's flood keeps no entry waiting for longer than one commit.
-pub const MAX_EXITS_A_PIECE: usize = 128;
+/// How many exits of batches go into one commit, of all batches of a building together. What is over waits for that
+/// commit, and the entries that came meanwhile go before it: an evacuation's flood keeps no entry waiting for longer
+/// than one commit, of which it leaves half to them.
+pub const MAX_EXITS_IN_FLIGHT: usize = MAX_COMMIT_RECORDS / 2;
 
 /// How many batches of exits may be under way in one building; at the limit the next one is answered 503.
 pub const MAX_WAITING_BATCHES: usize = 64;
@@ -57,7 +59,7 @@ pub struct BuildingActor {
     recorder: Recorder,
     metrics: Metrics,
     batches: VecDeque<RecordExits>,
-    piece_in_flight: Arc<AtomicBool>,
+    exits_in_flight: Arc<AtomicUsize>,
 }
 
 /// Why a swipe got no answer. Nothing was recorded.
@@ -83,7 +85,7 @@ pub struct DecideSwipe {
     pub reply: oneshot::Sender<Result<Answer, SwipeError>>,
 }
 
-/// Record a batch of exits, each by itself, in order, [`MAX_EXITS_A_PIECE`] to a commit.
+/// Record a batch of exits, each by itself, in order, at most [`MAX_EXITS_IN_FLIGHT`] to a commit.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct RecordExits {
@@ -130,8 +132,8 @@ impl BuildingActor {
     /// The owner of `building`.
     #[must_use]
     pub fn new(building: Building, cards: DirectoryView, recorder: Recorder, metrics: Metrics) -> Self {
-        let (batches, piece_in_flight) = (VecDeque::new(), Arc::default());
-        Self { building, cards, recorder, metrics, batches, piece_in_flight }
+        let (batches, exits_in_flight) = (VecDeque::new(), Arc::default());
+        Self { building, cards, recorder, metrics, batches, exits_in_flight }
     }
 
     /// Decides one swipe and takes its events into the state and the group.
@@ -185,31 +187,39 @@ impl BuildingActor {
         group.send(|| {});
     }
 
-    /// Records the next piece of the batch that is at the front, unless one is on its way already: so of all
-    /// batches together at most one piece keeps an entry waiting. Batches that get no place are answered: while
+    /// Records of the batches that wait as much as may be on its way. Batches that get no place are answered: while
     /// any waits, a piece is on its way whose end calls this again.
-    fn record_piece(&mut self, ctx: &mut Context<Self>) {
-        if self.piece_in_flight.load(Relaxed) {
-            return;
-        }
-        while let Some(batch) = self.batches.pop_front() {
+    fn record_batches(&mut self, ctx: &mut Context<Self>) {
+        loop {
+            let possible = MAX_EXITS_IN_FLIGHT.saturating_sub(self.exits_in_flight.load(Relaxed));
+            if possible == 0 {
+                return;
+            }
+            let Some(batch) = self.batches.pop_front() else { return };
             let recorder = self.recorder.clone();
-            match recorder.place(Need::exits(batch.swipes.len().min(MAX_EXITS_A_PIECE))) {
-                Ok(group) => return self.send_piece(batch, group, ctx),
+            let exits = batch.swipes.len().min(possible);
+            match recorder.place(Need::exits(exits)) {
+                Ok(group) => self.send_piece(batch, exits, group, ctx),
                 Err(error) => batch.refuse_rest(error),
             }
         }
     }
 
-    fn send_piece(&mut self, mut batch: RecordExits, mut group: Group<'_>, ctx: &mut Context<Self>) {
-        for swipe in batch.swipes.by_ref().take(MAX_EXITS_A_PIECE) {
+    fn send_piece(
+        &mut self,
+        mut batch: RecordExits,
+        exits: usize,
+        mut group: Group<'_>,
+        ctx: &mut Context<Self>,
+    ) {
+        for swipe in batch.swipes.by_ref().take(exits) {
             batch.answers.push(self.decide(&swipe, &batch.origin, &mut group));
         }
-        self.piece_in_flight.store(true, Relaxed);
-        let (address, in_flight) = (ctx.address(), Arc::clone(&self.piece_in_flight));
+        self.exits_in_flight.fetch_add(exits, Relaxed);
+        let (address, in_flight) = (ctx.address(), Arc::clone(&self.exits_in_flight));
         group.send(move || {
-            in_flight.store(false, Relaxed);
-            // refused by a full mailbox only: what is in there calls `record_piece` for the other batches
+            in_flight.fetch_sub(exits, Relaxed);
+            // refused by a full mailbox only: what is in there calls `record_batches` for the other batches
             if let Err(refused) = address.try_send(PieceDone(batch)) {
                 refused.into_inner().0.refuse_rest(NoPlace::Overloaded);
             }
@@ -244,8 +254,9 @@ impl BuildingActor {
         };
         let now = group.now();
         let name_of = |inside: &Inside| {
-            self.cards
-                .with_card(&inside.card_id, |card| card.and_then(|card| card.details.holder_name.clone()))
+            self.cards.with_card(&inside.card_id, |card| {
+                card.and_then(|card| card.details.holder_name.clone()).map(String::from)
+            })
         };
         let people: Vec<_> = (self.building.inside())
             .map(|(employee, inside)| (employee.clone(), inside.clone(), name_of(inside)))
@@ -283,7 +294,7 @@ impl Handler<DecideSwipe> for BuildingActor {
 
     fn handle(&mut self, message: DecideSwipe, ctx: &mut Self::Context) {
         self.answer(message);
-        self.record_piece(ctx);
+        self.record_batches(ctx);
     }
 }
 
@@ -295,7 +306,7 @@ impl Handler<RecordExits> for BuildingActor {
             return batch.refuse_rest(NoPlace::Overloaded);
         }
         self.batches.push_back(batch);
-        self.record_piece(ctx);
+        self.record_batches(ctx);
     }
 }
 
@@ -313,7 +324,7 @@ impl Handler<PieceDone> for BuildingActor {
         } else {
             self.batches.push_back(batch); // behind the others: all of them get on
         }
-        self.record_piece(ctx);
+        self.record_batches(ctx);
     }
 }
 
@@ -330,7 +341,7 @@ impl Handler<ReadPresence> for BuildingActor {
 
     fn handle(&mut self, read: ReadPresence, ctx: &mut Self::Context) {
         self.read_presence(read);
-        self.record_piece(ctx);
+        self.record_batches(ctx);
     }
 }
 
@@ -339,7 +350,7 @@ impl Handler<FindPeople> for BuildingActor {
 
     fn handle(&mut self, find: FindPeople, ctx: &mut Self::Context) {
         self.find_people(find);
-        self.record_piece(ctx);
+        self.record_batches(ctx);
     }
 }
 

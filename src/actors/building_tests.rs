@@ -37,7 +37,18 @@ impl Handler<LogGrew> for Deaf {
 
 /// A building that gets no place: nobody has looked at its disk yet.
 fn building_without_places() -> BuildingActor {
-    let (places, metrics) = (Rc::new(Places::new(Arc::default())), Metrics::new());
+    building(Rc::new(Places::new(Arc::default())), Rc::new(Places::new(Arc::default())))
+}
+
+/// A building whose log has room.
+fn building_with_places() -> BuildingActor {
+    let places = Rc::new(Places::new(Arc::default()));
+    building(Rc::clone(&places), places)
+}
+
+/// The log looks after the places that are `watched`.
+fn building(places: Rc<Places>, watched: Rc<Places>) -> BuildingActor {
+    let metrics = Metrics::new();
     let disk = DiskParts {
         dir: std::env::temp_dir(),
         gauge: Gauge::new(Sizes::of(0, 0), 0, 1),
@@ -45,7 +56,6 @@ fn building_without_places() -> BuildingActor {
         board: DiskBoard::default(),
         metrics: metrics.clone(),
     };
-    let watched = Rc::new(Places::new(Arc::default()));
     let log =
         LogActor::new(Log::in_memory(), watched, disk, Deaf.start().recipient(), Timestamp::from_millis(0));
     let end = LogEnd {
@@ -71,8 +81,12 @@ fn exit() -> Swipe {
 }
 
 fn batch() -> Batch {
+    batch_of(2)
+}
+
+fn batch_of(exits: usize) -> Batch {
     let (reply, answers) = oneshot::channel();
-    let swipes = vec![exit(), exit()].into_iter();
+    let swipes = vec![exit(); exits].into_iter();
     (RecordExits { swipes, origin: Origin::server(), answers: vec![], reply }, answers)
 }
 
@@ -105,5 +119,28 @@ fn any_message_moves_on_batches_that_were_left_behind() {
         building.send(DecideSwipe { swipe: exit(), origin: Origin::server(), reply }).await.unwrap();
         assert!(swiped.await.unwrap().is_err());
         assert_eq!(answers_now(answers), 2);
+    });
+}
+
+#[test]
+fn batches_share_a_commit_and_keep_no_entry_waiting_for_more_than_one() {
+    actix::System::new().block_on(async {
+        let building = building_with_places();
+        let metrics = building.metrics.clone();
+        let building = building.start();
+        let (batches, answers): (Vec<_>, Vec<_>) = (0..4).map(|_| batch_of(MAX_EXITS_IN_FLIGHT / 2)).unzip();
+        for batch in batches {
+            building.try_send(batch).unwrap();
+        }
+        let (reply, swiped) = oneshot::channel();
+        building.try_send(DecideSwipe { swipe: exit(), origin: Origin::server(), reply }).unwrap();
+        let swiped = swiped.await.unwrap().unwrap();
+        let mut firsts = vec![];
+        for batch in answers {
+            firsts.push(batch.await.unwrap()[0].as_ref().unwrap().sequence);
+        }
+        let before = firsts.iter().filter(|first| **first < swiped.sequence).count();
+        assert_eq!(before, 2, "the swipe waited for the batches that were on their way only");
+        assert_eq!(metrics.commit_records.get_sample_count(), 2, "two batches share a commit");
     });
 }

@@ -109,25 +109,27 @@ impl LogActor {
         if self.places.are_stopped() {
             return; // memory is ahead of the disk: what waits may not be answered from it
         }
-        if !appends.is_empty() {
-            self.rotate_on_a_new_day();
-            let started = Instant::now();
-            if let Err(error) = self.log.commit(&appends) {
-                self.stop(&error.to_string());
-                return;
+        let leave = |places_of_log: &Places| {
+            places_of_log.release(places, log_bytes);
+            on_commit.into_iter().for_each(|leave| leave());
+        };
+        if appends.is_empty() {
+            return leave(&self.places);
+        }
+        self.rotate_on_a_new_day();
+        let (started, metrics, places_of_log) = (Instant::now(), &self.metrics, &self.places);
+        let committed = self.log.commit_then(&appends, || {
+            metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+            leave(places_of_log);
+        });
+        match committed {
+            Err(error) => self.stop(&error.to_string()),
+            Ok(sequences) => {
+                self.metrics.commit_records.observe(appends.len() as f64);
+                self.disk.committed(log_bytes, &self.log, &self.places);
+                self.metrics.log_sequence.set(i64::try_from(*sequences.end()).unwrap_or(i64::MAX));
+                self.tell_router_soon(ctx);
             }
-            self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
-            self.metrics.commit_records.observe(appends.len() as f64);
-        }
-        self.places.release(places, log_bytes);
-        for leave in on_commit {
-            leave();
-        }
-        if !appends.is_empty() {
-            self.disk.committed(log_bytes, &self.log, &self.places);
-            let committed = self.log.next_sequence().saturating_sub(1);
-            self.metrics.log_sequence.set(i64::try_from(committed).unwrap_or(i64::MAX));
-            self.tell_router_soon(ctx);
         }
     }
 

@@ -3,7 +3,7 @@
 //! travels with them and leaves when they are durable.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     rc::Rc,
     sync::{
         Arc,
@@ -27,6 +27,7 @@ use crate::{
         record::EventRecord,
         time::Timestamp,
     },
+    random,
     space::Need,
 };
 
@@ -74,7 +75,6 @@ struct Inner {
     name: LogName,
     next_sequence: Cell<u64>,
     last_event_millis: Arc<AtomicI64>,
-    random: RefCell<RandomBytes>,
 }
 
 /// A place in the log's mailbox and space on its disk, taken before deciding, and the events that go there as one group. Given
@@ -95,8 +95,7 @@ impl Recorder {
     pub fn new(log: Addr<LogActor>, places: Rc<Places>, end: LogEnd) -> Self {
         let LogEnd { name, next_sequence, last_event_millis, .. } = end;
         let next_sequence = Cell::new(next_sequence);
-        let random = RefCell::new(RandomBytes::default());
-        Self(Rc::new(Inner { log, places, name, next_sequence, last_event_millis, random }))
+        Self(Rc::new(Inner { log, places, name, next_sequence, last_event_millis }))
     }
 
     /// Takes a place in the log's mailbox, and the space that may be needed.
@@ -140,7 +139,9 @@ impl Group<'_> {
         self.recorder.next_sequence.set(next);
         self.recorder.last_event_millis.store(self.now.as_millis(), Relaxed);
         let unix_millis = u64::try_from(self.now.as_millis()).unwrap_or(0);
-        let random = self.recorder.random.borrow_mut().next();
+        let random = random::bytes().unwrap_or_else(|error| {
+            stop_before_memory_is_ahead(&format!("the kernel gave no random bytes: {error}"))
+        });
         let event = Event {
             id: Builder::from_unix_timestamp_millis(unix_millis, &random).into_uuid(),
             sequence,
@@ -183,27 +184,4 @@ impl Drop for Group<'_> {
 fn stop_before_memory_is_ahead(error: &str) -> ! {
     tracing::error!(error, "an event could not be handed to the log; stopping, the log tells the rest");
     std::process::exit(1)
-}
-
-/// The kernel's random bytes, fetched many at a time.
-#[derive(Debug, Default)]
-struct RandomBytes {
-    bytes: Vec<u8>,
-}
-
-impl RandomBytes {
-    const FETCH_BYTES: usize = 4_000;
-
-    fn next(&mut self) -> [u8; 10] {
-        if self.bytes.len() < 10 {
-            self.bytes.resize(Self::FETCH_BYTES, 0);
-            if let Err(error) = getrandom::fill(&mut self.bytes) {
-                stop_before_memory_is_ahead(&format!("the kernel gave no random bytes: {error}"));
-            }
-        }
-        let rest = self.bytes.len().saturating_sub(10);
-        let mut taken = [0; 10];
-        taken.iter_mut().zip(self.bytes.drain(rest..)).for_each(|(to, from)| *to = from);
-        taken
-    }
 }

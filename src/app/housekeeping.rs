@@ -9,13 +9,13 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
         mpsc::{self, RecvTimeoutError, Sender},
     },
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use turnstiled_wal::{LogReader, Trimmer};
 
-use super::event_times::EventTimes;
+use super::{background, event_times::EventTimes};
 use crate::{
     actors::{disk::DiskBoard, sink_state::SinkStates},
     clock,
@@ -86,7 +86,7 @@ impl Housekeeping {
                 keeper.tick(Instant::now());
             }
         };
-        let thread = thread::Builder::new().name("housekeeping".to_owned()).spawn(run)?;
+        let thread = background::spawn("housekeeping", run)?;
         Ok(Self { is_stopping, wake, thread })
     }
 

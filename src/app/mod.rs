@@ -4,6 +4,7 @@
 //! arbiter, HTTP. Stop: HTTP, then what is on its way into the log, then deliveries and their cursors.
 
 mod archive_sink;
+mod background;
 mod delivery_side;
 mod disk;
 mod error;

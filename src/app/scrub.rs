@@ -4,12 +4,13 @@
 use std::{
     io,
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
     time::Duration,
 };
 
 use turnstiled_wal::{Damage, Scrubber};
 
+use super::background;
 use crate::metrics::Metrics;
 
 /// How fast it reads. The largest log, 20 GiB, is through in less than an hour, or two in sled.
@@ -47,7 +48,7 @@ impl Scrub {
     pub(super) fn start(scrubber: Scrubber, metrics: Metrics, schedule: Schedule) -> io::Result<Self> {
         let (running, stopped) = mpsc::channel();
         let run = move || scrub(&scrubber, &metrics, schedule, &stopped);
-        let thread = thread::Builder::new().name("scrub".to_owned()).spawn(run)?;
+        let thread = background::spawn("scrub", run)?;
         Ok(Self { running, thread })
     }
 
@@ -105,6 +106,8 @@ fn ends_within(stopped: &Receiver<()>, time: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
     use std::{fs, path::Path};
     use turnstiled_wal::{Append, Log, LogOptions, StoreKind, segment_paths};

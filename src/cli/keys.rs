@@ -1,4 +1,4 @@
-//! `turnstiled keys`: API keys of devices. Works beside a running daemon, which sees the change at once.
+//! `turnstiled keys`: API keys of devices. Works beside a running daemon, which goes by the change once it has returned.
 
 use std::io::Write;
 

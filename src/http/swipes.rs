@@ -54,6 +54,20 @@ struct ExitAnswer {
     sequence: String,
 }
 
+/// The answer to a batch of exits, in its order.
+#[derive(Serialize)]
+struct BatchAnswer {
+    results: Vec<BatchResult>,
+}
+
+/// One exit of a batch: its event, or the problem it would have had alone.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum BatchResult {
+    Recorded(ExitAnswer),
+    Refused { status: u16, detail: String },
+}
+
 /// `POST /v1/buildings/{building}/entries`
 ///
 /// # Errors
@@ -140,21 +154,19 @@ pub async fn exit_batch(
     if let Some(Err(SwipeError::NoPlace(error))) = answers.first() {
         return Err((*error).into());
     }
-    let results: Vec<Value> = answers.iter().map(batch_result).collect();
-    Ok(HttpResponse::Accepted().json(serde_json::json!({ "results": results })))
+    let results = answers.iter().map(batch_result).collect();
+    Ok(HttpResponse::Accepted().json(BatchAnswer { results }))
 }
 
-/// One exit of a batch: its event, or the problem it would have had alone.
-fn batch_result(answer: &Result<Answer, SwipeError>) -> Value {
-    let rendered = match answer {
-        Ok(answer) => serde_json::to_value(exit_answer(answer)),
+fn batch_result(answer: &Result<Answer, SwipeError>) -> BatchResult {
+    match answer {
+        Ok(answer) => BatchResult::Recorded(exit_answer(answer)),
         Err(error) => {
             let problem = ApiError::from(*error);
             let status = actix_web::ResponseError::status_code(&problem).as_u16();
-            Ok(serde_json::json!({ "status": status, "detail": problem.to_string() }))
+            BatchResult::Refused { status, detail: problem.to_string() }
         }
-    };
-    rendered.unwrap_or_default()
+    }
 }
 
 fn exit_answer(answer: &Answer) -> ExitAnswer {

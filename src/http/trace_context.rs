@@ -2,7 +2,7 @@
 
 use actix_web::{HttpMessage, HttpRequest, dev::ServiceRequest};
 
-use crate::domain::hex::push_hex;
+use crate::{domain::hex::push_hex, random};
 
 /// A W3C `traceparent`, version 00.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,10 +24,10 @@ impl TraceContext {
 
     /// A new trace. Without randomness the ids are zero, which W3C calls invalid and receivers ignore.
     fn begin() -> Self {
-        let mut random = [0_u8; 24];
-        if let Err(error) = getrandom::fill(&mut random) {
+        let random = random::bytes::<24>().unwrap_or_else(|error| {
             tracing::warn!(%error, "no random bytes for a trace id");
-        }
+            [0; 24]
+        });
         let (trace_id, span_id) = random.split_at(16);
         let mut context = String::with_capacity(55);
         context.push_str("00-");

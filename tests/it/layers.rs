@@ -15,10 +15,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("space", &[]),
     ("clock", &["domain"]),
     ("data_dir", &["clock", "domain"]),
+    ("random", &[]),
     ("telemetry", &[]),
     ("projections", &["delivery", "domain"]),
-    ("actors", &["clock", "delivery", "sinks", "domain", "metrics", "space"]),
-    ("http", &["actors", "clock", "data_dir", "domain", "metrics", "space"]),
+    ("actors", &["clock", "delivery", "sinks", "domain", "metrics", "random", "space"]),
+    ("http", &["actors", "clock", "data_dir", "domain", "metrics", "random", "space"]),
     (
         "app",
         &[
@@ -44,7 +45,7 @@ const HOMES: &[(&str, &[&str])] = &[
         "sled::",
         &["wal/src/sled_db.rs", "wal/src/sled_store.rs", "wal/src/state_open.rs", "wal/src/state_sled.rs"],
     ),
-    ("rustix::", &["wal/src"]),
+    ("rustix::", &["wal/src", "src/app/background.rs"]),
     ("actix::", &["src/actors", "src/app", "src/http"]),
     ("actix_web::", &["src/http", "src/app"]),
     ("aws_sdk_", &["src/sinks"]),
@@ -55,6 +56,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("jsonwebtoken::", &["src/http/auth"]),
     ("prometheus::", &["src/metrics.rs"]),
+    ("smol_str::", &["src/domain/card.rs", "src/domain/ids.rs", "src/projections/entry.rs"]),
     ("reqwest::", &["src/cli/demo"]),
 ];
 

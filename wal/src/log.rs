@@ -223,6 +223,19 @@ impl Log {
     /// See [`CommitError`]. After a failed write or sync the log is poisoned: a failed sync is never retried on the
     /// same file, and what it left there is known only after opening again.
     pub fn commit(&mut self, batch: &[Append]) -> Result<RangeInclusive<u64>, CommitError> {
+        self.commit_then(batch, || {})
+    }
+
+    /// The same; `when_durable` runs as soon as the batch is durable, before what remains to be noted of it. A failure
+    /// after that is of the note, and the batch is in the log.
+    ///
+    /// # Errors
+    /// As [`Log::commit`].
+    pub fn commit_then(
+        &mut self,
+        batch: &[Append],
+        when_durable: impl FnOnce(),
+    ) -> Result<RangeInclusive<u64>, CommitError> {
         if self.poisoned {
             return Err(CommitError::Poisoned);
         }
@@ -235,7 +248,11 @@ impl Log {
         self.is_rotation_wanted = wanted && next_segment.is_none();
         // until it has succeeded: also if the store should panic and someone catches that
         self.poisoned = true;
-        self.write(next_segment.as_deref(), &frames, &last)?;
+        self.write(next_segment.as_deref(), &frames)?;
+        when_durable();
+        if let Some(high_water) = &mut self.high_water {
+            high_water.write(&last)?;
+        }
         self.poisoned = false;
         self.last = last;
         // before readers hear of them, so that those who wait for them find them here
@@ -307,22 +324,13 @@ impl Log {
         Ok(Encoded { frames, records, last })
     }
 
-    fn write(
-        &mut self,
-        next_segment: Option<&Path>,
-        frames: &[(u64, Bytes)],
-        last: &Mark,
-    ) -> Result<(), StoreError> {
+    fn write(&mut self, next_segment: Option<&Path>, frames: &[(u64, Bytes)]) -> Result<(), StoreError> {
         if let Some(prepared) = next_segment {
             self.segments.begin(prepared, &self.last)?;
         }
         let (_, segment) = self.segments.current();
         segment.append(frames)?;
-        segment.sync()?;
-        match &mut self.high_water {
-            Some(high_water) => high_water.write(last),
-            None => Ok(()),
-        }
+        segment.sync()
     }
 }
 

@@ -1,5 +1,5 @@
-//! API keys of devices. The file holds hashes only; the command line writes it, a running daemon sees the
-//! change at the next request.
+//! API keys of devices. The file holds hashes only; the command line writes it, and has waited until every running
+//! daemon goes by the change when it returns.
 
 use std::{
     collections::HashMap,
@@ -7,7 +7,15 @@ use std::{
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Release},
+        },
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -31,6 +39,10 @@ const SECRET_BYTES: usize = 32;
 
 /// The most keys of one file; `keys add` refuses more.
 pub const MAX_KEYS: usize = 10_000;
+
+/// How long what was found in the file is believed: a look at it for each request took a twentieth of a busy
+/// processor. Whoever changes the file waits for as long before saying that it is done.
+const BELIEVE_FOR: Duration = Duration::from_millis(10);
 
 /// What a device may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,6 +157,9 @@ pub enum DeviceKeysError {
 pub struct DeviceKeys {
     path: PathBuf,
     read: RwLock<Arc<Snapshot>>,
+    begun: Instant,
+    /// When the file was last looked at, in microseconds after `begun`.
+    looked_micros: AtomicU64,
 }
 
 /// The file as it was when it had this identity.
@@ -167,12 +182,13 @@ impl DeviceKeys {
     /// # Errors
     /// [`DeviceKeysError`] if it is there and cannot be read.
     pub fn open(path: &Path) -> Result<Self, DeviceKeysError> {
-        let snapshot = Snapshot::read(path)?;
-        Ok(Self { path: path.to_owned(), read: RwLock::new(Arc::new(snapshot)) })
+        let begun = Instant::now();
+        let read = RwLock::new(Arc::new(Snapshot::read(path)?));
+        Ok(Self { path: path.to_owned(), read, begun, looked_micros: AtomicU64::new(0) })
     }
 
-    /// The device that a key belongs to. Looks at the file's identity each time, so a key that was added or
-    /// revoked counts at once. A file that has become unreadable keeps the keys it had, and says so.
+    /// The device that a key belongs to, by what the file says or said [`BELIEVE_FOR`] ago. One that has become
+    /// unreadable keeps the keys it had, and the log says so.
     #[must_use]
     pub fn find(&self, key: &str) -> Option<Arc<Device>> {
         let snapshot = self.current();
@@ -183,7 +199,21 @@ impl DeviceKeys {
     }
 
     fn current(&self) -> Arc<Snapshot> {
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let now = micros(self.begun.elapsed());
+        // Before what was read: that is then at least as new.
+        let is_believed = now.saturating_sub(self.looked_micros.load(Acquire)) < micros(BELIEVE_FOR);
         let read = Arc::clone(&self.read.read().unwrap_or_else(PoisonError::into_inner));
+        if is_believed {
+            return read;
+        }
+        let current = self.look(read);
+        // After what was read, and as of before it: what is believed has been looked at.
+        self.looked_micros.store(now, Release);
+        current
+    }
+
+    fn look(&self, read: Arc<Snapshot>) -> Arc<Snapshot> {
         let identity = FileIdentity::of(&self.path);
         if identity == read.identity {
             return read;
@@ -296,6 +326,7 @@ fn change<T>(
     let text = toml::to_string(&DevicesFile { keys })
         .map_err(|error| DeviceKeysError::Content { path: path.to_owned(), detail: error.to_string() })?;
     data_dir::replace_private(path, text.as_bytes()).map_err(failed)?;
+    thread::sleep(BELIEVE_FOR);
     Ok(done)
 }
 
