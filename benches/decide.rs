@@ -24,7 +24,7 @@ fn card(number: u64) -> Card {
         details: CardDetails {
             employee_id: EmployeeId::parse(&format!("E{number}")).unwrap(),
             holder_name: None,
-            buildings: Some(vec![BuildingId::parse("hq").unwrap()]),
+            buildings: Some([BuildingId::parse("hq").unwrap()].into()),
             gates: None,
             valid_from: None,
             valid_until: None,

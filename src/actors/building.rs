@@ -254,8 +254,9 @@ impl BuildingActor {
         };
         let now = group.now();
         let name_of = |inside: &Inside| {
-            self.cards
-                .with_card(&inside.card_id, |card| card.and_then(|card| card.details.holder_name.clone()))
+            self.cards.with_card(&inside.card_id, |card| {
+                card.and_then(|card| card.details.holder_name.clone()).map(String::from)
+            })
         };
         let people: Vec<_> = (self.building.inside())
             .map(|(employee, inside)| (employee.clone(), inside.clone(), name_of(inside)))

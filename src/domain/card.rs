@@ -1,6 +1,7 @@
 //! A card: who holds it, where it opens, and whether it still does.
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::{
     ids::{BuildingId, CardId, EmployeeId, GateId},
@@ -52,13 +53,13 @@ pub struct CardDetails {
     pub employee_id: EmployeeId,
     /// The holder's name. Personal data: leaves the server only by a route with `personal = true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub holder_name: Option<String>,
+    pub holder_name: Option<SmolStr>,
     /// Where the card opens. Absent: everywhere; empty: nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub buildings: Option<Vec<BuildingId>>,
+    pub buildings: Option<Box<[BuildingId]>>,
     /// Which gates it opens: `gate` in any building or `building/gate`. Absent: all; empty: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gates: Option<Vec<GateRight>>,
+    pub gates: Option<Box<[GateRight]>>,
     /// From this moment on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_from: Option<Timestamp>,
@@ -181,15 +182,15 @@ mod tests {
         let (north, vault) = (GateId::parse("north").unwrap(), GateId::parse("vault").unwrap());
         let mut card = card();
         assert!(card.opens(&hq, &north));
-        card.details.buildings = Some(vec![]);
+        card.details.buildings = Some([].into());
         assert!(!card.opens(&hq, &north));
-        card.details.buildings = Some(vec![hq.clone()]);
+        card.details.buildings = Some([hq.clone()].into());
         assert!(card.opens(&hq, &north) && !card.opens(&annex, &north));
-        card.details.gates = Some(vec!["hq/north".to_owned().try_into().unwrap()]);
+        card.details.gates = Some([GateRight::try_from("hq/north".to_owned()).unwrap()].into());
         assert!(card.opens(&hq, &north) && !card.opens(&hq, &vault));
         card.details.buildings = None;
         assert!(!card.opens(&annex, &north), "the right names the building hq");
-        card.details.gates = Some(vec!["north".to_owned().try_into().unwrap()]);
+        card.details.gates = Some([GateRight::try_from("north".to_owned()).unwrap()].into());
         assert!(card.opens(&annex, &north));
     }
 }

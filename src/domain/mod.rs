@@ -17,5 +17,6 @@ mod raw_object;
 pub mod reason;
 pub mod record;
 pub mod routes;
+mod sorted_cards;
 pub mod swipes;
 pub mod time;

@@ -1,14 +1,15 @@
 //! Time as values: the server's clock is read elsewhere and passed in.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, num::NonZeroU64, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A moment in milliseconds since 1970-01-01T00:00:00Z, written as RFC 3339 in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+/// A moment in milliseconds since 1970-01-01T00:00:00Z, written as RFC 3339 in UTC. Held as one more than that, so that
+/// an `Option` of it takes no more memory.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Timestamp(i64);
+pub struct Timestamp(NonZeroU64);
 
 /// Why a text is not a moment.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -24,33 +25,40 @@ impl Timestamp {
     /// From milliseconds since 1970; moments outside the years 1970 to 9999 become the nearest inside.
     #[must_use]
     pub fn from_millis(millis: i64) -> Self {
-        Self(millis.clamp(0, MAX_MILLIS))
+        let millis = u64::try_from(millis.min(MAX_MILLIS)).unwrap_or(0);
+        Self(NonZeroU64::MIN.saturating_add(millis))
     }
 
     /// Milliseconds since 1970.
     #[must_use]
     pub fn as_millis(self) -> i64 {
-        self.0
+        i64::try_from(self.0.get() - 1).unwrap_or(MAX_MILLIS)
     }
 
     /// How long after `earlier` this is; zero if it is not after it.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+        Duration::from_millis(self.0.get().saturating_sub(earlier.0.get()))
     }
 
     /// The day in UTC, counted from 1970-01-01.
     #[must_use]
     pub fn utc_day(self) -> i64 {
-        self.0.div_euclid(DAY_MILLIS)
+        self.as_millis().div_euclid(DAY_MILLIS)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Timestamp").field(&self.as_millis()).finish()
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0) {
+        match jiff::Timestamp::from_millisecond(self.as_millis()) {
             Ok(moment) => write!(f, "{moment:.3}"),
-            Err(_) => write!(f, "{}", self.0),
+            Err(_) => write!(f, "{}", self.as_millis()),
         }
     }
 }
@@ -61,7 +69,7 @@ impl FromStr for Timestamp {
         let moment: jiff::Timestamp = text.parse().map_err(|_| InvalidTimestamp(text.to_owned()))?;
         let millis = moment.as_millisecond();
         if (0..=MAX_MILLIS).contains(&millis) {
-            Ok(Self(millis))
+            Ok(Self::from_millis(millis))
         } else {
             Err(InvalidTimestamp(text.to_owned()))
         }

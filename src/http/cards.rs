@@ -204,9 +204,9 @@ fn read_details(mut fields: Fields) -> Result<CardDetails, Vec<FieldError>> {
     }
     fields.finish(employee_id.map(|employee_id| CardDetails {
         employee_id,
-        holder_name,
-        buildings,
-        gates,
+        holder_name: holder_name.map(Into::into),
+        buildings: buildings.map(Vec::into_boxed_slice),
+        gates: gates.map(Vec::into_boxed_slice),
         valid_from,
         valid_until,
         anti_passback_exempt,

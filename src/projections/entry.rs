@@ -5,6 +5,7 @@
 //! be added with a default, never renamed.
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -82,11 +83,11 @@ pub enum EntryError {
 struct StoredCard {
     employee_id: EmployeeId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    holder_name: Option<String>,
+    holder_name: Option<SmolStr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    buildings: Option<Vec<BuildingId>>,
+    buildings: Option<Box<[BuildingId]>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    gates: Option<Vec<GateRight>>,
+    gates: Option<Box<[GateRight]>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     valid_from: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -13,10 +13,14 @@ use crate::domain::{
     time::Timestamp,
 };
 
+/// What an entry takes beside its texts: two pointers with lengths, its share of the tree's free places, and what the
+/// allocator rounds up.
+const ENTRY_BYTES: usize = 64;
+
 /// The keys that some events have touched, with their values; `None` for what is gone.
 #[derive(Debug, Default)]
 pub struct Touched {
-    entries: BTreeMap<String, Option<String>>,
+    entries: BTreeMap<Box<str>, Option<Box<str>>>,
     bytes: usize,
     last_time: Option<Timestamp>,
 }
@@ -58,7 +62,7 @@ impl Touched {
         Ok(())
     }
 
-    /// How many bytes the keys and values have.
+    /// About how many bytes of memory the keys and values take.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -78,12 +82,13 @@ impl Touched {
 
     /// Every key with its value, sorted.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        self.entries.iter().map(|(key, value)| (key.as_str(), value.as_deref()))
+        self.entries.iter().map(|(key, value)| (&**key, value.as_deref()))
     }
 
     fn put(&mut self, key: String, value: Option<String>) {
-        let length = |value: &Option<String>| value.as_ref().map_or(0, String::len);
-        let (key_bytes, value_bytes) = (key.len(), length(&value));
+        let (key, value) = (key.into_boxed_str(), value.map(String::into_boxed_str));
+        let length = |value: &Option<Box<str>>| value.as_ref().map_or(0, |value| value.len());
+        let (key_bytes, value_bytes) = (key.len() + ENTRY_BYTES, length(&value));
         self.bytes = self.bytes.saturating_add(value_bytes);
         match self.entries.insert(key, value) {
             Some(before) => self.bytes = self.bytes.saturating_sub(length(&before)),

@@ -40,7 +40,7 @@ impl StateBuilder {
     /// [`EntryError`] if the line is damaged.
     pub fn take(&mut self, line: &Line) -> Result<(), EntryError> {
         match Entry::read(line)? {
-            Entry::Card(card) => self.directory.insert(card),
+            Entry::Card(card) => self.directory.insert(*card),
             Entry::Inside(building, employee, inside) => {
                 if let Some(contents) = self.contents(&building) {
                     contents.inside.insert(employee, inside);

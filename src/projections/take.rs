@@ -21,7 +21,7 @@ use crate::domain::{
 /// The most events folded at once; more take another merge.
 pub const MAX_FOLD_RECORDS: u64 = 500_000;
 
-/// The most bytes of keys and values touched by them; past it, too, another merge follows.
+/// The most memory for the keys and values touched by them, in bytes; past it, too, another merge follows.
 pub const MAX_TOUCHED_BYTES: usize = 32 << 20;
 
 /// Records read at once, and bytes.
@@ -33,7 +33,7 @@ const CHUNK_BYTES: usize = 4 << 20;
 pub struct TakeLimits {
     /// Events.
     pub fold_records: u64,
-    /// Bytes of keys and values.
+    /// Memory of keys and values, in bytes.
     pub touched_bytes: usize,
     /// Swipes that are kept of a building.
     pub swipes: usize,

@@ -72,9 +72,9 @@ pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
                 let status = if version == 2 { Status::Lost } else { Status::Active };
                 let details = CardDetails {
                     employee_id,
-                    holder_name: (gate == 1).then(|| "Jane \"J\" Doe\n".to_owned()),
-                    buildings: (version == 3).then(|| vec![building(at)]),
-                    gates: (version == 4).then(|| vec!["hq/north".to_owned().try_into().unwrap()]),
+                    holder_name: (gate == 1).then(|| "Jane \"J\" Doe\n".into()),
+                    buildings: (version == 3).then(|| [building(at)].into()),
+                    gates: (version == 4).then(|| ["hq/north".to_owned().try_into().unwrap()].into()),
                     valid_from: None,
                     valid_until: (version == 1).then(|| Timestamp::from_millis(99)),
                     anti_passback_exempt: gate == 0,

@@ -56,6 +56,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("jsonwebtoken::", &["src/http/auth"]),
     ("prometheus::", &["src/metrics.rs"]),
+    ("smol_str::", &["src/domain/card.rs", "src/domain/ids.rs", "src/projections/entry.rs"]),
     ("reqwest::", &["src/cli/demo"]),
 ];
 
