@@ -7,6 +7,7 @@ pub mod cards;
 pub mod error;
 pub mod fields;
 pub mod health;
+mod plain_swipe;
 pub mod presence;
 pub mod routes;
 pub mod sinks;
