@@ -16,7 +16,7 @@ use super::{
     body::Body,
     error::{ApiError, FieldError},
     fields::{Fields, text, uuid},
-    origin,
+    origin, plain_swipe,
 };
 use crate::{
     actors::building::{DecideSwipe, RecordExits, SwipeError},
@@ -122,7 +122,7 @@ async fn swipe(
     let arrived = Instant::now();
     let building = services.building(building)?;
     device.must_be_gate_of(&building.id)?;
-    let swipe = read_swipe(Fields::of_body(body, false)?, direction).map_err(ApiError::Invalid)?;
+    let swipe = read_swipe(body, direction)?;
     check_gate(building, device, &swipe.gate)?;
     let origin = origin(device.as_actor(), request);
     let answer = ask(&building.actor, |reply| DecideSwipe { swipe, origin, reply }).await??;
@@ -185,7 +185,14 @@ fn check_gate(building: &BuildingServices, device: &Device, gate: &GateId) -> Re
     device.must_serve(gate)
 }
 
-fn read_swipe(mut fields: Fields, direction: Direction) -> Result<Swipe, Vec<FieldError>> {
+fn read_swipe(body: &[u8], direction: Direction) -> Result<Swipe, ApiError> {
+    if let Some(swipe) = plain_swipe::swipe(body, direction) {
+        return Ok(swipe);
+    }
+    read_fields(Fields::of_body(body, false)?, direction).map_err(ApiError::Invalid)
+}
+
+pub(super) fn read_fields(mut fields: Fields, direction: Direction) -> Result<Swipe, Vec<FieldError>> {
     let card_id = fields.required("card_id", text::<CardId>);
     let gate = fields.required("gate_id", text::<GateId>);
     let swipe_id = fields.optional("swipe_id", uuid);
@@ -196,6 +203,13 @@ fn read_swipe(mut fields: Fields, direction: Direction) -> Result<Swipe, Vec<Fie
 }
 
 fn read_batch(body: &[u8]) -> Result<Vec<Swipe>, ApiError> {
+    match plain_swipe::exits(body) {
+        Some(exits) if (1..=MAX_BATCH_EXITS).contains(&exits.len()) => Ok(exits),
+        _ => read_batch_fields(body),
+    }
+}
+
+fn read_batch_fields(body: &[u8]) -> Result<Vec<Swipe>, ApiError> {
     let mut fields = Fields::of_body(body, false)?;
     let items = fields.required("exits", |value| match value {
         Value::Array(items) if (1..=MAX_BATCH_EXITS).contains(&items.len()) => Ok(items),
@@ -207,7 +221,7 @@ fn read_batch(body: &[u8]) -> Result<Vec<Swipe>, ApiError> {
     for (index, item) in items.into_iter().enumerate() {
         let swipe = Fields::of_value(item, format!("exits[{index}]"))
             .map_err(|error| vec![error])
-            .and_then(|fields| read_swipe(fields, Direction::Exit));
+            .and_then(|fields| read_fields(fields, Direction::Exit));
         match swipe {
             Ok(swipe) => swipes.push(swipe),
             Err(more) => errors.extend(more),

@@ -37,6 +37,7 @@ mod outage;
 mod power_cut;
 mod refused_start;
 mod repair;
+mod s3;
 mod sinks_moto;
 mod snapshots;
 mod stdout_sink;

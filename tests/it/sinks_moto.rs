@@ -1,6 +1,6 @@
 //! The AWS sinks against the emulator.
 
-use std::{collections::HashMap, io::Read, net::TcpListener, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::TcpListener, path::Path, sync::Arc, time::Duration};
 
 use aws_config::SdkConfig;
 use aws_credential_types::{
@@ -17,22 +17,35 @@ use turnstiled::{
     },
     domain::record::EventRecord,
     sinks::{
-        Sink, SinkSettings, aws::AwsSettings, dynamodb::DynamoDbSettings, kinesis::KinesisSettings,
-        open_with, s3::S3Settings, s3_objects::Compression, sns::SnsSettings, sqs::SqsSettings,
+        Sink, SinkSettings,
+        aws::AwsSettings,
+        dynamodb::DynamoDbSettings,
+        kinesis::KinesisSettings,
+        open_with,
+        s3::S3Settings,
+        s3_objects::Compression,
+        sns::SnsSettings,
+        spool::{Room, SpoolSettings},
+        sqs::SqsSettings,
     },
 };
 
 use crate::{
-    aws::{
-        ACCOUNT, create_queue, create_table, create_topic, drain, location, read_stream, s3_client, subscribe,
-    },
+    aws::{ACCOUNT, create_queue, create_table, create_topic, drain, read_stream, subscribe},
     moto::{Moto, sdk_config},
 };
 
 const TIME: &str = "2026-11-20T08:01:02.345Z";
 
 /// An event of `hq-1.<epoch>`.
-fn event(event_type: &str, building: &str, key: &str, epoch: u64, sequence: u64, data: Value) -> Outgoing {
+pub(crate) fn event(
+    event_type: &str,
+    building: &str,
+    key: &str,
+    epoch: u64,
+    sequence: u64,
+    data: Value,
+) -> Outgoing {
     let body = json!({
         "specversion": "1.0", "id": format!("id-{epoch}-{sequence}"), "source": "/buildings/hq",
         "type": event_type, "log": format!("hq-1.{epoch}"), "time": TIME,
@@ -43,7 +56,7 @@ fn event(event_type: &str, building: &str, key: &str, epoch: u64, sequence: u64,
     Outgoing { sequence, record, body: body.into() }
 }
 
-fn passage(event_type: &str, employee: &str, epoch: u64, sequence: u64) -> Outgoing {
+pub(crate) fn passage(event_type: &str, employee: &str, epoch: u64, sequence: u64) -> Outgoing {
     let data = json!({ "building": "hq", "gate": "north-1", "card_id": "04A2", "employee_id": employee, "reason": null });
     event(event_type, "hq", employee, epoch, sequence, data)
 }
@@ -56,11 +69,11 @@ fn too_large(bytes: usize) -> Outgoing {
     event("access.entry.granted", "hq", "E9", 1, 9, json!({ "note": "x".repeat(bytes) }))
 }
 
-fn text(event: &Outgoing) -> String {
+pub(crate) fn text(event: &Outgoing) -> String {
     String::from_utf8(event.body.to_vec()).unwrap()
 }
 
-fn delivered(records: usize) -> Vec<Outcome> {
+pub(crate) fn delivered(records: usize) -> Vec<Outcome> {
     vec![Outcome::Delivered; records]
 }
 
@@ -88,8 +101,10 @@ pub(crate) fn dynamodb(table: &str) -> SinkSettings {
     SinkSettings::DynamoDb(DynamoDbSettings { table: table.to_owned(), aws: AwsSettings::default() })
 }
 
-pub(crate) fn s3(bucket: &str, compression: Compression) -> SinkSettings {
+/// A sink that spools in `dir`.
+pub(crate) fn s3(dir: &Path, bucket: &str, compression: Compression) -> SinkSettings {
     SinkSettings::S3(S3Settings {
+        spool: SpoolSettings { dir: dir.to_owned(), room: Room::asking(|_| true) },
         bucket: bucket.to_owned(),
         prefix: "events".to_owned(),
         compression,
@@ -214,71 +229,6 @@ async fn a_kinesis_stream_holds_each_keys_events_in_order() {
     assert_eq!(sink.send(full).await, delivered(500));
 }
 
-#[tokio::test]
-async fn s3_objects_are_put_once() {
-    let Some(moto) = Moto::start() else { return };
-    let config = moto.sdk_config();
-    let client = s3_client(&config);
-    client.create_bucket().bucket("archive").create_bucket_configuration(location()).send().await.unwrap();
-
-    let batch = vec![
-        entry("E1", 7),
-        event("admin.reload", "", "", 1, 8, json!({})),
-        passage("access.exit.recorded", "E1", 1, 9),
-    ];
-    for (compression, ending) in
-        [(Compression::None, "ndjson"), (Compression::Gzip, "ndjson.gz"), (Compression::Zstd, "ndjson.zst")]
-    {
-        let sink = open_with(&s3("archive", compression), &config);
-        assert_eq!(sink.send(batch.clone()).await, delivered(3));
-        // the answer was lost: the same batch again
-        assert_eq!(sink.send(batch.clone()).await, delivered(3));
-
-        let key = format!("events/building=hq/dt=2026-11-20/hour=08/hq-1.1-{:020}-{:020}.{ending}", 7, 9);
-        let object = client.get_object().bucket("archive").key(&key).send().await.unwrap();
-        let metadata = object.metadata().unwrap().clone();
-        let expected = [("first", "7"), ("last", "9"), ("count", "2")];
-        assert_eq!(metadata, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
-        let bytes = object.body.collect().await.unwrap().to_vec();
-        let lines = format!("{}\n{}\n", text(&batch[0]), text(&batch[2]));
-        assert_eq!(unpack(compression, &bytes), lines);
-    }
-    let listed = client.list_objects_v2().bucket("archive").send().await.unwrap();
-    let keys: Vec<_> = listed.contents().iter().filter_map(|object| object.key()).collect();
-    assert_eq!(keys.len(), 6, "{keys:?}");
-    assert!(keys.iter().filter(|key| key.contains("/building=_server/")).count() == 3, "{keys:?}");
-}
-
-#[tokio::test]
-async fn an_s3_key_taken_by_other_bytes_is_held() {
-    let Some(moto) = Moto::start() else { return };
-    let config = moto.sdk_config();
-    let client = s3_client(&config);
-    client.create_bucket().bucket("archive").create_bucket_configuration(location()).send().await.unwrap();
-    let key = format!("events/building=hq/dt=2026-11-20/hour=08/hq-1.1-{:020}-{:020}.ndjson", 7, 7);
-    let other = aws_sdk_s3::primitives::ByteStream::from_static(b"something else");
-    client.put_object().bucket("archive").key(&key).body(other).send().await.unwrap();
-
-    let sink = open_with(&s3("archive", Compression::None), &config);
-    let outcomes = sink.send(vec![entry("E1", 7), event("admin.reload", "", "", 1, 8, json!({}))]).await;
-    assert_eq!(retry_kinds(&outcomes[..1]), [TroubleKind::Hold]);
-    assert_eq!(outcomes[1], Outcome::Delivered);
-    let there = client.get_object().bucket("archive").key(&key).send().await.unwrap();
-    assert_eq!(there.body.collect().await.unwrap().to_vec(), b"something else");
-}
-
-fn unpack(compression: Compression, bytes: &[u8]) -> String {
-    let mut text = String::new();
-    match compression {
-        Compression::None => text.push_str(std::str::from_utf8(bytes).unwrap()),
-        Compression::Gzip => {
-            flate2::read::GzDecoder::new(bytes).read_to_string(&mut text).unwrap();
-        }
-        Compression::Zstd => text = String::from_utf8(zstd::stream::decode_all(bytes).unwrap()).unwrap(),
-    }
-    text
-}
-
 struct Table {
     client: aws_sdk_dynamodb::Client,
     sink: Arc<dyn Sink>,
@@ -352,13 +302,14 @@ async fn a_card_keeps_its_highest_version() {
 
 #[tokio::test]
 async fn what_is_missing_holds_the_events() {
+    let dir = tempfile::tempdir().unwrap();
     let Some(moto) = Moto::start() else { return };
     let config = moto.sdk_config();
     let targets = [
         sns(&format!("arn:aws:sns:eu-central-1:{ACCOUNT}:nowhere")),
         sqs(&format!("{}/{ACCOUNT}/nowhere", moto.endpoint_url())),
         kinesis("nowhere"),
-        s3("nowhere", Compression::Gzip),
+        s3(dir.path(), "nowhere", Compression::Gzip),
         dynamodb("nowhere"),
     ];
     for target in targets {
@@ -368,12 +319,12 @@ async fn what_is_missing_holds_the_events() {
 }
 
 /// A sink of each service on an endpoint where nobody listens.
-fn unreachable_sinks(config: &SdkConfig) -> Vec<(SinkSettings, Arc<dyn Sink>)> {
+fn unreachable_sinks(dir: &Path, config: &SdkConfig) -> Vec<(SinkSettings, Arc<dyn Sink>)> {
     [
         sns(&format!("arn:aws:sns:eu-central-1:{ACCOUNT}:topic")),
         sqs(&format!("https://sqs.eu-central-1.amazonaws.com/{ACCOUNT}/queue")),
         kinesis("stream"),
-        s3("bucket", Compression::Gzip),
+        s3(dir, "bucket", Compression::Gzip),
         dynamodb("table"),
     ]
     .map(|settings| (settings.clone(), open_with(&settings, config)))
@@ -387,7 +338,8 @@ fn dead_endpoint() -> String {
 
 #[tokio::test]
 async fn an_unreachable_endpoint_passes() {
-    for (settings, sink) in unreachable_sinks(&sdk_config(&dead_endpoint())) {
+    let dir = tempfile::tempdir().unwrap();
+    for (settings, sink) in unreachable_sinks(dir.path(), &sdk_config(&dead_endpoint())) {
         let outcomes = sink.send(vec![entry("E1", 1), entry("E2", 2)]).await;
         assert_eq!(retry_kinds(&outcomes), [TroubleKind::Transient; 2], "{settings}: {outcomes:?}");
     }
@@ -395,11 +347,12 @@ async fn an_unreachable_endpoint_passes() {
 
 #[tokio::test]
 async fn missing_credentials_hold_the_events() {
+    let dir = tempfile::tempdir().unwrap();
     let none =
         provide_credentials_fn(async || Err(CredentialsError::not_loaded("nothing in the chain has any")));
     let mut config = sdk_config(&dead_endpoint()).to_builder();
     config.set_credentials_provider(Some(SharedCredentialsProvider::new(none)));
-    for (settings, sink) in unreachable_sinks(&config.build()) {
+    for (settings, sink) in unreachable_sinks(dir.path(), &config.build()) {
         let outcomes = sink.send(vec![entry("E1", 1)]).await;
         assert_eq!(retry_kinds(&outcomes), [TroubleKind::Hold], "{settings}: {outcomes:?}");
         assert!(format!("{outcomes:?}").contains("NoCredentials"), "{settings}: {outcomes:?}");
@@ -408,7 +361,8 @@ async fn missing_credentials_hold_the_events() {
 
 #[tokio::test]
 async fn a_record_too_large_is_rejected_without_a_call() {
-    for (settings, sink) in unreachable_sinks(&sdk_config(&dead_endpoint())) {
+    let dir = tempfile::tempdir().unwrap();
+    for (settings, sink) in unreachable_sinks(dir.path(), &sdk_config(&dead_endpoint())) {
         let limit = match settings {
             SinkSettings::Sns(_) => 256 * 1024,
             SinkSettings::Sqs(_) | SinkSettings::Kinesis(_) => 1024 * 1024,
