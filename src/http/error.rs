@@ -155,7 +155,9 @@ impl From<DiscardError> for ApiError {
         match error {
             DiscardError::NotThere => Self::NotFound(error.to_string()),
             DiscardError::OnItsWay => Self::Conflict(error.to_string()),
-            DiscardError::DiskFull | DiscardError::Unreadable => Self::Unavailable(error.to_string()),
+            DiscardError::DiskFull | DiscardError::Waits | DiscardError::Unreadable => {
+                Self::Unavailable(error.to_string())
+            }
         }
     }
 }

@@ -38,10 +38,13 @@ pub enum DiscardError {
     )]
     OnItsWay,
     /// A write that fails would cost the server.
-    #[error(
-        "the server's disk is full: nothing is discarded; free some space where data_dir is, then try again"
-    )]
+    #[error("the server's disk is full: nothing is done; free some space where data_dir is, then try again")]
     DiskFull,
+    /// The disk filled up meanwhile.
+    #[error(
+        "the server's disk is full: it is discarded as soon as there is space where data_dir is; look again then"
+    )]
+    Waits,
     /// The log has the reason.
     #[error("dead letters cannot be read; the server's log says why")]
     Unreadable,
@@ -113,10 +116,9 @@ impl DeliveryActor {
             return Err(DiscardError::DiskFull);
         }
         let settlement = self.machine.discard(sequence).ok_or(DiscardError::OnItsWay)?;
-        // it waits for space, and is as good as done unless the server ends first
         self.settle(settlement);
         if self.unwritten.is_some() {
-            return Err(DiscardError::DiskFull);
+            return Err(DiscardError::Waits);
         }
         self.board.set(&self.name, self.machine.status());
         Ok(())

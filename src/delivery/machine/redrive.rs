@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{Effect, Machine};
 use crate::delivery::{
+    Outgoing,
     batch::Pending,
     outcome::{Outcome, Trouble, TroubleKind},
     progress::{Letter, Settlement},
@@ -51,17 +52,17 @@ impl Redrive {
         }
     }
 
-    /// Ends a reading; which letters of it are to be sent.
-    fn take(&mut self, letters: Vec<Letter>) -> Vec<Letter> {
+    /// Ends a reading; which letters of it are to be sent. What is not settled the log still has to bring: it would be
+    /// there twice.
+    fn take(&mut self, mut letters: Vec<Letter>, is_settled: impl Fn(u64) -> bool) -> Vec<Letter> {
         let left = std::mem::take(&mut self.left_meanwhile);
         self.is_reading = false;
         if !std::mem::take(&mut self.is_asked_again) {
             self.may_have_more = !letters.is_empty();
             self.read_to = letters.last().map_or(0, |last| last.outgoing.sequence);
         }
-        let mut letters = letters;
-        letters.retain(|Letter { outgoing, .. }| {
-            !left.contains(&outgoing.sequence) && self.under_way.insert(outgoing.sequence)
+        letters.retain(|Letter { outgoing: Outgoing { sequence, .. }, .. }| {
+            is_settled(*sequence) && !left.contains(sequence) && self.under_way.insert(*sequence)
         });
         letters
     }
@@ -85,10 +86,9 @@ impl Machine {
         Some(self.ledger.settlement())
     }
 
-    pub(super) fn letters(&mut self, mut letters: Vec<Letter>, now: Duration) {
-        // what the log still has to bring would be there twice
-        letters.retain(|letter| self.ledger.is_settled(letter.outgoing.sequence));
-        for Letter { outgoing, before } in self.redrive.take(letters) {
+    pub(super) fn letters(&mut self, letters: Vec<Letter>, now: Duration) {
+        let to_send = self.redrive.take(letters, |sequence| self.ledger.is_settled(sequence));
+        for Letter { outgoing, before } in to_send {
             let first = outgoing.sequence;
             self.queue.redrive(Pending::new(outgoing, first, now, Some(before)));
         }
