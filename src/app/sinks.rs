@@ -6,9 +6,15 @@ use super::StartError;
 use crate::{
     config::sinks::{Compression, SinkConfig, SinkKind},
     sinks::{
-        Sink, SinkSettings, aws::AwsSettings, dynamodb::DynamoDbSettings, file::FileSettings,
-        kinesis::KinesisSettings, open as open_sink, s3::S3Settings, s3_objects, sns::SnsSettings,
-        sqs::SqsSettings,
+        Sink, SinkSettings,
+        aws::{AwsSettings, Target},
+        dynamodb::DynamoDbSettings,
+        eventbridge::EventBridgeSettings,
+        file::FileSettings,
+        http::HttpSettings,
+        open as open_sink,
+        s3::S3Settings,
+        s3_objects,
     },
 };
 
@@ -38,9 +44,16 @@ fn settings(sink: &SinkConfig) -> SinkSettings {
             SinkSettings::File(FileSettings { dir, max_bytes, max_age })
         }
         SinkKind::Stdout => SinkSettings::Stdout,
-        SinkKind::Sns { topic_arn } => SinkSettings::Sns(SnsSettings { topic_arn, aws }),
-        SinkKind::Sqs { queue_url } => SinkSettings::Sqs(SqsSettings { queue_url, aws }),
-        SinkKind::Kinesis { stream } => SinkSettings::Kinesis(KinesisSettings { stream, aws }),
+        SinkKind::Sns { topic_arn } => SinkSettings::Sns(Target { name: topic_arn, aws }),
+        SinkKind::Sqs { queue_url } => SinkSettings::Sqs(Target { name: queue_url, aws }),
+        SinkKind::Kinesis { stream } => SinkSettings::Kinesis(Target { name: stream, aws }),
+        SinkKind::Firehose { delivery_stream } => {
+            SinkSettings::Firehose(Target { name: delivery_stream, aws })
+        }
+        SinkKind::EventBridge { bus, detail_type } => {
+            SinkSettings::EventBridge(EventBridgeSettings { bus: Target { name: bus, aws }, detail_type })
+        }
+        SinkKind::Http { url, secret } => SinkSettings::Http(HttpSettings { url, secret }),
         SinkKind::S3 { bucket, prefix, compression, max_bytes, max_age } => SinkSettings::S3(S3Settings {
             bucket,
             prefix,
@@ -53,6 +66,8 @@ fn settings(sink: &SinkConfig) -> SinkSettings {
             max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),
             aws,
         }),
-        SinkKind::DynamoDb { table } => SinkSettings::DynamoDb(DynamoDbSettings { table, aws }),
+        SinkKind::DynamoDb { table, events } => {
+            SinkSettings::DynamoDb(DynamoDbSettings { table: Target { name: table, aws }, events })
+        }
     }
 }
