@@ -209,6 +209,18 @@ pub fn state_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("state")
 }
 
+/// Where sinks keep what is on its way.
+#[must_use]
+pub fn spools_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("spool")
+}
+
+/// Where this one does.
+#[must_use]
+pub fn spool_dir(data_dir: &Path, sink: &str) -> PathBuf {
+    spools_dir(data_dir).join(sink)
+}
+
 /// Where snapshots of the state are.
 #[must_use]
 pub fn snapshots_dir(data_dir: &Path) -> PathBuf {

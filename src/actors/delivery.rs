@@ -132,6 +132,7 @@ impl DeliveryActor {
         let config = Config { rate_per_second: rate_limit, ..Config::for_batches(&limits) };
         let machine = Machine::new(limits, &progress, config);
         board.set(&name, machine.status()); // true from the first look
+        sink.settled(progress.cursor);
         Self {
             name: name.into(),
             sink,
@@ -281,6 +282,7 @@ impl DeliveryActor {
             tracing::error!(sink = %self.name, %error, "progress cannot be written; the server stops and goes on from disk at its next start");
             std::process::exit(1);
         }
+        self.sink.settled(settlement.progress.cursor);
     }
 
     fn stop_if_idle(&mut self) {

@@ -102,7 +102,8 @@ impl App {
         let metrics = Metrics::new();
         metrics.log_sequence.set(i64::try_from(log.reader().committed()).unwrap_or(i64::MAX));
 
-        let sinks = sinks::open(&config.sinks).await?;
+        sinks::remove_forgotten_spools(&config.sinks, &data_dir.path, &states)?;
+        let sinks = sinks::open(&config.sinks, &data_dir.path, &disk.board).await?;
         let sinks = sinks.into_iter().zip(progress).zip(recovered.pending.iter().copied());
         let sinks = sinks.map(|((sink, (_, progress)), pending)| OpenedSink { sink, progress, pending });
         let delivery =

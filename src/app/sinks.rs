@@ -1,10 +1,12 @@
 //! From the configuration of sinks to sinks.
 
-use std::sync::Arc;
+use std::{fs, path::Path, sync::Arc};
 
 use super::StartError;
 use crate::{
+    actors::{disk::DiskBoard, sink_state::SinkStates},
     config::sinks::{Compression, SinkConfig, SinkKind},
+    data_dir,
     sinks::{
         Sink, SinkSettings,
         aws::{AwsSettings, Target},
@@ -15,17 +17,50 @@ use crate::{
         open as open_sink,
         s3::S3Settings,
         s3_objects,
+        spool::{Room, SpoolSettings},
     },
 };
 
 /// Opens every sink, in the order of the configuration. A service that is away is no error: it shows when
 /// sending.
-pub(super) async fn open(sinks: &[SinkConfig]) -> Result<Vec<Arc<dyn Sink>>, StartError> {
+pub(super) async fn open(
+    sinks: &[SinkConfig],
+    data_dir: &Path,
+    disk: &DiskBoard,
+) -> Result<Vec<Arc<dyn Sink>>, StartError> {
     let mut opened = Vec::with_capacity(sinks.len());
     for sink in sinks {
-        opened.push(open_sink(&sink.name, &settings(sink)).await?);
+        let disk = disk.clone();
+        let spool = SpoolSettings {
+            dir: data_dir::spool_dir(data_dir, &sink.name),
+            room: Room::asking(move |bytes| disk.has_room_for(bytes)),
+        };
+        opened.push(open_sink(&sink.name, &settings(sink, spool)).await?);
     }
     Ok(opened)
+}
+
+/// Removes what is spooled for sinks that nobody knows any more: should one come back, it begins as a new one.
+pub(super) fn remove_forgotten_spools(
+    sinks: &[SinkConfig],
+    data_dir: &Path,
+    states: &SinkStates,
+) -> Result<(), StartError> {
+    let known = states.all()?;
+    let is_known = |name: &str| {
+        sinks.iter().any(|sink| sink.name == name) || known.iter().any(|(known, _)| known == name)
+    };
+    // there are none yet, or they cannot be read, which the sinks will say
+    let Ok(entries) = fs::read_dir(data_dir::spools_dir(data_dir)) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if !is_known(&entry.file_name().to_string_lossy())
+            && let Err(error) = fs::remove_dir_all(&path)
+        {
+            tracing::warn!(path = %path.display(), %error, "the spool of a forgotten sink cannot be removed");
+        }
+    }
+    Ok(())
 }
 
 /// What a sink sets beside the SDK's own chain.
@@ -37,7 +72,7 @@ pub(super) fn aws_settings(sink: &SinkConfig) -> AwsSettings {
     }
 }
 
-fn settings(sink: &SinkConfig) -> SinkSettings {
+fn settings(sink: &SinkConfig, spool: SpoolSettings) -> SinkSettings {
     let aws = aws_settings(sink);
     match sink.kind.clone() {
         SinkKind::File { dir, max_bytes, max_age } => {
@@ -64,10 +99,33 @@ fn settings(sink: &SinkConfig) -> SinkSettings {
             },
             max_age,
             max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),
+            spool,
             aws,
         }),
         SinkKind::DynamoDb { table, events } => {
             SinkSettings::DynamoDb(DynamoDbSettings { table: Target { name: table, aws }, events })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use turnstiled_wal::StateStore;
+
+    use super::*;
+    use crate::delivery::progress::Progress;
+
+    #[test]
+    fn only_spools_of_sinks_that_nobody_knows_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let states = SinkStates::new(StateStore::open(&dir.path().join("state")).unwrap());
+        states.begin(&[("away".to_owned(), Progress::default())]).unwrap();
+        remove_forgotten_spools(&[], dir.path(), &states).unwrap();
+        for name in ["away", "forgotten"] {
+            fs::create_dir_all(data_dir::spool_dir(dir.path(), name)).unwrap();
+        }
+        remove_forgotten_spools(&[], dir.path(), &states).unwrap();
+        assert!(data_dir::spool_dir(dir.path(), "away").exists());
+        assert!(!data_dir::spool_dir(dir.path(), "forgotten").exists());
     }
 }

@@ -1,7 +1,6 @@
 //! `[sinks.*]`: where events go, and how a sink is told apart, throttled and reached.
 
 use std::{
-    collections::HashMap,
     num::NonZeroU32,
     path::{Component, Path, PathBuf},
     time::Duration,
@@ -175,13 +174,12 @@ pub(super) fn read(sinks: &Value<'_>) -> Sinks {
         sinks.error(format!("has {} sinks, at most {MAX_SINKS} are possible", entries.len()), None);
     }
     let mut found = Sinks::default();
-    let mut places = HashMap::new();
     for (name, value) in entries.into_iter().take(MAX_SINKS) {
         if let Err(problem) = check_name(&name) {
             value.error(problem, None);
         }
         if let Some(sink) = value.table("sinks").and_then(|table| read_sink(&name, table)) {
-            refuse_shared_place(&sink, &value, &mut places);
+            refuse_shared_place(&sink, &value, &found.valid);
             found.valid.push((sink, value.at.clone()));
         }
         found.names.push(name);
@@ -238,21 +236,38 @@ fn parse_profile(text: &str) -> Result<String, String> {
 }
 
 /// Two sinks that write to one place would mix, and take each other's files for their own.
-fn refuse_shared_place(sink: &SinkConfig, value: &Value<'_>, places: &mut HashMap<String, String>) {
-    let place = match &sink.kind {
-        SinkKind::File { dir, .. } => format!("directory {}", normal(dir).display()),
-        SinkKind::S3 { bucket, prefix, .. } => format!("place s3://{bucket}/{prefix}"),
-        _ => return,
-    };
-    match places.get(&place) {
-        Some(other) => {
+fn refuse_shared_place(sink: &SinkConfig, value: &Value<'_>, others: &[(SinkConfig, Place)]) {
+    for (other, _) in others {
+        if let Some(place) = shared_place(&sink.kind, &other.kind) {
             let hint = Some("give each sink its own".to_owned());
-            value.error(format!("the sink {other:?} writes to the same {place}"), hint);
-        }
-        None => {
-            places.insert(place, sink.name.clone());
+            value.error(format!("the sink {:?} writes to the same {place}", other.name), hint);
+            return;
         }
     }
+}
+
+fn shared_place(one: &SinkKind, other: &SinkKind) -> Option<String> {
+    match (one, other) {
+        (SinkKind::File { dir, .. }, SinkKind::File { dir: other, .. }) => {
+            (normal(dir) == normal(other)).then(|| format!("directory {}", normal(dir).display()))
+        }
+        (
+            SinkKind::S3 { bucket, prefix, .. },
+            SinkKind::S3 { bucket: other_bucket, prefix: other_prefix, .. },
+        ) => {
+            let is_shared =
+                bucket == other_bucket && (is_below(prefix, other_prefix) || is_below(other_prefix, prefix));
+            let shorter = if prefix.len() < other_prefix.len() { prefix } else { other_prefix };
+            is_shared.then(|| format!("place s3://{bucket}/{shorter}"))
+        }
+        _ => None,
+    }
+}
+
+/// Whether keys with the prefix begin with the other one, too. Prefixes end at a slash.
+fn is_below(prefix: &str, other: &str) -> bool {
+    let rest = prefix.strip_prefix(other);
+    rest.is_some_and(|rest| other.is_empty() || rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The path without `.` and `x/..`, as far as that can be said without looking at the disk.
@@ -265,4 +280,19 @@ fn normal(path: &Path) -> PathBuf {
         }
     }
     normal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_below;
+
+    #[test]
+    fn a_prefix_is_below_another_at_a_slash_only() {
+        for (prefix, other) in [("a", "a"), ("a/b", "a"), ("a/b/c", "a/b"), ("a", ""), ("", "")] {
+            assert!(is_below(prefix, other), "{prefix} {other}");
+        }
+        for (prefix, other) in [("ab", "a"), ("a", "a/b"), ("", "a"), ("b/a", "a")] {
+            assert!(!is_below(prefix, other), "{prefix} {other}");
+        }
+    }
 }

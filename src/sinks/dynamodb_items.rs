@@ -4,7 +4,6 @@
 //!   `sync.card.applied`; written if the version is higher than the one there.
 //! - `EMPLOYEE#<employee_id>` / `PRESENCE#<building>`: `inside`, `since`, `gate`, `card_id`, `log`, `epoch`,
 //!   `sequence`; written if it is later than what is there, in the same epoch by sequence, else by epoch.
-//!
 //! - `CARD#<card_id>` / `EVENT#<time>#<log>#<sequence>`: with `events = true`, every event of a card, whole in
 //!   `event`; written once.
 //!

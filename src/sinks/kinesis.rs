@@ -40,6 +40,7 @@ const MAX_KEY_CHARS: usize = 256;
 const KEY_BYTES: usize = 255;
 /// Requests under way at once.
 const MAX_IN_FLIGHT: usize = 4;
+
 /// Puts events on a stream.
 #[derive(Clone, Debug)]
 pub struct KinesisSink {

@@ -19,7 +19,9 @@ pub mod messages;
 pub mod outcomes;
 pub mod s3;
 pub mod s3_objects;
+mod s3_put;
 pub mod sns;
+pub mod spool;
 pub mod sqs;
 pub mod stdout;
 #[cfg(test)]
@@ -49,10 +51,14 @@ pub trait Sink: Debug + Send + Sync {
 
     /// Sends one batch.
     fn send(&self, batch: Vec<Outgoing>) -> BoxFuture<'static, Vec<Outcome>>;
+
+    /// Everything up to `cursor` is durably settled: nothing of it is sent again. Called before the first `send`, and
+    /// whenever progress was written. For sinks that keep what they sent until then.
+    fn settled(&self, _cursor: u64) {}
 }
 
 /// What a sink of each type needs to be opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum SinkSettings {
     /// Rotated ndjson files in a directory.
     File(file::FileSettings),
@@ -70,7 +76,7 @@ pub enum SinkSettings {
     EventBridge(eventbridge::EventBridgeSettings),
     /// A webhook.
     Http(http::HttpSettings),
-    /// ndjson objects in an S3 bucket.
+    /// Objects in an S3 bucket.
     S3(s3::S3Settings),
     /// The state of cards and presence in a DynamoDB table.
     DynamoDb(dynamodb::DynamoDbSettings),

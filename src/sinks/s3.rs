@@ -1,26 +1,15 @@
-//! S3: a batch becomes one ndjson object per building and hour.
+//! S3: a batch becomes one object per building and hour, each exactly once (promise 4).
 //!
-//! An object is put only if its key is free, with its SHA-256. If the key is taken, the same checksum means
-//! that an earlier attempt got through; another is held for an operator. The batch that a retry repeats
-//! has the same records, so the same key and bytes.
-//!
-//! Not here yet: the durable spool of promise 4. Until then a process that is killed between an upload and
-//! its acknowledgement may cut the same events into other objects when it comes back.
+//! An object is durable in the [`spool`](super::spool) before it is put, and put only if its key is free, with its
+//! SHA-256. If the key is taken, the same checksum means that an earlier attempt got through; another is held for an
+//! operator. Events that a spooled object holds are delivered by that object, also after a crash and however the batch
+//! is cut then.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use aws_config::SdkConfig;
-use aws_sdk_s3::{
-    Client,
-    config::timeout::TimeoutConfig,
-    operation::put_object::PutObjectError,
-    primitives::ByteStream,
-    types::{ChecksumAlgorithm, ChecksumMode},
-};
-use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
-use base64::{Engine, prelude::BASE64_STANDARD};
+use aws_sdk_s3::{Client, config::timeout::TimeoutConfig};
 use futures_util::{StreamExt, future::BoxFuture, stream};
-use sha2::{Digest, Sha256};
 
 use crate::{
     delivery::{
@@ -30,8 +19,13 @@ use crate::{
     sinks::{
         Sink,
         aws::{self, AwsSettings},
-        failure::{outcome_of_io_error, outcome_of_sdk_error},
+        failure::{cut_text, outcome_of_io_error},
         s3_objects::{Compression, ObjectPlan, plan_objects},
+        s3_put::Upload,
+        spool::{
+            Spool, SpoolSettings, Spooled,
+            manifest::{Manifest, Target, checksum, ranges},
+        },
         stdout::lines,
     },
 };
@@ -40,20 +34,15 @@ use crate::{
 const MAX_BATCH_RECORDS: usize = 65_536;
 /// The line feed after each event.
 const LINE_FEED_BYTES: usize = 1;
-/// Objects of one batch that are uploaded at once.
+/// Objects of one batch that are formed, spooled and uploaded at once.
 const MAX_CONCURRENT_PUTS: usize = 4;
 /// How long an upload may take: 16 MiB at half a megabit a second.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
-/// The status by which S3 says that the key is taken.
-const PRECONDITION_FAILED: u16 = 412;
-/// Codes by which S3 complains about an object's size, which a smaller batch cures. S3 reads no records,
-/// so nothing else it says is about one.
-const TOO_LARGE_CODES: [&str; 2] = ["EntityTooLarge", "Http413"];
 /// The service-specific variable of the SDK for another endpoint.
 const S3_ENDPOINT_VARIABLE: &str = "AWS_ENDPOINT_URL_S3";
 
 /// Which bucket, and what its objects are like.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct S3Settings {
     /// The bucket's name.
     pub bucket: String,
@@ -65,6 +54,8 @@ pub struct S3Settings {
     pub max_age: Duration,
     /// Bytes of events in one batch, before compression.
     pub max_bytes: usize,
+    /// Where objects wait for their upload.
+    pub spool: SpoolSettings,
     /// The AWS settings.
     pub aws: AwsSettings,
 }
@@ -74,16 +65,16 @@ pub struct S3Settings {
 pub struct S3Sink {
     client: Client,
     settings: S3Settings,
+    spool: Arc<Spool>,
 }
 
-/// An object ready to be put.
+/// An object that a batch needs.
 #[derive(Debug)]
-struct Object {
-    key: String,
-    plan: ObjectPlan,
-    bytes: Vec<u8>,
-    /// SHA-256 in base64, as S3 takes and gives it.
-    checksum: String,
+enum Needed {
+    /// It is in the spool.
+    Spooled(Arc<Spooled>),
+    /// It has still to be formed, of these events.
+    New(ObjectPlan, Vec<Outgoing>),
 }
 
 impl S3Settings {
@@ -100,79 +91,105 @@ impl S3Sink {
     /// A sink on a bucket.
     #[must_use]
     pub fn new(settings: S3Settings, sdk_config: &SdkConfig) -> Self {
-        Self { client: Client::from_conf(client_config(sdk_config).build()), settings }
+        let target = Target { bucket: settings.bucket.clone(), prefix: settings.prefix.clone() };
+        let spool = Arc::new(Spool::new(settings.spool.clone(), target));
+        Self { client: Client::from_conf(client_config(sdk_config).build()), settings, spool }
     }
 
     async fn put_batch(&self, batch: Vec<Outgoing>) -> Vec<Outcome> {
-        let (plans, mut outcomes) = plan_objects(&batch);
-        let puts = plans.into_iter().map(|plan| {
+        let sequences: Vec<u64> = batch.iter().map(|event| event.sequence).collect();
+        let spool = Arc::clone(&self.spool);
+        let spooled = tokio::task::spawn_blocking(move || spool.holding(&sequences)).await;
+        let spooled = match spooled.map_err(io::Error::other).flatten() {
+            Ok(spooled) => spooled,
+            Err(error) => return vec![self.spool_trouble(&error, 1); batch.len()],
+        };
+        let has_object = |place: usize| spooled.get(place).is_some_and(Option::is_some);
+        let (plans, mut outcomes) = plan_objects(&batch, has_object);
+        let planned = plans.into_iter().map(|plan| {
             let events = plan.places.iter().filter_map(|place| batch.get(*place).cloned()).collect();
-            let sink = self.clone();
+            (plan.places.clone(), Needed::New(plan, events))
+        });
+        let needed = spooled_with_places(&spooled).into_iter().chain(planned);
+        let deliveries = needed.map(|(places, needed)| {
+            let (sink, size) = (self.clone(), batch.len());
             async move {
-                let places = plan.places.clone();
-                (places, sink.put_planned(plan, events).await)
+                let outcome = sink.deliver(needed, places.len(), size).await;
+                (places, outcome)
             }
         });
-        let mut puts = Box::pin(stream::iter(puts.collect::<Vec<_>>()).buffer_unordered(MAX_CONCURRENT_PUTS));
-        while let Some((places, outcome)) = puts.next().await {
+        let deliveries = stream::iter(deliveries.collect::<Vec<_>>());
+        let mut deliveries = Box::pin(deliveries.buffer_unordered(MAX_CONCURRENT_PUTS));
+        while let Some((places, outcome)) = deliveries.next().await {
             for place in places {
                 outcomes.set(place, outcome.clone());
             }
         }
-        drop(puts);
+        drop(deliveries);
         outcomes.finish()
     }
 
-    async fn put_planned(&self, plan: ObjectPlan, events: Vec<Outgoing>) -> Outcome {
-        let settings = self.settings.clone();
-        // compressing a full batch takes a good part of a second: not on the runtime's thread
-        let built = tokio::task::spawn_blocking(move || Object::build(plan, &events, &settings)).await;
-        match built.map_err(io::Error::other).flatten() {
-            Ok(object) => Box::pin(self.put(object)).await,
-            Err(error) => outcome_of_io_error(&error, "compressing an object"),
-        }
-    }
-
-    async fn put(&self, object: Object) -> Outcome {
-        let request = self
-            .client
-            .put_object()
-            .bucket(&self.settings.bucket)
-            .key(&object.key)
-            .if_none_match("*")
-            .checksum_algorithm(ChecksumAlgorithm::Sha256)
-            .checksum_sha256(&object.checksum)
-            .metadata("first", object.plan.first.to_string())
-            .metadata("last", object.plan.last.to_string())
-            .metadata("count", object.plan.places.len().to_string())
-            .body(ByteStream::from(object.bytes));
-        match request.send().await {
-            Ok(_) => Outcome::Delivered,
-            Err(error) if is_taken(&error) => self.compare(&object.key, &object.checksum).await,
-            Err(error) => not_the_records_fault(outcome_of_sdk_error(&error, object.plan.places.len())),
-        }
-    }
-
-    /// The key is taken: by these very bytes, or by others?
-    async fn compare(&self, key: &str, checksum: &str) -> Outcome {
-        let request = self.client.head_object().bucket(&self.settings.bucket).key(key);
-        match request.checksum_mode(ChecksumMode::Enabled).send().await {
-            Ok(there) if there.checksum_sha256() == Some(checksum) => Outcome::Delivered,
-            Ok(there) => {
-                let found = there.checksum_sha256().unwrap_or("none");
-                Outcome::Retry(Trouble {
-                    kind: TroubleKind::Hold,
-                    code: "PreconditionFailed".to_owned(),
-                    text: format!(
-                        "s3://{}/{key} holds other bytes (SHA-256 {found}, ours {checksum}): move it away",
-                        self.settings.bucket
-                    ),
-                    retry_after: None,
-                })
+    /// What becomes of the `waiting` events of a batch of `size` that this object is for.
+    async fn deliver(&self, needed: Needed, waiting: usize, size: usize) -> Outcome {
+        let object = match needed {
+            Needed::Spooled(object) => object,
+            Needed::New(plan, events) => {
+                let sink = self.clone();
+                // compressing a full batch takes a good part of a second: not on the runtime's thread
+                let spooled = tokio::task::spawn_blocking(move || sink.form(&plan, &events)).await;
+                match spooled.map_err(io::Error::other).flatten() {
+                    Ok(object) => object,
+                    Err(error) => return self.spool_trouble(&error, size),
+                }
             }
-            Err(error) => not_the_records_fault(outcome_of_sdk_error(&error, 1)),
+        };
+        let (client, spool) = (self.client.clone(), Arc::clone(&self.spool));
+        Box::pin(Upload { client, spool, object, waiting }.run()).await
+    }
+
+    /// Makes the object and spools it.
+    fn form(&self, plan: &ObjectPlan, events: &[Outgoing]) -> io::Result<Arc<Spooled>> {
+        let S3Settings { bucket, prefix, compression, .. } = &self.settings;
+        let bytes = compression.compress(lines(events))?;
+        let manifest = Manifest {
+            target: Target { bucket: bucket.clone(), prefix: prefix.clone() },
+            key: plan.key(prefix, *compression),
+            sha256: checksum(&bytes),
+            bytes: bytes.len() as u64,
+            first: plan.first,
+            last: plan.last,
+            count: events.len() as u64,
+            places: ranges(events.iter().map(|event| event.sequence)),
+        };
+        self.spool.add(manifest, &bytes)
+    }
+
+    /// On a full disk fewer events at once may have room; one alone waits until there is space.
+    fn spool_trouble(&self, error: &io::Error, size: usize) -> Outcome {
+        let place = format!("the spool {}", self.settings.spool.dir.display());
+        match outcome_of_io_error(error, &place) {
+            Outcome::Retry(_) if error.kind() == io::ErrorKind::StorageFull => {
+                let text = cut_text(&format!("{place}: {error}"));
+                let (kind, code) = (TroubleKind::Hold, "disk_full".to_owned());
+                let trouble = Trouble { kind, code, text, retry_after: None };
+                if size > 1 { Outcome::BatchRefused(trouble) } else { Outcome::Retry(trouble) }
+            }
+            outcome => outcome,
         }
     }
+}
+
+/// The spooled objects that events of a batch are in, with those events' places.
+fn spooled_with_places(spooled: &[Option<Arc<Spooled>>]) -> Vec<(Vec<usize>, Needed)> {
+    let mut found: Vec<(Vec<usize>, Arc<Spooled>)> = Vec::new();
+    for (place, object) in spooled.iter().enumerate() {
+        let Some(object) = object else { continue };
+        match found.iter_mut().find(|(_, other)| Arc::ptr_eq(other, object)) {
+            Some((places, _)) => places.push(place),
+            None => found.push((vec![place], Arc::clone(object))),
+        }
+    }
+    found.into_iter().map(|(places, object)| (places, Needed::Spooled(object))).collect()
 }
 
 impl Sink for S3Sink {
@@ -191,13 +208,12 @@ impl Sink for S3Sink {
         let sink = self.clone();
         Box::pin(async move { sink.put_batch(batch).await })
     }
-}
 
-impl Object {
-    fn build(plan: ObjectPlan, events: &[Outgoing], settings: &S3Settings) -> io::Result<Self> {
-        let bytes = settings.compression.compress(lines(events))?;
-        let checksum = BASE64_STANDARD.encode(Sha256::digest(&bytes));
-        Ok(Self { key: plan.key(&settings.prefix, settings.compression), plan, bytes, checksum })
+    fn settled(&self, cursor: u64) {
+        if let Err(error) = self.spool.settled(cursor) {
+            let dir = self.settings.spool.dir.display();
+            tracing::warn!(%dir, %error, "delivered objects stay in the spool; the next start removes them");
+        }
     }
 }
 
@@ -220,25 +236,10 @@ fn upload_timeouts() -> TimeoutConfig {
         .build()
 }
 
-fn is_taken(error: &SdkError<PutObjectError, HttpResponse>) -> bool {
-    error.raw_response().is_some_and(|response| response.status().as_u16() == PRECONDITION_FAILED)
-}
-
-fn not_the_records_fault(outcome: Outcome) -> Outcome {
-    match outcome {
-        Outcome::Rejected(trouble) | Outcome::BatchRefused(trouble)
-            if !TOO_LARGE_CODES.contains(&trouble.code.as_str()) =>
-        {
-            Outcome::Retry(Trouble { kind: TroubleKind::Hold, ..trouble })
-        }
-        outcome => outcome,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sinks::{envelope::reject, test_events::event};
+    use crate::sinks::spool::Room;
 
     fn settings(bucket: &str) -> S3Settings {
         S3Settings {
@@ -247,27 +248,9 @@ mod tests {
             compression: Compression::Gzip,
             max_age: Duration::from_secs(60),
             max_bytes: 16 * 1024 * 1024,
+            spool: SpoolSettings { dir: "spool".into(), room: Room::asking(|_| true) },
             aws: AwsSettings::default(),
         }
-    }
-
-    #[test]
-    fn the_same_events_are_the_same_object() {
-        let events = [event("card.lost", "hq", "E1", 1), event("card.lost", "hq", "E1", 2)];
-        let build = || {
-            let (mut plans, _) = plan_objects(&events);
-            Object::build(plans.remove(0), &events, &settings("archive")).unwrap()
-        };
-        let (one, other) = (build(), build());
-        assert_eq!((&one.key, &one.bytes, &one.checksum), (&other.key, &other.bytes, &other.checksum));
-        assert_eq!(one.checksum.len(), 44);
-    }
-
-    #[test]
-    fn only_a_size_can_be_refused_for_good() {
-        assert!(matches!(not_the_records_fault(reject("EntityTooLarge", "")), Outcome::Rejected(_)));
-        let held = not_the_records_fault(reject("InvalidArgument", "no such storage class"));
-        assert!(matches!(held, Outcome::Retry(Trouble { kind: TroubleKind::Hold, .. })));
     }
 
     #[test]

@@ -58,12 +58,12 @@ pub struct ObjectPlan {
     pub last: u64,
 }
 
-/// The objects of a batch. Events that cannot be placed are rejected in the outcomes.
+/// The objects of those events of a batch that have none yet. Events that cannot be placed are rejected in the outcomes.
 #[must_use]
-pub fn plan_objects(batch: &[Outgoing]) -> (Vec<ObjectPlan>, Outcomes) {
+pub fn plan_objects(batch: &[Outgoing], has_object: impl Fn(usize) -> bool) -> (Vec<ObjectPlan>, Outcomes) {
     let mut outcomes = Outcomes::of(batch.len());
     let mut plans: BTreeMap<Partition, ObjectPlan> = BTreeMap::new();
-    for (place, event) in batch.iter().enumerate() {
+    for (place, event) in batch.iter().enumerate().filter(|(place, _)| !has_object(*place)) {
         match partition(event) {
             Ok((partition, sequence)) => {
                 let plan = plans.entry(partition).or_insert_with_key(|partition| ObjectPlan {
@@ -163,7 +163,7 @@ mod tests {
             at("", "hq-1.1", 11, "2026-11-21T00:00:00Z"),
             at("hq", "hq-1.2", 12, "2026-11-20T09:00:00Z"),
         ];
-        let (plans, _) = plan_objects(&batch);
+        let (plans, _) = plan_objects(&batch, |_| false);
         let planned: Vec<_> =
             plans.iter().map(|plan| (plan.key("/events/", Compression::Gzip), plan.places.clone())).collect();
         let key = |partition: &str, log: &str, first: u64, last: u64| {
@@ -181,14 +181,14 @@ mod tests {
 
     #[test]
     fn an_empty_prefix_has_no_slash() {
-        let (plans, _) = plan_objects(&[at("hq", "hq-1.1", 1, "2026-11-20T08:00:00Z")]);
+        let (plans, _) = plan_objects(&[at("hq", "hq-1.1", 1, "2026-11-20T08:00:00Z")], |_| false);
         assert!(plans[0].key("", Compression::Zstd).starts_with("building=hq/"));
         assert!(plans[0].key("", Compression::None).ends_with("1.ndjson"));
     }
 
     #[test]
     fn an_event_without_a_readable_time_is_rejected() {
-        let (plans, outcomes) = plan_objects(&[at("hq", "hq-1.1", 1, "yesterday")]);
+        let (plans, outcomes) = plan_objects(&[at("hq", "hq-1.1", 1, "yesterday")], |_| false);
         assert!(plans.is_empty());
         assert!(matches!(outcomes.finish()[..], [Outcome::Rejected(_)]));
     }

@@ -31,6 +31,7 @@ use crate::{
 const MAX_BATCH_BYTES: usize = 256 * 1024;
 /// Requests under way at once.
 const MAX_IN_FLIGHT: usize = 4;
+
 /// Publishes events to a topic.
 #[derive(Clone, Debug)]
 pub struct SnsSink {

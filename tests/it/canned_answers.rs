@@ -108,9 +108,10 @@ async fn a_batch_that_sqs_refuses_is_to_be_halved() {
 
 #[tokio::test]
 async fn s3_says_when_to_come_again() {
+    let dir = tempfile::tempdir().unwrap();
     let body = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
     let endpoint_url = canned(503, &["content-type: application/xml", "retry-after: 5"], body);
-    let outcomes = send_to(&endpoint_url, &s3("archive", Compression::None), 1).await;
+    let outcomes = send_to(&endpoint_url, &s3(dir.path(), "archive", Compression::None), 1).await;
     let expected = Trouble {
         kind: TroubleKind::Throttled,
         code: "SlowDown".to_owned(),
@@ -120,7 +121,7 @@ async fn s3_says_when_to_come_again() {
     assert_eq!(outcomes, [Outcome::Retry(expected)]);
 
     let body = "<Error><Code>ConditionalRequestConflict</Code><Message>conflict</Message></Error>";
-    let outcomes = send_to(&canned(409, &[], body), &s3("archive", Compression::None), 1).await;
+    let outcomes = send_to(&canned(409, &[], body), &s3(dir.path(), "archive", Compression::None), 1).await;
     assert_eq!(retry_kinds(&outcomes), [TroubleKind::Transient]);
 }
 
@@ -149,6 +150,7 @@ async fn dynamodb_refusals_are_told_apart() {
 
 #[tokio::test]
 async fn a_gateways_page_is_an_outage() {
+    let dir = tempfile::tempdir().unwrap();
     let endpoint_url = canned(502, &["content-type: text/html"], "<html><h1>Bad Gateway</h1></html>");
     let targets = [
         topic(),
@@ -156,7 +158,7 @@ async fn a_gateways_page_is_an_outage() {
         kinesis("exits"),
         firehose("lines"),
         eventbridge("bus"),
-        s3("archive", Compression::Gzip),
+        s3(dir.path(), "archive", Compression::Gzip),
         dynamodb("table"),
     ];
     for settings in targets {

@@ -77,6 +77,7 @@ async fn every_service_gets_everything_in_spite_of_kills() {
         let found = events(lines.iter().map(String::as_str));
         let ids: HashSet<&str> = found.iter().map(|event| event["id"].as_str().unwrap()).collect();
         assert_eq!(ids.len() as u64, count(wanted), "{name}: each event is there");
+        assert!(name != "archive" || found.len() == ids.len(), "objects are exactly once");
         repeats.push(format!("{name} {}", found.len() - ids.len()));
     }
     eventually("the table has caught up", async || {

@@ -1,6 +1,6 @@
 //! The AWS sinks against the emulator.
 
-use std::{collections::HashMap, io::Read, net::TcpListener, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::TcpListener, path::Path, sync::Arc, time::Duration};
 
 use aws_config::SdkConfig;
 use aws_credential_types::{
@@ -24,6 +24,7 @@ use turnstiled::{
         open_with,
         s3::S3Settings,
         s3_objects::Compression,
+        spool::{Room, SpoolSettings},
     },
 };
 
@@ -37,7 +38,14 @@ use crate::{
 const TIME: &str = "2026-11-20T08:01:02.345Z";
 
 /// An event of `hq-1.<epoch>`.
-fn event(event_type: &str, building: &str, key: &str, epoch: u64, sequence: u64, data: Value) -> Outgoing {
+pub(crate) fn event(
+    event_type: &str,
+    building: &str,
+    key: &str,
+    epoch: u64,
+    sequence: u64,
+    data: Value,
+) -> Outgoing {
     let body = json!({
         "specversion": "1.0", "id": format!("id-{epoch}-{sequence}"), "source": "/buildings/hq",
         "type": event_type, "log": format!("hq-1.{epoch}"), "time": TIME,
@@ -48,7 +56,7 @@ fn event(event_type: &str, building: &str, key: &str, epoch: u64, sequence: u64,
     Outgoing { sequence, record, body: body.into() }
 }
 
-fn passage(event_type: &str, employee: &str, epoch: u64, sequence: u64) -> Outgoing {
+pub(crate) fn passage(event_type: &str, employee: &str, epoch: u64, sequence: u64) -> Outgoing {
     let data = json!({ "building": "hq", "gate": "north-1", "card_id": "04A2", "employee_id": employee, "reason": null });
     event(event_type, "hq", employee, epoch, sequence, data)
 }
@@ -61,11 +69,11 @@ fn too_large(bytes: usize) -> Outgoing {
     event("access.entry.granted", "hq", "E9", 1, 9, json!({ "note": "x".repeat(bytes) }))
 }
 
-fn text(event: &Outgoing) -> String {
+pub(crate) fn text(event: &Outgoing) -> String {
     String::from_utf8(event.body.to_vec()).unwrap()
 }
 
-fn delivered(records: usize) -> Vec<Outcome> {
+pub(crate) fn delivered(records: usize) -> Vec<Outcome> {
     vec![Outcome::Delivered; records]
 }
 
@@ -105,8 +113,10 @@ pub(crate) fn dynamodb(table: &str) -> SinkSettings {
     SinkSettings::DynamoDb(DynamoDbSettings { table: target(table), events: false })
 }
 
-pub(crate) fn s3(bucket: &str, compression: Compression) -> SinkSettings {
+/// A sink that spools in `dir`.
+pub(crate) fn s3(dir: &Path, bucket: &str, compression: Compression) -> SinkSettings {
     SinkSettings::S3(S3Settings {
+        spool: SpoolSettings { dir: dir.to_owned(), room: Room::asking(|_| true) },
         bucket: bucket.to_owned(),
         prefix: "events".to_owned(),
         compression,
@@ -255,7 +265,8 @@ async fn firehose_objects_are_ndjson() {
         .unwrap();
     let client = aws_sdk_firehose::Client::new(&config);
     let stream = client.create_delivery_stream().delivery_stream_name("events");
-    stream.extended_s3_destination_configuration(destination).send().await.unwrap();
+    let request = stream.extended_s3_destination_configuration(destination);
+    Box::pin(request.send()).await.unwrap();
 
     let batch: Vec<_> = (1..=500).map(|sequence| entry("E1", sequence)).collect();
     assert_eq!(open_with(&firehose("events"), &config).send(batch.clone()).await, delivered(500));
@@ -297,71 +308,6 @@ async fn an_event_bus_leads_events_on_by_rules() {
         (&found[0]["source"], &found[0]["detail-type"]),
         (&json!("/buildings/hq"), &json!("access.entry.granted"))
     );
-}
-
-#[tokio::test]
-async fn s3_objects_are_put_once() {
-    let Some(moto) = Moto::start() else { return };
-    let config = moto.sdk_config();
-    let client = s3_client(&config);
-    client.create_bucket().bucket("archive").create_bucket_configuration(location()).send().await.unwrap();
-
-    let batch = vec![
-        entry("E1", 7),
-        event("admin.reload", "", "", 1, 8, json!({})),
-        passage("access.exit.recorded", "E1", 1, 9),
-    ];
-    for (compression, ending) in
-        [(Compression::None, "ndjson"), (Compression::Gzip, "ndjson.gz"), (Compression::Zstd, "ndjson.zst")]
-    {
-        let sink = open_with(&s3("archive", compression), &config);
-        assert_eq!(sink.send(batch.clone()).await, delivered(3));
-        // the answer was lost: the same batch again
-        assert_eq!(sink.send(batch.clone()).await, delivered(3));
-
-        let key = format!("events/building=hq/dt=2026-11-20/hour=08/hq-1.1-{:020}-{:020}.{ending}", 7, 9);
-        let object = client.get_object().bucket("archive").key(&key).send().await.unwrap();
-        let metadata = object.metadata().unwrap().clone();
-        let expected = [("first", "7"), ("last", "9"), ("count", "2")];
-        assert_eq!(metadata, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
-        let bytes = object.body.collect().await.unwrap().to_vec();
-        let lines = format!("{}\n{}\n", text(&batch[0]), text(&batch[2]));
-        assert_eq!(unpack(compression, &bytes), lines);
-    }
-    let listed = client.list_objects_v2().bucket("archive").send().await.unwrap();
-    let keys: Vec<_> = listed.contents().iter().filter_map(|object| object.key()).collect();
-    assert_eq!(keys.len(), 6, "{keys:?}");
-    assert!(keys.iter().filter(|key| key.contains("/building=_server/")).count() == 3, "{keys:?}");
-}
-
-#[tokio::test]
-async fn an_s3_key_taken_by_other_bytes_is_held() {
-    let Some(moto) = Moto::start() else { return };
-    let config = moto.sdk_config();
-    let client = s3_client(&config);
-    client.create_bucket().bucket("archive").create_bucket_configuration(location()).send().await.unwrap();
-    let key = format!("events/building=hq/dt=2026-11-20/hour=08/hq-1.1-{:020}-{:020}.ndjson", 7, 7);
-    let other = aws_sdk_s3::primitives::ByteStream::from_static(b"something else");
-    client.put_object().bucket("archive").key(&key).body(other).send().await.unwrap();
-
-    let sink = open_with(&s3("archive", Compression::None), &config);
-    let outcomes = sink.send(vec![entry("E1", 7), event("admin.reload", "", "", 1, 8, json!({}))]).await;
-    assert_eq!(retry_kinds(&outcomes[..1]), [TroubleKind::Hold]);
-    assert_eq!(outcomes[1], Outcome::Delivered);
-    let there = client.get_object().bucket("archive").key(&key).send().await.unwrap();
-    assert_eq!(there.body.collect().await.unwrap().to_vec(), b"something else");
-}
-
-fn unpack(compression: Compression, bytes: &[u8]) -> String {
-    let mut text = String::new();
-    match compression {
-        Compression::None => text.push_str(std::str::from_utf8(bytes).unwrap()),
-        Compression::Gzip => {
-            flate2::read::GzDecoder::new(bytes).read_to_string(&mut text).unwrap();
-        }
-        Compression::Zstd => text = String::from_utf8(zstd::stream::decode_all(bytes).unwrap()).unwrap(),
-    }
-    text
 }
 
 struct Table {
@@ -456,6 +402,7 @@ async fn a_table_of_events_keeps_each_once_beside_the_state() {
 
 #[tokio::test]
 async fn what_is_missing_holds_the_events() {
+    let dir = tempfile::tempdir().unwrap();
     let Some(moto) = Moto::start() else { return };
     let config = moto.sdk_config();
     let targets = [
@@ -464,7 +411,7 @@ async fn what_is_missing_holds_the_events() {
         kinesis("nowhere"),
         firehose("nowhere"),
         eventbridge("nowhere"),
-        s3("nowhere", Compression::Gzip),
+        s3(dir.path(), "nowhere", Compression::Gzip),
         dynamodb("nowhere"),
     ];
     for target in targets {
@@ -474,14 +421,14 @@ async fn what_is_missing_holds_the_events() {
 }
 
 /// A sink of each service on an endpoint where nobody listens.
-fn unreachable_sinks(config: &SdkConfig) -> Vec<(SinkSettings, Arc<dyn Sink>)> {
+fn unreachable_sinks(dir: &Path, config: &SdkConfig) -> Vec<(SinkSettings, Arc<dyn Sink>)> {
     [
         sns(&format!("arn:aws:sns:eu-central-1:{ACCOUNT}:topic")),
         sqs(&format!("https://sqs.eu-central-1.amazonaws.com/{ACCOUNT}/queue")),
         kinesis("stream"),
         firehose("stream"),
         eventbridge("bus"),
-        s3("bucket", Compression::Gzip),
+        s3(dir, "bucket", Compression::Gzip),
         dynamodb("table"),
     ]
     .map(|settings| (settings.clone(), open_with(&settings, config)))
@@ -495,7 +442,8 @@ fn dead_endpoint() -> String {
 
 #[tokio::test]
 async fn an_unreachable_endpoint_passes() {
-    for (settings, sink) in unreachable_sinks(&sdk_config(&dead_endpoint())) {
+    let dir = tempfile::tempdir().unwrap();
+    for (settings, sink) in unreachable_sinks(dir.path(), &sdk_config(&dead_endpoint())) {
         let outcomes = sink.send(vec![entry("E1", 1), entry("E2", 2)]).await;
         assert_eq!(retry_kinds(&outcomes), [TroubleKind::Transient; 2], "{settings}: {outcomes:?}");
     }
@@ -503,11 +451,12 @@ async fn an_unreachable_endpoint_passes() {
 
 #[tokio::test]
 async fn missing_credentials_hold_the_events() {
+    let dir = tempfile::tempdir().unwrap();
     let none =
         provide_credentials_fn(async || Err(CredentialsError::not_loaded("nothing in the chain has any")));
     let mut config = sdk_config(&dead_endpoint()).to_builder();
     config.set_credentials_provider(Some(SharedCredentialsProvider::new(none)));
-    for (settings, sink) in unreachable_sinks(&config.build()) {
+    for (settings, sink) in unreachable_sinks(dir.path(), &config.build()) {
         let outcomes = sink.send(vec![entry("E1", 1)]).await;
         assert_eq!(retry_kinds(&outcomes), [TroubleKind::Hold], "{settings}: {outcomes:?}");
         assert!(format!("{outcomes:?}").contains("NoCredentials"), "{settings}: {outcomes:?}");
@@ -516,7 +465,8 @@ async fn missing_credentials_hold_the_events() {
 
 #[tokio::test]
 async fn a_record_too_large_is_rejected_without_a_call() {
-    for (settings, sink) in unreachable_sinks(&sdk_config(&dead_endpoint())) {
+    let dir = tempfile::tempdir().unwrap();
+    for (settings, sink) in unreachable_sinks(dir.path(), &sdk_config(&dead_endpoint())) {
         let limit = match settings {
             SinkSettings::Sns(_) => 256 * 1024,
             SinkSettings::Sqs(_) | SinkSettings::Kinesis(_) => 1024 * 1024,

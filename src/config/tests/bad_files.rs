@@ -125,6 +125,16 @@ const CASES: &[Case] = &[
         "[auth]\n[sinks]\nx = { type = 'file', dir = 'd' }\ny = { type = 'file', dir = './e/../d' }",
         &["6: sinks.y: the sink \"x\" writes to the same directory etc/d; give each sink its own"],
     ),
+    (
+        "[auth]",
+        "[auth]\n[sinks]\nx = { type = 's3', bucket = 'abc', prefix = 'a/b' }\ny = { type = 's3', bucket = 'abc', prefix = 'a' }",
+        &["6: sinks.y: the sink \"x\" writes to the same place s3://abc/a; give each sink its own"],
+    ),
+    (
+        "[auth]",
+        "[auth]\n[sinks]\nx = { type = 's3', bucket = 'abc' }\ny = { type = 's3', bucket = 'abc', prefix = 'a' }",
+        &["6: sinks.y: the sink \"x\" writes to the same place s3://abc/; give each sink its own"],
+    ),
     // Routes.
     ("['**']", "[]", &["9: routes[0].types: is empty: no event takes this route"]),
     ("to = []", "to = ['x']", &["10: routes[0].to[0]: there is no sink \"x\""]),

@@ -55,7 +55,7 @@ fn every_type_of_sink_is_read_in_the_order_of_the_file() {
          q = { type = 'sqs', queue_url = 'http://localhost:4566/000000000000/q', region = 'eu-west-1', endpoint_url = '${EMPTY:-http://h:1}', profile = 'p' }
          k = { type = 'kinesis', stream = 's', aggregate = false }
          s = { type = 's3', bucket = 'bucket', prefix = 'a/b/', format = 'ndjson' }
-         t = { type = 's3', bucket = 'bucket', compression = 'zstd', max_age = '1s', max_bytes = '1MiB' }
+         t = { type = 's3', bucket = 'other', compression = 'zstd', max_age = '1s', max_bytes = '1MiB' }
          d = { type = 'dynamodb', table = 'tab', events = true }
          f = { type = 'firehose', delivery_stream = 'lines' }
          e = { type = 'eventbridge', bus = 'b', detail_type = 'turnstiled' }
@@ -70,15 +70,15 @@ fn every_type_of_sink_is_read_in_the_order_of_the_file() {
     assert_eq!(*kinds[1], SinkKind::Sns { topic_arn: env("TOPIC").unwrap() });
     assert_eq!(*kinds[2], SinkKind::Sqs { queue_url: "http://localhost:4566/000000000000/q".into() });
     assert_eq!(*kinds[3], SinkKind::Kinesis { stream: "s".into() });
-    let object = |prefix: &str, compression, max_bytes, seconds| SinkKind::S3 {
-        bucket: "bucket".into(),
+    let object = |bucket: &str, prefix: &str, compression, max_bytes, seconds| SinkKind::S3 {
+        bucket: bucket.into(),
         prefix: prefix.into(),
         compression,
         max_bytes,
         max_age: Duration::from_secs(seconds),
     };
-    assert_eq!(*kinds[4], object("a/b", Compression::Gzip, 16 << 20, 60));
-    assert_eq!(*kinds[5], object("", Compression::Zstd, 1 << 20, 1));
+    assert_eq!(*kinds[4], object("bucket", "a/b", Compression::Gzip, 16 << 20, 60));
+    assert_eq!(*kinds[5], object("other", "", Compression::Zstd, 1 << 20, 1));
     assert_eq!(*kinds[6], SinkKind::DynamoDb { table: "tab".into(), events: true });
     assert_eq!(*kinds[7], SinkKind::Firehose { delivery_stream: "lines".into() });
     let detail_type = Some("turnstiled".to_owned());
