@@ -17,6 +17,7 @@ pub mod log;
 mod oldest_pending;
 pub mod places;
 pub mod recorder;
+pub mod replay;
 pub mod router;
 pub mod sink_board;
 pub mod sink_state;

@@ -38,6 +38,7 @@ mod partial_failures;
 mod power_cut;
 mod refused_start;
 mod repair;
+mod replay;
 mod s3;
 mod sinks_moto;
 mod snapshots;
