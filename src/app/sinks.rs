@@ -5,7 +5,7 @@ use std::{fs, path::Path, sync::Arc};
 use super::StartError;
 use crate::{
     actors::{disk::DiskBoard, sink_state::SinkStates},
-    config::sinks::{Compression, SinkConfig, SinkKind},
+    config::sinks::{Compression, ObjectFormat, SinkConfig, SinkKind},
     data_dir,
     sinks::{
         Sink, SinkSettings,
@@ -83,13 +83,16 @@ fn settings(sink: &SinkConfig, spool: SpoolSettings) -> SinkSettings {
         SinkKind::Sns { topic_arn } => SinkSettings::Sns(SnsSettings { topic_arn, aws }),
         SinkKind::Sqs { queue_url } => SinkSettings::Sqs(SqsSettings { queue_url, aws }),
         SinkKind::Kinesis { stream } => SinkSettings::Kinesis(KinesisSettings { stream, aws }),
-        SinkKind::S3 { bucket, prefix, compression, max_bytes, max_age } => SinkSettings::S3(S3Settings {
+        SinkKind::S3 { bucket, prefix, format, max_bytes, max_age } => SinkSettings::S3(S3Settings {
             bucket,
             prefix,
-            compression: match compression {
-                Compression::Gzip => s3_objects::Compression::Gzip,
-                Compression::Zstd => s3_objects::Compression::Zstd,
-                Compression::None => s3_objects::Compression::None,
+            format: match format {
+                ObjectFormat::Parquet => s3_objects::ObjectFormat::Parquet,
+                ObjectFormat::Ndjson(compression) => s3_objects::ObjectFormat::Ndjson(match compression {
+                    Compression::Gzip => s3_objects::Compression::Gzip,
+                    Compression::Zstd => s3_objects::Compression::Zstd,
+                    Compression::None => s3_objects::Compression::None,
+                }),
             },
             max_age,
             max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),

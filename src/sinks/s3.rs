@@ -20,13 +20,12 @@ use crate::{
         Sink,
         aws::{self, AwsSettings},
         failure::{cut_text, outcome_of_io_error},
-        s3_objects::{Compression, ObjectPlan, plan_objects},
+        s3_objects::{ObjectFormat, ObjectPlan, plan_objects},
         s3_put::Upload,
         spool::{
             Spool, SpoolSettings, Spooled,
             manifest::{Manifest, Target, checksum, ranges},
         },
-        stdout::lines,
     },
 };
 
@@ -48,8 +47,8 @@ pub struct S3Settings {
     pub bucket: String,
     /// What all keys begin with; may be empty.
     pub prefix: String,
-    /// How objects are compressed.
-    pub compression: Compression,
+    /// What objects are.
+    pub format: ObjectFormat,
     /// How long an event may wait for its object.
     pub max_age: Duration,
     /// Bytes of events in one batch, before compression.
@@ -149,11 +148,11 @@ impl S3Sink {
 
     /// Makes the object and spools it.
     fn form(&self, plan: &ObjectPlan, events: &[Outgoing]) -> io::Result<Arc<Spooled>> {
-        let S3Settings { bucket, prefix, compression, .. } = &self.settings;
-        let bytes = compression.compress(lines(events))?;
+        let S3Settings { bucket, prefix, format, .. } = &self.settings;
+        let bytes = format.write(events)?;
         let manifest = Manifest {
             target: Target { bucket: bucket.clone(), prefix: prefix.clone() },
-            key: plan.key(prefix, *compression),
+            key: plan.key(prefix, *format),
             sha256: checksum(&bytes),
             bytes: bytes.len() as u64,
             first: plan.first,
@@ -245,7 +244,7 @@ mod tests {
         S3Settings {
             bucket: bucket.to_owned(),
             prefix: "events".to_owned(),
-            compression: Compression::Gzip,
+            format: ObjectFormat::Parquet,
             max_age: Duration::from_secs(60),
             max_bytes: 16 * 1024 * 1024,
             spool: SpoolSettings { dir: "spool".into(), room: Room::asking(|_| true) },

@@ -21,6 +21,7 @@ mod traffic;
 mod wait;
 
 mod against;
+mod athena;
 mod bad_input;
 mod canned_answers;
 mod cards;

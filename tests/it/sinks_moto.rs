@@ -23,7 +23,7 @@ use turnstiled::{
         kinesis::KinesisSettings,
         open_with,
         s3::S3Settings,
-        s3_objects::Compression,
+        s3_objects::{Compression, ObjectFormat},
         sns::SnsSettings,
         spool::{Room, SpoolSettings},
         sqs::SqsSettings,
@@ -102,12 +102,12 @@ pub(crate) fn dynamodb(table: &str) -> SinkSettings {
 }
 
 /// A sink that spools in `dir`.
-pub(crate) fn s3(dir: &Path, bucket: &str, compression: Compression) -> SinkSettings {
+pub(crate) fn s3(dir: &Path, bucket: &str, format: ObjectFormat) -> SinkSettings {
     SinkSettings::S3(S3Settings {
         spool: SpoolSettings { dir: dir.to_owned(), room: Room::asking(|_| true) },
         bucket: bucket.to_owned(),
         prefix: "events".to_owned(),
-        compression,
+        format,
         max_age: Duration::from_secs(60),
         max_bytes: 16 * 1024 * 1024,
         aws: AwsSettings::default(),
@@ -309,7 +309,7 @@ async fn what_is_missing_holds_the_events() {
         sns(&format!("arn:aws:sns:eu-central-1:{ACCOUNT}:nowhere")),
         sqs(&format!("{}/{ACCOUNT}/nowhere", moto.endpoint_url())),
         kinesis("nowhere"),
-        s3(dir.path(), "nowhere", Compression::Gzip),
+        s3(dir.path(), "nowhere", ObjectFormat::Ndjson(Compression::Gzip)),
         dynamodb("nowhere"),
     ];
     for target in targets {
@@ -324,7 +324,7 @@ fn unreachable_sinks(dir: &Path, config: &SdkConfig) -> Vec<(SinkSettings, Arc<d
         sns(&format!("arn:aws:sns:eu-central-1:{ACCOUNT}:topic")),
         sqs(&format!("https://sqs.eu-central-1.amazonaws.com/{ACCOUNT}/queue")),
         kinesis("stream"),
-        s3(dir, "bucket", Compression::Gzip),
+        s3(dir, "bucket", ObjectFormat::Ndjson(Compression::Gzip)),
         dynamodb("table"),
     ]
     .map(|settings| (settings.clone(), open_with(&settings, config)))
