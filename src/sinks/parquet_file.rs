@@ -245,7 +245,9 @@ mod tests {
         many.chain([event_with("card.lost", "", "E1", 601, card).body]).collect()
     }
 
-    fn read(bytes: Vec<u8>) -> Result<Vec<(Vec<u8>, Option<&'static str>)>, ParquetError> {
+    type Rows = Vec<(Vec<u8>, Option<&'static str>)>;
+
+    fn read(bytes: Vec<u8>) -> Result<Rows, ParquetError> {
         let mut rows = Vec::new();
         each(Bytes::from(bytes), |row| {
             rows.push((row.event.to_vec(), row.differs_in));

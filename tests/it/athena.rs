@@ -31,8 +31,11 @@ to = ["archive"]
 personal = true
 "#;
 
-/// Name and type of each column of the table, and of each of its partitions.
-fn declared() -> (Vec<(String, String)>, Vec<(String, String)>) {
+/// Names and types.
+type Columns = Vec<(String, String)>;
+
+/// The columns of the table, and its partitions.
+fn declared() -> (Columns, Columns) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/athena.sql");
     let text = fs::read_to_string(path).unwrap();
     let (columns, partitions) = text.split_once("PARTITIONED BY").unwrap();
