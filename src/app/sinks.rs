@@ -1,6 +1,8 @@
 //! From the configuration of sinks to sinks.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, io, path::Path, sync::Arc};
+
+use turnstiled_wal::file_system_space;
 
 use super::StartError;
 use crate::{
@@ -30,12 +32,14 @@ pub(super) async fn open(
     disk: &DiskBoard,
 ) -> Result<Vec<Arc<dyn Sink>>, StartError> {
     let mut opened = Vec::with_capacity(sinks.len());
+    // one for all spools: together they may not take more than there is
+    let (disk, dir) = (disk.clone(), data_dir.to_owned());
+    let room = Room::asking(move |bytes| {
+        let space = file_system_space(&dir).map_err(io::Error::other)?;
+        Ok(disk.has_room_for_file(bytes, space.available_bytes))
+    });
     for sink in sinks {
-        let disk = disk.clone();
-        let spool = SpoolSettings {
-            dir: data_dir::spool_dir(data_dir, &sink.name),
-            room: Room::asking(move |bytes| disk.has_room_for(bytes)),
-        };
+        let spool = SpoolSettings { dir: data_dir::spool_dir(data_dir, &sink.name), room: room.clone() };
         opened.push(open_sink(&sink.name, &settings(sink, spool)).await?);
     }
     Ok(opened)

@@ -16,6 +16,7 @@ pub mod kinesis;
 pub mod messages;
 pub mod outcomes;
 pub mod parquet_file;
+mod parquet_seal;
 pub mod s3;
 pub mod s3_objects;
 mod s3_put;

@@ -3,10 +3,10 @@
 //! One row group a file, zstd; the columns of [`event_columns`](super::event_columns) and the whole event. Reading
 //! holds each row's columns against its event: an auditor who queries columns is to see what the event says.
 //!
-//! Half a file is an error. On some other damage the decoder panics (`parquet` 60 checks no sums), so only offline
-//! commands read, and they name the object first.
+//! A file carries a checksum of its own ([`parquet_seal`](super::parquet_seal)), which is checked before anything is
+//! decoded.
 
-use std::{io, sync::Arc};
+use std::{fs::File, io, sync::Arc};
 
 use bytes::Bytes;
 use parquet::{
@@ -15,14 +15,19 @@ use parquet::{
     data_type::{ByteArray, ByteArrayType, DataType, Int64Type},
     errors::ParquetError,
     file::{
+        metadata::KeyValue,
         properties::{EnabledStatistics, WriterProperties},
         reader::{ChunkReader, FileReader, RowGroupReader, SerializedFileReader},
         writer::{SerializedFileWriter, SerializedRowGroupWriter},
     },
     schema::{parser::parse_message_type, types::ColumnPath},
 };
+use thiserror::Error;
 
-use super::event_columns::{COLUMNS, Cell, Column, EVENT_COLUMN, Kind, cells};
+use super::{
+    event_columns::{COLUMNS, Cell, Column, EVENT_COLUMN, Kind, cells},
+    parquet_seal::{SEAL_KEY, is_whole, open_seal, seal},
+};
 
 /// zstd's own default, as for ndjson.
 const ZSTD_LEVEL: i32 = 3;
@@ -48,7 +53,9 @@ pub struct Row<'a> {
 /// # Errors
 /// Whatever the writer says; out of memory is all that is left to it.
 pub fn write(events: &[Bytes]) -> io::Result<Vec<u8>> {
-    write_events(events).map_err(io::Error::other)
+    let mut file = write_events(events).map_err(io::Error::other)?;
+    seal(&mut file)?;
+    Ok(file)
 }
 
 fn write_events(events: &[Bytes]) -> Result<Vec<u8>, ParquetError> {
@@ -70,6 +77,7 @@ fn write_events(events: &[Bytes]) -> Result<Vec<u8>, ParquetError> {
     let events: Vec<ByteArray> = events.iter().map(|event| event.clone().into()).collect();
     write_values::<ByteArrayType>(&mut row_group, &events, None)?;
     row_group.close()?;
+    file.append_key_value_metadata(KeyValue::new(SEAL_KEY.to_owned(), open_seal()));
     file.into_inner()
 }
 
@@ -115,11 +123,29 @@ fn write_values<T: DataType>(
     column.close()
 }
 
+/// Why a file cannot be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// No file of a sink, or damaged.
+    #[error("it is not a Parquet file as a sink wrote it: {0}")]
+    Damaged(#[from] ParquetError),
+    /// What the system says.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
 /// Hands on each row until `take` has enough, which it says with `false`.
 ///
 /// # Errors
-/// [`ParquetError`] if it is no file of a sink, or damaged, or cannot be read.
-pub fn each(
+/// [`ReadError`]; of a file without its checksum no row was handed on.
+pub fn each(mut file: File, take: impl FnMut(Row<'_>) -> bool) -> Result<(), ReadError> {
+    if !is_whole(&mut file)? {
+        return Err(damage("its checksum is missing or another one").into());
+    }
+    Ok(decode(file, take)?)
+}
+
+fn decode(
     file: impl ChunkReader + 'static,
     mut take: impl FnMut(Row<'_>) -> bool,
 ) -> Result<(), ParquetError> {
@@ -235,9 +261,12 @@ impl Cell {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use serde_json::json;
+
     use super::*;
     use crate::sinks::test_events::{event, event_with};
-    use serde_json::json;
 
     fn events() -> Vec<Bytes> {
         let many = (1..=600).map(|sequence| event("access.exit.recorded", "hq", "E1", sequence).body);
@@ -247,9 +276,11 @@ mod tests {
 
     type Rows = Vec<(Vec<u8>, Option<&'static str>)>;
 
-    fn read(bytes: Vec<u8>) -> Result<Rows, ParquetError> {
+    fn read(bytes: &[u8]) -> Result<Rows, ReadError> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
         let mut rows = Vec::new();
-        each(Bytes::from(bytes), |row| {
+        each(file, |row| {
             rows.push((row.event.to_vec(), row.differs_in));
             true
         })?;
@@ -262,7 +293,7 @@ mod tests {
         let bytes = write(&events).unwrap();
         assert_eq!(bytes, write(&events).unwrap());
         let expected: Vec<_> = events.iter().map(|event| (event.to_vec(), None)).collect();
-        assert_eq!(read(bytes).unwrap(), expected);
+        assert_eq!(read(&bytes).unwrap(), expected);
     }
 
     #[test]
@@ -280,17 +311,31 @@ mod tests {
     }
 
     #[test]
-    fn half_a_file_and_one_of_others_are_errors() {
-        let whole = write(&events()[590..]).unwrap();
-        for end in (0..whole.len()).step_by(7) {
-            assert!(read(whole[..end].to_vec()).is_err(), "cut at {end}");
+    fn damage_anywhere_is_an_error_and_no_panic() {
+        let whole = write(&events()[599..]).unwrap();
+        let said = |bytes: &[u8]| read(bytes).unwrap_err().to_string();
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << (at % 8);
+            assert!(said(&damaged).contains("checksum"), "byte {at}");
         }
+        for end in (0..whole.len()).step_by(7) {
+            assert!(said(&whole[..end]).contains("checksum"), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_others_is_an_error_also_if_it_is_sealed() {
         let schema = Arc::new(parse_message_type("message other { required int64 id; }").unwrap());
         let mut file = SerializedFileWriter::new(Vec::new(), schema, Arc::default()).unwrap();
         let mut row_group = file.next_row_group().unwrap();
         write_values::<Int64Type>(&mut row_group, &[1], None).unwrap();
         row_group.close().unwrap();
-        let error = read(file.into_inner().unwrap()).unwrap_err().to_string();
+        file.append_key_value_metadata(KeyValue::new(SEAL_KEY.to_owned(), open_seal()));
+        let mut file = file.into_inner().unwrap();
+        assert!(read(&file).unwrap_err().to_string().contains("checksum"));
+        seal(&mut file).unwrap();
+        let error = read(&file).unwrap_err().to_string();
         assert!(error.contains("no column of whole events"), "{error}");
     }
 }

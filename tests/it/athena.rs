@@ -17,7 +17,7 @@ use crate::{
     sinks::settled,
 };
 
-const PARQUET_SINK: &str = r#"
+pub(crate) const PARQUET_SINK: &str = r#"
 [sinks.archive]
 type = "s3"
 bucket = "archive"
@@ -139,4 +139,21 @@ async fn another_reader_finds_what_the_table_declares_and_the_log_has() {
     let output = site.run(&["wal", "verify", "--against", "s3://archive/events"]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && said.contains("4 events are byte for byte"), "{said}");
+
+    // a bit flips in a copy
+    let damaged = files(&copy).remove(0);
+    let mut bytes = fs::read(&damaged).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+    let output = site.run(&["wal", "verify", "--against", copy.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("is damaged: nothing from here on can be read"), "{said}");
+}
+
+/// Every file below a directory.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }

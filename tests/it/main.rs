@@ -39,6 +39,7 @@ mod power_cut;
 mod refused_start;
 mod repair;
 mod s3;
+mod s3_once;
 mod sinks_moto;
 mod snapshots;
 mod stdout_sink;

@@ -65,7 +65,7 @@ fn key_of(first: u64, last: u64) -> String {
 }
 
 /// What lies in a spool.
-fn spooled(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn spooled(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
     entries.map(|entry| entry.unwrap().path()).collect()
 }
@@ -224,12 +224,12 @@ async fn on_a_full_disk_a_batch_is_halved_and_one_event_waits() {
     else {
         panic!("s3")
     };
-    settings.spool.room = Room::asking(|bytes| bytes < 1_500);
+    settings.spool.room = Room::asking(|bytes| Ok(bytes < 1_500));
     let sink = open_with(&SinkSettings::S3(settings.clone()), &config);
     let outcomes = sink.send(entries(1..=8)).await;
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::BatchRefused(_))), "{outcomes:?}");
     assert_eq!(sink.send(entries(1..=2)).await, delivered(2));
-    settings.spool.room = Room::asking(|_| false);
+    settings.spool.room = Room::asking(|_| Ok(false));
     let sink = open_with(&SinkSettings::S3(settings), &config);
     let outcomes = sink.send(entries(3..=3)).await;
     assert_eq!(retry_kinds(&outcomes), [TroubleKind::Hold]);
@@ -277,7 +277,7 @@ async fn exits(site: &Site, daemon: &Daemon) {
     }
 }
 
-async fn in_trouble(admin: &Caller, code: &str) {
+pub(crate) async fn in_trouble(admin: &Caller, code: &str) {
     eventually(&format!("the archive is in trouble: {code}"), async || {
         let archive = sinks_by_name(admin).await.remove("archive").unwrap();
         (archive["last_error"]["code"] == code && archive["state"] != "healthy").then_some(())

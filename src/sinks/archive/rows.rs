@@ -6,12 +6,10 @@ use std::{
 };
 
 use super::{ArchiveError, Line, MAX_LINE_BYTES, Object, cannot_read};
-use crate::sinks::parquet_file;
+use crate::sinks::parquet_file::{self, ReadError};
 
-/// Hands on each event. A file whose bytes cannot be read as a sink's is damaged.
+/// Hands on each event. A file that is not, to the last bit, as a sink wrote it is damaged.
 pub(super) fn each(file: File, object: &Object, take: &mut dyn FnMut(Line<'_>)) -> Result<(), ArchiveError> {
-    // should the decoder panic over it, this says over what
-    tracing::info!(object = object.name, "reading Parquet");
     let read = parquet_file::each(file, |row| {
         if row.event.len() > MAX_LINE_BYTES {
             take(Line::TooLong);
@@ -20,11 +18,15 @@ pub(super) fn each(file: File, object: &Object, take: &mut dyn FnMut(Line<'_>)) 
         take(row.differs_in.map_or(Line::Whole(row.event), |column| Line::Differs(row.event, column)));
         true
     });
-    if let Err(error) = read {
-        tracing::warn!(object = object.name, %error, "the object cannot be read as Parquet");
-        take(Line::Damaged);
+    match read {
+        Ok(()) => Ok(()),
+        Err(ReadError::Io(error)) => Err(cannot_read(&object.name)(error)),
+        Err(error @ ReadError::Damaged(_)) => {
+            tracing::warn!(object = object.name, %error, "the object cannot be read");
+            take(Line::Damaged);
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 /// The object on the disk, under no name: Parquet is read from its end.
