@@ -31,6 +31,7 @@ mod demo;
 mod detach;
 mod full_disk;
 mod kill9;
+mod kinesis;
 mod layers;
 mod lifecycle;
 mod lost_state;
