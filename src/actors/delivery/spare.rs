@@ -67,12 +67,12 @@ impl DeliveryActor {
 
     fn send_lent(&mut self, ctx: &mut Context<Self>) {
         let Some(SendSpare { records, reply }) = self.borrowers.waiting.pop_front() else {
-            return self.machine.give_back();
+            return self.machine.give_back(&[]);
         };
         self.borrowers.is_lent = true;
         let sent = self.sink.send(records).into_actor(self);
         ctx.spawn(sent.map(move |outcomes, actor, ctx| {
-            actor.machine.give_back();
+            actor.machine.give_back(&outcomes);
             actor.borrowers.is_lent = false;
             let _ = reply.send(outcomes);
             // what became due meanwhile goes before the next borrower

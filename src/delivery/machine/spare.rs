@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Machine;
+use crate::delivery::outcome::Outcome;
 
 /// Whether a request of others may go to the sink now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +44,11 @@ impl Machine {
         Spare::Lent
     }
 
-    /// The lent request is answered. A [`Tick`](super::Input::Tick) is to follow: own records may have waited for it.
-    pub fn give_back(&mut self) {
+    /// The lent request is answered with these, none if it was not sent. A [`Tick`](super::Input::Tick) is to follow: own records may have waited for it.
+    pub fn give_back(&mut self, outcomes: &[Outcome]) {
         self.is_lent = false;
+        for _ in outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Later(_))) {
+            self.rate.give_back();
+        }
     }
 }

@@ -11,7 +11,7 @@ fn a_place_is_lent_when_nothing_is_due_and_given_back() {
     assert_eq!(bench.machine.lend(bench.now, 1), Spare::NotNow, "one at a time");
     bench.log(&[(1, "a")], 1);
     assert!(bench.sent.is_empty(), "the sink takes one request at a time");
-    bench.machine.give_back();
+    bench.machine.give_back(&[]);
     bench.input(Input::Tick);
     assert_eq!(bench.sent.len(), 1);
     assert_eq!(bench.machine.lend(bench.now, 1), Spare::NotNow, "the live stream has the only place");
@@ -22,7 +22,7 @@ fn one_of_several_places_stays_for_the_live_stream() {
     let mut bench = Bench::new(limits(3));
     bench.log(&[(1, "a")], 1);
     assert_eq!(bench.machine.lend(bench.now, 1), Spare::Lent);
-    bench.machine.give_back();
+    bench.machine.give_back(&[]);
     bench.log(&[(2, "b")], 2);
     assert_eq!(bench.sent.len(), 2);
     assert_eq!(bench.machine.lend(bench.now, 1), Spare::NotNow);
@@ -34,7 +34,7 @@ fn what_is_lent_counts_against_the_rate() {
     let config = Config { rate_per_second: NonZeroU32::new(10), ..Config::for_batches(&limits) };
     let mut bench = Bench::with(limits, &Progress::default(), config);
     assert_eq!(bench.machine.lend(bench.now, 20), Spare::Lent);
-    bench.machine.give_back();
+    bench.machine.give_back(&[]);
     let Spare::From(from) = bench.machine.lend(bench.now, 1) else { panic!("the rate is used up") };
     assert_eq!(from, bench.now + Duration::from_secs(1));
     bench.log(&[(1, "a")], 1);
