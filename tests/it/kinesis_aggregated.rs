@@ -1,7 +1,7 @@
 //! Aggregated records of the `kinesis` sink, read by AWS' own module (PyPI `aws-kinesis-agg`).
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -26,7 +26,7 @@ use turnstiled::{
 
 use crate::{
     fake_service::{Reply, serve_requests},
-    kinesis::{json_reply, two_shards},
+    kinesis::{json_reply, shard_list, two_shards},
     moto::{Moto, sdk_config},
     sinks_moto::{entry, retry_kinds, target},
 };
@@ -115,14 +115,14 @@ fn assert_whole(shards: &[((u128, u128), Vec<Record>)], sent: &[Outgoing]) {
 }
 
 #[tokio::test]
-async fn awss_own_reader_finds_every_event_also_after_a_shard_was_split() {
+async fn awss_own_reader_finds_every_event_in_order() {
     let Some(moto) = Moto::start() else { return };
     let config = moto.sdk_config();
     let client = Client::new(&config);
     client.create_stream().stream_name("exits").shard_count(2).send().await.unwrap();
     let sink = open_with(&aggregated("exits"), &config);
 
-    let mut sent = batch(1);
+    let sent = batch(1);
     assert_eq!(sink.send(sent.clone()).await, vec![Outcome::Delivered; sent.len()]);
     let shards = raw(&config).await;
     let records: usize = shards.iter().map(|(_, records)| records.len()).sum();
@@ -135,21 +135,6 @@ async fn awss_own_reader_finds_every_event_also_after_a_shard_was_split() {
         assert_eq!(keys, expected, "in order, and where plain records lie, too");
     }
 
-    // the sink does not know yet, then notices
-    let ((first, last), _) = shards[0];
-    let middle = (first + (last - first) / 2).to_string();
-    let split = client.split_shard().stream_name("exits").shard_to_split("shardId-000000000000");
-    split.new_starting_hash_key(middle).send().await.unwrap();
-    for first in [1_001, 2_001] {
-        let more = batch(first);
-        assert_eq!(sink.send(more.clone()).await, vec![Outcome::Delivered; more.len()]);
-        sent.extend(more);
-    }
-    let shards = raw(&config).await;
-    assert_whole(&shards, &sent);
-    let holding = shards.iter().filter(|(_, records)| !records.is_empty()).count();
-    assert_eq!(holding, 3, "both new shards are used");
-
     // an event without company goes as what it is
     let alone = entry("ALONE", 5_000);
     assert_eq!(sink.send(vec![alone.clone()]).await, [Outcome::Delivered]);
@@ -157,6 +142,47 @@ async fn awss_own_reader_finds_every_event_also_after_a_shard_was_split() {
     let plain =
         shards.iter().flat_map(|(_, records)| records).filter(|record| record.data().as_ref() == alone.body);
     assert_eq!(plain.count(), 1);
+}
+
+/// The emulator goes on writing to a shard that was split, so this is the tests' own service.
+#[tokio::test]
+async fn a_shard_that_was_split_is_noticed_by_the_first_record_on_it() {
+    let quarter = u128::MAX / 4;
+    let is_split = Arc::new(Mutex::new(false));
+    let put: Arc<Mutex<Vec<String>>> = Arc::default();
+    let (split, seen) = (Arc::clone(&is_split), Arc::clone(&put));
+    let endpoint_url = serve_requests(move |request| {
+        let parts = [("low", 0, quarter), ("middle", quarter + 1, u128::MAX / 2)];
+        let is_split = *split.lock().unwrap();
+        let low = if is_split { &parts[..] } else { &[("whole", 0, u128::MAX / 2)] };
+        let shards = [low, &[("high", u128::MAX / 2 + 1, u128::MAX)]].concat();
+        if request.header("x-amz-target").ends_with("ListShards") {
+            return json_reply(&shard_list(&shards));
+        }
+        let body: Value = serde_json::from_str(&request.body).unwrap();
+        let result = |record: &Value| {
+            // an event that is left over is a plain record
+            let explicit = record["ExplicitHashKey"].as_str().map(str::to_owned);
+            let own = || hash_key(record["PartitionKey"].as_str().unwrap());
+            let hash = explicit.as_ref().map_or_else(own, |hash_key| hash_key.parse().unwrap());
+            seen.lock().unwrap().extend(explicit);
+            let (id, ..) = shards.iter().find(|(_, first, last)| (*first..=*last).contains(&hash)).unwrap();
+            json!({ "SequenceNumber": "1", "ShardId": id })
+        };
+        let results: Vec<Value> = body["Records"].as_array().unwrap().iter().map(result).collect();
+        json_reply(&json!({ "FailedRecordCount": 0, "Records": results }))
+    });
+    let sink = open_with(&aggregated("exits"), &sdk_config(&endpoint_url));
+    let (zero, quarter, half) = ("0".to_owned(), (quarter + 1).to_string(), (u128::MAX / 2 + 1).to_string());
+    let expected = [vec![&zero, &half], vec![&zero, &half], vec![&zero, &quarter, &half]]
+        .map(|keys| keys.into_iter().cloned().collect::<BTreeSet<_>>());
+    for (round, expected) in (0_u64..).zip(expected) {
+        *is_split.lock().unwrap() = round > 0;
+        put.lock().unwrap().clear();
+        let batch = batch(1 + round * EVENTS);
+        assert_eq!(sink.send(batch).await, vec![Outcome::Delivered; 300]);
+        assert_eq!(put.lock().unwrap().iter().cloned().collect::<BTreeSet<_>>(), expected, "round {round}");
+    }
 }
 
 #[tokio::test]
