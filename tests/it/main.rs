@@ -32,6 +32,7 @@ mod detach;
 mod full_disk;
 mod kill9;
 mod kinesis;
+mod kinesis_aggregated;
 mod layers;
 mod lifecycle;
 mod lost_state;
