@@ -270,6 +270,16 @@ impl Daemon {
         Caller::new(self.base_url.clone(), None)
     }
 
+    /// What it has of memory, and the most it has had.
+    pub(crate) fn memory(&self) -> Memory {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let kib = |name: &str| -> u64 {
+            let value = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            value.trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        Memory { resident_bytes: kib("VmRSS:") * 1_024, peak_bytes: kib("VmHWM:") * 1_024 }
+    }
+
     /// kill -9; returns when the process is gone.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -312,6 +322,13 @@ impl Daemon {
         let status = self.child.wait().unwrap();
         Refused { status, stderr: self.stderr() }
     }
+}
+
+/// Memory of a process that lies in RAM.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    pub(crate) resident_bytes: u64,
+    pub(crate) peak_bytes: u64,
 }
 
 impl Drop for Daemon {
