@@ -42,6 +42,7 @@ mod power_cut;
 mod refused_start;
 mod repair;
 mod replay;
+mod replay_archive;
 mod s3;
 mod s3_once;
 mod sinks_moto;
