@@ -319,7 +319,7 @@ impl DeliveryActor {
 }
 
 /// Uniform in `0.0..1.0`. Without randomness retries are not spread, which costs nothing but politeness.
-fn random() -> f64 {
+pub(super) fn random() -> f64 {
     let random = getrandom::u32().unwrap_or(u32::MAX / 2);
     f64::from(random) / (f64::from(u32::MAX) + 1.0)
 }

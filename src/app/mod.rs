@@ -48,7 +48,7 @@ use self::{
     scrub::{Schedule, Scrub},
 };
 use crate::{
-    actors::{recorder::LogEnd, sink_state::SinkStates},
+    actors::{mirror::MirrorParts, recorder::LogEnd, sink_state::SinkStates},
     config::{Config, auth::JwtConfig},
     data_dir::{self, DataDir},
     delivery::progress::Progress,
@@ -106,8 +106,13 @@ impl App {
         let sinks = sinks::open(&config.sinks, &data_dir.path, &disk.board).await?;
         let sinks = sinks.into_iter().zip(progress).zip(recovered.pending.iter().copied());
         let sinks = sinks.map(|((sink, (_, progress)), pending)| OpenedSink { sink, progress, pending });
+        let mirror = sinks::open_letter_queue(&config).await?.map(|queue| {
+            let (states, disk, metrics) = (states.clone(), disk.board.clone(), metrics.clone());
+            MirrorParts { queue, states, disk, metrics }
+        });
         let delivery =
-            DeliverySide::start(&config, sinks.collect(), &log.reader(), &states, &disk.board).await?;
+            DeliverySide::start(&config, sinks.collect(), &log.reader(), &states, &disk.board, mirror)
+                .await?;
         let end = LogEnd {
             name: data_dir.log_name.clone(),
             next_sequence: log.next_sequence(),
