@@ -109,11 +109,12 @@ impl MirrorActor {
     }
 
     fn sent(&mut self, batch: Vec<ToMirror>, outcomes: Vec<Outcome>, ctx: &mut Context<Self>) {
-        let (mut done, mut failed, size) = (Vec::new(), None, batch.len());
+        let (mut done, mut failed, mut next_look, size) = (Vec::new(), None, None, batch.len());
         self.one_by_one = false;
         for (found, outcome) in batch.into_iter().zip(outcomes) {
             match outcome {
                 Outcome::Delivered => done.push(found),
+                Outcome::Later(wait) => next_look = Some(wait.max(LOOK_EVERY)),
                 Outcome::Retry(trouble) => failed = Some(trouble),
                 Outcome::BatchRefused(_) if size > 1 => self.one_by_one = true,
                 Outcome::BatchRefused(trouble) | Outcome::Rejected(trouble) => {
@@ -130,7 +131,10 @@ impl MirrorActor {
                     tracing::info!("the queue of dead letters takes them again");
                 }
                 self.failures = 0;
-                self.look(ctx);
+                match next_look {
+                    Some(wait) => Self::look_in(wait, ctx),
+                    None => self.look(ctx),
+                }
             }
         }
     }

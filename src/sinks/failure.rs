@@ -236,7 +236,15 @@ fn trouble(kind: TroubleKind, code: &str, text: &str, retry_after: Option<Durati
     Trouble { kind, code: code.to_owned(), text: cut_text(text), retry_after }
 }
 
-fn trouble_of_sdk_error<E>(error: &SdkError<E, HttpResponse>) -> Trouble
+/// What it means that a service took longer than `limit` for what is no delivery.
+#[must_use]
+pub fn trouble_of_no_answer(limit: Duration) -> Trouble {
+    trouble(TroubleKind::Transient, "Timeout", &format!("no answer within {} s", limit.as_secs()), None)
+}
+
+/// What a failed request says, for the machine and for the operator.
+#[must_use]
+pub fn trouble_of_sdk_error<E>(error: &SdkError<E, HttpResponse>) -> Trouble
 where
     E: ProvideErrorMetadata + Error + 'static,
 {

@@ -1,10 +1,18 @@
 //! Kinesis: the event is the data, its partition key the key.
 //!
 //! PutRecords promises no order between the records of a request, so at most one record of a key is in
-//! flight. It answers HTTP 200 with a result a record, and the SDK never retries those that failed.
+//! flight. It answers HTTP 200 with a result a record, and the SDK never retries those that failed. A shard that
+//! throttled is paced ([`pace`]); its shards are listed then, and not before.
 //! Aggregated records (`aggregate = true`) are not here yet.
 
-use std::time::Duration;
+mod known;
+mod pace;
+mod shards;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use aws_config::SdkConfig;
 use aws_sdk_kinesis::{
@@ -14,16 +22,17 @@ use aws_sdk_kinesis::{
 };
 use futures_util::future::BoxFuture;
 
+use self::{known::KnownShards, shards::hash_key};
 use crate::{
     delivery::{
         Outgoing,
-        outcome::{BatchLimits, Order, Outcome},
+        outcome::{BatchLimits, Order, Outcome, TroubleKind},
     },
     sinks::{
         Sink,
         envelope::{key_or_server, reject, reject_too_large, reject_unbuildable},
         failure::outcome_of_entry,
-        outcomes::entries,
+        outcomes::{Request, entries},
     },
 };
 
@@ -46,25 +55,45 @@ const MAX_IN_FLIGHT: usize = 4;
 pub struct KinesisSink {
     client: Client,
     stream: String,
+    shards: Arc<KnownShards>,
 }
 
 impl KinesisSink {
     /// A sink on a stream.
     #[must_use]
     pub fn new(stream: String, sdk_config: &SdkConfig) -> Self {
-        Self { client: Client::new(sdk_config), stream }
+        let client = Client::new(sdk_config);
+        let shards = Arc::new(KnownShards::new(client.clone(), stream.clone()));
+        Self { client, stream, shards }
     }
 
     async fn put(&self, batch: &[Outgoing]) -> Vec<Outcome> {
-        let (records, request) = entries(batch, |_, event| record(event));
+        let (records, request) = self.records_with_room(batch);
         if records.is_empty() {
             return request.not_sent();
         }
         let call = self.client.put_records().stream_name(&self.stream);
         match call.set_records(Some(records)).send().await {
-            Ok(answer) => request.answered(answer.records().iter().map(outcome_of_result)),
+            Ok(answer) => {
+                let places = request.places().to_vec();
+                let results: Vec<_> = answer.records().iter().map(outcome_of_result).collect();
+                let throttled = places.iter().zip(&results).filter(|(_, result)| is_throttled(result));
+                let events = throttled.filter_map(|(place, _)| batch.get(*place));
+                self.shards.throttled(events.map(key_or_server)).await;
+                request.answered(results)
+            }
             Err(error) => request.failed(&error),
         }
+    }
+
+    fn records_with_room(&self, batch: &[Outgoing]) -> (Vec<PutRecordsRequestEntry>, Request) {
+        let (mut known, now) = (self.shards.lock(), Instant::now());
+        entries(batch, |_, event| {
+            let key = key_or_server(event);
+            let record = record(event)?;
+            known.admit(|| hash_key(key), event.body.len() + key.len(), now)?;
+            Ok(record)
+        })
     }
 }
 
@@ -104,6 +133,10 @@ fn record(event: &Outgoing) -> Result<PutRecordsRequestEntry, Outcome> {
         .partition_key(key)
         .build()
         .map_err(|error| reject_unbuildable(&error))
+}
+
+fn is_throttled(result: &Outcome) -> bool {
+    matches!(result, Outcome::Retry(trouble) if trouble.kind == TroubleKind::Throttled)
 }
 
 /// A record's own result. Its codes are throttling and internal failure, never the record's fault.

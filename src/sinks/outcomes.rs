@@ -57,7 +57,7 @@ pub struct Request {
 #[must_use]
 pub fn entries<E>(
     batch: &[Outgoing],
-    entry: impl Fn(usize, &Outgoing) -> Result<E, Outcome>,
+    mut entry: impl FnMut(usize, &Outgoing) -> Result<E, Outcome>,
 ) -> (Vec<E>, Request) {
     let mut outcomes = Outcomes::of(batch.len());
     let (mut entries, mut places) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
@@ -74,6 +74,12 @@ pub fn entries<E>(
 }
 
 impl Request {
+    /// The place in the batch that each entry has.
+    #[must_use]
+    pub fn places(&self) -> &[usize] {
+        &self.places
+    }
+
     /// The service answered with a result an entry, in the request's order.
     #[must_use]
     pub fn answered(mut self, results: impl IntoIterator<Item = Outcome>) -> Vec<Outcome> {

@@ -32,6 +32,7 @@ mod detach;
 mod dlq;
 mod full_disk;
 mod kill9;
+mod kinesis;
 mod layers;
 mod letter_mirror;
 mod lifecycle;

@@ -13,6 +13,7 @@ use crate::{
     aws::ACCOUNT,
     daemon::{FILE_SINK, Site, TWO_BUILDINGS},
     fake_service::{Reply, Request, serve_requests},
+    kinesis::{json_reply, two_shards},
     sinks::{assert_ordered_by_key, settled, sinks_by_name},
 };
 
@@ -109,6 +110,9 @@ type Services = Arc<Mutex<HashMap<String, Service>>>;
 
 fn answer(services: &Services, request: &Request) -> Reply {
     let target = request.header("x-amz-target");
+    if target == "Kinesis_20131202.ListShards" {
+        return json_reply(&two_shards());
+    }
     let dialect = dialect(target);
     let body: Value = serde_json::from_str(&request.body).unwrap();
     let entries = body[dialect.entries].as_array().unwrap();
@@ -118,8 +122,7 @@ fn answer(services: &Services, request: &Request) -> Reply {
     let took: Vec<bool> = (entries.iter().enumerate())
         .map(|(place, entry)| service.takes(place, &(dialect.event)(entry)))
         .collect();
-    let headers = vec!["content-type: application/x-amz-json-1.1".to_owned()];
-    Reply { status: 200, headers, body: (dialect.answer)(entries, &took).to_string() }
+    json_reply(&(dialect.answer)(entries, &took))
 }
 
 #[tokio::test]
