@@ -22,6 +22,7 @@ mod traffic;
 mod wait;
 
 mod against;
+mod athena;
 mod bad_input;
 mod canned_answers;
 mod cards;
@@ -44,6 +45,7 @@ mod redrive_crash;
 mod refused_start;
 mod repair;
 mod s3;
+mod s3_once;
 mod sinks_moto;
 mod snapshots;
 mod stdout_sink;

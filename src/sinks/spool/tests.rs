@@ -8,9 +8,9 @@ const BYTES: &[u8] = b"{\"id\":\"a\"}\n{\"id\":\"b\"}\n";
 fn spool_with_room(dir: &Path, room_bytes: u64) -> Spool {
     let settings = SpoolSettings {
         dir: dir.join("spool/archive"),
-        room: Room::asking(move |bytes| bytes <= room_bytes),
+        room: Room::asking(move |bytes| Ok(bytes <= room_bytes)),
     };
-    Spool::new(settings, archive())
+    Spool::new(settings, archive(), 2 * BYTES.len() as u64)
 }
 
 fn spool(dir: &Path) -> Spool {
@@ -118,4 +118,48 @@ fn a_forgotten_object_is_formed_anew() {
     fs::remove_dir(dir.path().join("spool/archive")).unwrap();
     this.add(manifest_of(BYTES, &[3]), BYTES).unwrap();
     assert_eq!(held(&spool(dir.path()), &[3]), [true], "the directory is made anew");
+}
+
+#[test]
+fn so_much_that_is_uploaded_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let this = spool(dir.path());
+    for sequence in 1..=3 {
+        this.add(manifest_of(BYTES, &[sequence]), BYTES).unwrap();
+    }
+    let objects = this.holding(&[1, 2, 3]).unwrap();
+    objects[..2].iter().flatten().for_each(|object| object.set_uploaded());
+    let error = this.add(manifest_of(BYTES, &[4]), BYTES).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+    assert_eq!(names(dir.path()).len(), 3);
+    this.settled(1).unwrap();
+    this.add(manifest_of(BYTES, &[4]), BYTES).unwrap();
+}
+
+#[test]
+fn spools_of_one_disk_do_not_take_the_same_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let spools = dir.path().join("spool");
+    let counted = spools.clone();
+    // room for one of them, by what is there now
+    let room = Room::asking(move |_| Ok(files_below(&counted) == 0));
+    let added = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|number| {
+                let settings = SpoolSettings { dir: spools.join(number.to_string()), room: room.clone() };
+                let this = Spool::new(settings, archive(), u64::MAX);
+                scope.spawn(move || this.add(manifest_of(BYTES, &[1]), BYTES).is_ok())
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).filter(|added| *added).count()
+    });
+    assert_eq!((added, files_below(&spools)), (1, 1));
+}
+
+fn files_below(dir: &Path) -> usize {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    entries
+        .map(|entry| entry.unwrap().path())
+        .map(|path| if path.is_dir() { files_below(&path) } else { 1 })
+        .sum()
 }
