@@ -19,6 +19,7 @@ use crate::{
         eventbridge::EventBridgeSettings,
         file::FileSettings,
         http::HttpSettings,
+        kinesis::KinesisSettings,
         letter_queue::LetterQueue,
         open as open_sink,
         s3::S3Settings,
@@ -95,7 +96,9 @@ fn settings(sink: &SinkConfig, spool: SpoolSettings) -> SinkSettings {
         SinkKind::Stdout => SinkSettings::Stdout,
         SinkKind::Sns { topic_arn } => SinkSettings::Sns(Target { name: topic_arn, aws }),
         SinkKind::Sqs { queue_url } => SinkSettings::Sqs(Target { name: queue_url, aws }),
-        SinkKind::Kinesis { stream } => SinkSettings::Kinesis(Target { name: stream, aws }),
+        SinkKind::Kinesis { stream, aggregate } => {
+            SinkSettings::Kinesis(KinesisSettings { stream: Target { name: stream, aws }, aggregate })
+        }
         SinkKind::Firehose { delivery_stream } => {
             SinkSettings::Firehose(Target { name: delivery_stream, aws })
         }

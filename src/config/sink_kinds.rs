@@ -54,9 +54,9 @@ fn sqs(table: &mut TableReader<'_>) -> Option<SinkKind> {
 }
 
 fn kinesis(table: &mut TableReader<'_>) -> Option<SinkKind> {
-    refuse_true(table, "aggregate");
+    let aggregate = table.optional("aggregate").and_then(|value| value.boolean());
     let stream = table.required("stream")?.parsed(aws_names::stream, "")?;
-    Some(SinkKind::Kinesis { stream })
+    Some(SinkKind::Kinesis { stream, aggregate: aggregate.unwrap_or(false) })
 }
 
 fn firehose(table: &mut TableReader<'_>) -> Option<SinkKind> {
@@ -118,13 +118,4 @@ fn dynamodb(table: &mut TableReader<'_>) -> Option<SinkKind> {
     let events = table.optional("events").and_then(|value| value.boolean());
     let name = table.required("table")?.parsed(aws_names::table, "")?;
     Some(SinkKind::DynamoDb { table: name, events: events.unwrap_or(false) })
-}
-
-/// A switch of a later version: off is what this version does.
-fn refuse_true(table: &mut TableReader<'_>, key: &'static str) {
-    if let Some(value) = table.optional(key)
-        && value.boolean() == Some(true)
-    {
-        value.not_yet::<()>(&format!("{key} = true"));
-    }
 }

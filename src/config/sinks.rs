@@ -84,6 +84,8 @@ pub enum SinkKind {
     Kinesis {
         /// Its name.
         stream: String,
+        /// Many events in one record.
+        aggregate: bool,
     },
     /// A Firehose delivery stream.
     Firehose {

@@ -34,6 +34,7 @@ mod dlq;
 mod full_disk;
 mod kill9;
 mod kinesis;
+mod kinesis_aggregated;
 mod layers;
 mod letter_mirror;
 mod lifecycle;

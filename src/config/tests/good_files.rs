@@ -70,7 +70,7 @@ fn every_type_of_sink_is_read_in_the_order_of_the_file() {
         "z = { type = 'file', dir = '/var/x' }
          n = { type = 'sns', topic_arn = '${TOPIC}', required = true, from = 'oldest', rate_limit = 9 }
          q = { type = 'sqs', queue_url = 'http://localhost:4566/000000000000/q', region = 'eu-west-1', endpoint_url = '${EMPTY:-http://h:1}', profile = 'p' }
-         k = { type = 'kinesis', stream = 's', aggregate = false }
+         k = { type = 'kinesis', stream = 's', aggregate = true }
          s = { type = 's3', bucket = 'bucket', prefix = 'a/b/', format = 'ndjson' }
          t = { type = 's3', bucket = 'other', format = 'ndjson', compression = 'zstd', max_age = '1s', max_bytes = '1MiB' }
          p = { type = 's3', bucket = 'columns', compression = 'zstd' }
@@ -87,7 +87,7 @@ fn every_type_of_sink_is_read_in_the_order_of_the_file() {
     assert_eq!(*kinds[0], SinkKind::File { dir: "/var/x".into(), max_bytes: 64 << 20, max_age: hour });
     assert_eq!(*kinds[1], SinkKind::Sns { topic_arn: env("TOPIC").unwrap() });
     assert_eq!(*kinds[2], SinkKind::Sqs { queue_url: "http://localhost:4566/000000000000/q".into() });
-    assert_eq!(*kinds[3], SinkKind::Kinesis { stream: "s".into() });
+    assert_eq!(*kinds[3], SinkKind::Kinesis { stream: "s".into(), aggregate: true });
     let object = |bucket: &str, prefix: &str, format, max_bytes, seconds| SinkKind::S3 {
         bucket: bucket.into(),
         prefix: prefix.into(),
