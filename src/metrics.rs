@@ -76,6 +76,12 @@ pub struct Families {
     pub sink_oldest_seconds: IntGaugeVec,
     /// 1 for the state the sink is in, 0 for the others.
     pub sink_state: IntGaugeVec,
+    /// Events sent to the sink again by replays. The sink's own counts are without them.
+    pub replayed: IntCounterVec,
+    /// Those of them that its service called invalid.
+    pub replay_refused: IntCounterVec,
+    /// Replays that go on.
+    pub replays_running: IntGauge,
     /// Requests with missing or bad credentials, by kind.
     pub auth_failures: IntCounterVec,
     /// Answered requests, by route and status.
@@ -204,6 +210,19 @@ impl Metrics {
                 "1 for the state the sink is in.",
                 &["sink", "state"],
             ),
+            replayed: counters(
+                &registry,
+                "replayed_total",
+                "Events sent to the sink again by replays; not in sink_delivered_total.",
+                &["sink"],
+            ),
+            replay_refused: counters(
+                &registry,
+                "replay_refused_total",
+                "Replayed events that the service called invalid.",
+                &["sink"],
+            ),
+            replays_running: gauge(&registry, "replays_running", "Replays that go on."),
             auth_failures: counters(
                 &registry,
                 "auth_failures_total",
@@ -244,6 +263,7 @@ impl Metrics {
             | Body::LogRepaired(_)
             | Body::Redrive(_)
             | Body::Discard(_)
+            | Body::Replay(_)
             | Body::Other => {}
         }
     }

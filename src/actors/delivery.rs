@@ -1,6 +1,7 @@
 //! One sink's shell: reads the log for the delivery machine, sends what it says, keeps what it settles.
 
 pub mod letters;
+pub mod spare;
 
 use std::{
     sync::Arc,
@@ -12,6 +13,7 @@ use thiserror::Error;
 use tokio::{sync::oneshot, task::yield_now};
 use turnstiled_wal::{LogReader, ReadError};
 
+use self::spare::Borrowers;
 use super::{
     disk::DiskBoard,
     log::LogGrew,
@@ -69,6 +71,7 @@ pub struct DeliveryActor {
     unwritten: Option<Settlement>,
     started: Instant,
     timer: Option<SpawnHandle>,
+    borrowers: Borrowers,
     stopping: Option<oneshot::Sender<()>>,
 }
 
@@ -153,6 +156,7 @@ impl DeliveryActor {
             unwritten: None,
             started: Instant::now(),
             timer: None,
+            borrowers: Borrowers::default(),
             stopping: None,
         }
     }
@@ -186,6 +190,7 @@ impl DeliveryActor {
             self.report_letters(&status);
         }
         self.board.set(&self.name, status);
+        self.lend(ctx);
         self.stop_if_idle();
     }
 
@@ -304,7 +309,7 @@ impl DeliveryActor {
     }
 
     fn stop_if_idle(&mut self) {
-        if self.stopping.is_some() && self.machine.status().in_flight == 0 {
+        if self.stopping.is_some() && self.machine.status().in_flight == 0 && !self.borrowers.is_lent() {
             self.stop();
         }
     }
@@ -370,6 +375,7 @@ impl Handler<StopDelivery> for DeliveryActor {
 
     fn handle(&mut self, stop: StopDelivery, ctx: &mut Self::Context) {
         self.machine.drain();
+        self.borrowers.send_away();
         self.stopping = Some(stop.reply);
         ctx.run_later(STOP_TIMEOUT, |actor, _| actor.stop());
         self.stop_if_idle();

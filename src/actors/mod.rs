@@ -19,6 +19,7 @@ mod mirror_marks;
 mod oldest_pending;
 pub mod places;
 pub mod recorder;
+pub mod replay;
 pub mod router;
 pub mod sink_board;
 pub mod sink_state;

@@ -114,6 +114,14 @@ pub struct LastError {
     pub text: String,
 }
 
+impl LastError {
+    /// The last failure of a delivery machine.
+    pub(super) fn of(status: &Status) -> Option<Self> {
+        let (unix_ms, trouble) = status.last_trouble.as_ref()?;
+        Some(Self { at: moment(*unix_ms), code: trouble.code.clone(), text: trouble.text.clone() })
+    }
+}
+
 impl DetachedRange {
     fn of(range: &Detached) -> Self {
         let digits = |sequence: u64| format!("{sequence:020}");
@@ -191,14 +199,7 @@ impl SinkBoard {
         let oldest = sink.oldest.time().filter(|_| pending > 0);
         let detached = status.as_ref().map(|status| status.detached.as_slice()).unwrap_or_default();
         let detached = detached.iter().map(DetachedRange::of).collect();
-        let trouble = status.as_ref().and_then(|status| status.last_trouble.clone());
-        let last_error = match (&stalled, trouble) {
-            (Some(why), _) => Some(why.clone()),
-            (None, Some((unix_ms, trouble))) => {
-                Some(LastError { at: moment(unix_ms), code: trouble.code, text: trouble.text })
-            }
-            (None, None) => None,
-        };
+        let last_error = stalled.clone().or_else(|| status.as_ref().and_then(LastError::of));
         let state = match (stalled, status.map(|status| status.state)) {
             (Some(_), _) | (_, Some(SinkState::Open)) => "open",
             (_, Some(SinkState::Retrying)) => "retrying",

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use actix::{Actor, Addr, Arbiter, Recipient};
+use actix::{Actor, Addr, Arbiter, ArbiterHandle, Recipient};
 use tokio::sync::oneshot;
 use turnstiled_wal::LogReader;
 
@@ -13,6 +13,7 @@ use crate::{
         disk::DiskBoard,
         log::LogGrew,
         mirror::{MirrorActor, MirrorParts},
+        replay::manager::{ReplaysActor, StopReplays},
         router::{RouterActor, RouterParts},
         sink_board::SinkBoard,
         sink_state::{SinkStateError, SinkStates},
@@ -97,9 +98,15 @@ impl DeliverySide {
         self.router.clone().recipient()
     }
 
+    /// Its thread, for others who deliver.
+    pub(super) fn arbiter(&self) -> ArbiterHandle {
+        self.arbiter.handle()
+    }
+
     /// Lets what was sent come back, writes every cursor, then ends the thread.
-    pub(super) async fn stop(self) {
-        let mut stopped = Vec::with_capacity(self.deliveries.len());
+    pub(super) async fn stop(self, replays: Addr<ReplaysActor>) {
+        // first, because they send by way of the deliveries
+        let mut stopped = replays.send(StopReplays).await.unwrap_or_default();
         for delivery in self.deliveries.values() {
             let (reply, done) = oneshot::channel();
             if delivery.send(StopDelivery { reply }).await.is_ok() {

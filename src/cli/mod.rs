@@ -5,6 +5,7 @@ mod client;
 pub mod demo;
 mod dlq;
 mod keys;
+mod replay;
 mod run;
 pub mod test_routes;
 mod token;
@@ -60,6 +61,8 @@ enum Command {
     Token(token::Token),
     /// Dead letters of a running daemon: what a service called invalid
     Dlq(dlq::Dlq),
+    /// Send events again through a running daemon: from its log or an archive to a sink
+    Replay(replay::Replay),
     /// Look at the log of a stopped daemon
     #[command(subcommand)]
     Wal(wal::Wal),
@@ -109,6 +112,7 @@ pub fn run(arguments: Arguments) -> Result<Verdict, CommandError> {
         Command::Keys(keys) => keys::run(keys, &mut out),
         Command::Token(token) => token::run(&token, &mut out),
         Command::Dlq(dlq) => dlq::run(dlq, &mut out),
+        Command::Replay(replay) => replay::run(&replay, &mut out, &mut err),
         Command::Wal(wal) => wal::run(wal, &mut out),
         Command::Openapi => {
             out.write_all(OPENAPI.as_bytes())?;

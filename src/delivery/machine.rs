@@ -6,6 +6,7 @@
 
 mod interface;
 mod redrive;
+mod spare;
 
 use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
@@ -13,6 +14,7 @@ use self::redrive::Redrive;
 pub use self::{
     interface::{BatchId, Effect, Input, Now},
     redrive::{MAX_DEAD_LETTERS, MAX_REDRIVING_LETTERS},
+    spare::Spare,
 };
 
 use super::{
@@ -83,6 +85,8 @@ pub struct Machine {
     may_have_more: bool,
     draining: bool,
     detaching: Option<(u64, u64)>,
+    /// A request to the sink is under way that is not of this machine.
+    is_lent: bool,
     wake: Option<Duration>,
     /// Unsettled records that have failed before.
     troubled: usize,
@@ -112,6 +116,7 @@ impl Machine {
             may_have_more: true,
             draining: false,
             detaching: None,
+            is_lent: false,
             wake: None,
             troubled: 0,
             last_trouble: None,
@@ -335,7 +340,8 @@ impl Machine {
 
     /// When the next batch may go; `None` while something other than time is missing.
     fn next_send(&self) -> Option<Duration> {
-        if self.draining || self.detaching.is_some() || self.in_flight.len() >= self.limits.max_in_flight {
+        let in_flight = self.in_flight.len().saturating_add(usize::from(self.is_lent));
+        if self.draining || self.detaching.is_some() || in_flight >= self.limits.max_in_flight {
             return None;
         }
         // A full window brings no more company, so lingering would be in vain.

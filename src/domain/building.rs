@@ -263,6 +263,7 @@ impl Building {
             | Body::LogRepaired(_)
             | Body::Redrive(_)
             | Body::Discard(_)
+            | Body::Replay(_)
             | Body::Other => {}
         }
         self.swipes.remember(event);

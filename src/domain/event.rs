@@ -5,8 +5,9 @@ use uuid::Uuid;
 
 use super::{
     card::Card,
-    ids::{BuildingId, CardId, EmployeeId, GateId},
+    ids::{BuildingId, CardId, EmployeeId, GateId, ReplayName},
     reason::{Anomaly, Reason},
+    replay::ReplayOrder,
     time::Timestamp,
 };
 
@@ -47,6 +48,8 @@ pub enum Body {
     Redrive(Redrive),
     /// `admin.discard`: a dead letter is thrown away.
     Discard(Discard),
+    /// `admin.replay`: events are sent again, or no longer.
+    Replay(Box<Replay>),
     /// A type of another version.
     Other,
 }
@@ -181,6 +184,27 @@ pub struct Discard {
     pub reason: String,
 }
 
+/// An operator begins a replay, or ends one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    /// Which of the two.
+    pub action: ReplayAction,
+    /// Its name.
+    pub replay: ReplayName,
+    /// What it sends where.
+    pub order: ReplayOrder,
+}
+
+/// What an operator does to a replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplayAction {
+    /// Begins it.
+    Start,
+    /// Ends it, or forgets one that is over.
+    Delete,
+}
+
 /// What a repair of the log came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogRepaired {
@@ -244,6 +268,7 @@ impl Body {
             Self::LogRepaired(_) => "log.repaired",
             Self::Redrive(_) => "admin.redrive",
             Self::Discard(_) => "admin.discard",
+            Self::Replay(_) => "admin.replay",
             Self::Other => "",
         }
     }
@@ -256,7 +281,12 @@ impl Body {
             Self::Exit(exit) => Some(&exit.swipe.building),
             Self::PresenceExpired(expired) => Some(&expired.building),
             Self::AuditRead(read) => read.building.as_ref(),
-            Self::Card(_) | Self::LogRepaired(_) | Self::Redrive(_) | Self::Discard(_) | Self::Other => None,
+            Self::Card(_)
+            | Self::LogRepaired(_)
+            | Self::Redrive(_)
+            | Self::Discard(_)
+            | Self::Replay(_)
+            | Self::Other => None,
         }
     }
 }

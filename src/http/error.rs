@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::{
     actors::{
         building::SwipeError, delivery::letters::DiscardError, directory::ChangeError, places::NoPlace,
+        replay::manager::ReplaysError,
     },
     domain::directory::CardRefusal,
 };
@@ -158,6 +159,16 @@ impl From<DiscardError> for ApiError {
             DiscardError::DiskFull | DiscardError::Waits | DiscardError::Unreadable => {
                 Self::Unavailable(error.to_string())
             }
+        }
+    }
+}
+
+impl From<ReplaysError> for ApiError {
+    fn from(error: ReplaysError) -> Self {
+        match error {
+            ReplaysError::NameIsTaken(_) | ReplaysError::TooMany => Self::Conflict(error.to_string()),
+            ReplaysError::NotThere(_) => Self::NotFound(error.to_string()),
+            ReplaysError::DiskFull => Self::Unavailable(error.to_string()),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod fields;
 pub mod health;
 mod plain_swipe;
 pub mod presence;
+pub mod replays;
 pub mod routes;
 pub mod sinks;
 pub mod swipes;
@@ -27,8 +28,16 @@ use tokio::sync::oneshot;
 use self::{auth::Auth, error::ApiError, trace_context::TraceContext};
 use crate::{
     actors::{
-        admin::AdminActor, building::BuildingActor, delivery::DeliveryActor, directory::DirectoryActor,
-        disk::DiskBoard, recorder::LogEnd, recorder::Origin, sink_board::SinkBoard, sink_state::SinkStates,
+        admin::AdminActor,
+        building::BuildingActor,
+        delivery::DeliveryActor,
+        directory::DirectoryActor,
+        disk::DiskBoard,
+        recorder::LogEnd,
+        recorder::Origin,
+        replay::{board::ReplayBoard, manager::ReplaysActor, prepare::ReplayPlaces},
+        sink_board::SinkBoard,
+        sink_state::SinkStates,
     },
     domain::ids::{BuildingId, GateId},
     metrics::Metrics,
@@ -45,6 +54,8 @@ pub struct Services {
     pub admin: Addr<AdminActor>,
     /// Who delivers, by sink.
     pub deliveries: HashMap<String, Addr<DeliveryActor>>,
+    /// Events that are sent again.
+    pub replays: ReplayServices,
     /// Who may call.
     pub auth: Auth,
     /// How the sinks do.
@@ -57,6 +68,17 @@ pub struct Services {
     pub disk: DiskBoard,
     /// Where the log ends, and whether it can go on.
     pub end_of_log: LogEnd,
+}
+
+/// Replays, as handlers see them.
+#[derive(Debug)]
+pub struct ReplayServices {
+    /// What may be asked for.
+    pub places: ReplayPlaces,
+    /// How they do.
+    pub board: ReplayBoard,
+    /// Who begins and ends them.
+    pub manager: Addr<ReplaysActor>,
 }
 
 /// One building, as handlers see it.

@@ -6,7 +6,7 @@ use actix_web::{
     web::{self, PayloadConfig, ServiceConfig},
 };
 
-use super::{cards, dead_letters, error::ApiError, health, presence, sinks, swipes};
+use super::{cards, dead_letters, error::ApiError, health, presence, replays, sinks, swipes};
 
 /// The largest body (contract, section 3).
 pub const MAX_BODY_BYTES: usize = 64 << 10;
@@ -46,6 +46,17 @@ fn paths() -> Vec<Path> {
             vec![
                 (Method::GET, web::get().to(dead_letters::get)),
                 (Method::DELETE, web::delete().to(dead_letters::discard)),
+            ],
+        ),
+        small(
+            "/v1/replays",
+            vec![(Method::GET, web::get().to(replays::list)), (Method::POST, web::post().to(replays::begin))],
+        ),
+        small(
+            "/v1/replays/{name}",
+            vec![
+                (Method::GET, web::get().to(replays::get)),
+                (Method::DELETE, web::delete().to(replays::delete)),
             ],
         ),
         get("/healthz", web::get().to(health::live)),

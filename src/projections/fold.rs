@@ -59,6 +59,7 @@ impl Touched {
             | Body::LogRepaired(_)
             | Body::Redrive(_)
             | Body::Discard(_)
+            | Body::Replay(_)
             | Body::Other => {}
         }
         if let (Some(building), Some((key, first))) = (event.body.building(), Remembered::of(event)) {

@@ -45,6 +45,7 @@ mod power_cut;
 mod redrive_crash;
 mod refused_start;
 mod repair;
+mod replay;
 mod s3;
 mod s3_once;
 mod sinks_moto;

@@ -1,6 +1,7 @@
 //! Single rules, one a test. Whole histories are in `simulation`.
 
 mod letters;
+mod spare;
 
 use proptest::prelude::*;
 
