@@ -64,6 +64,10 @@ pub struct Families {
     pub sink_dead: IntGaugeVec,
     /// Dead letters that are kept.
     pub sink_dead_letters: IntGaugeVec,
+    /// Dead letters that the mirror queue has not got; 0 without one.
+    pub dead_letters_to_mirror: IntGauge,
+    /// Dead letters that the mirror queue refuses.
+    pub dead_letters_not_mirrored: IntCounter,
     /// Events given up on purpose.
     pub sink_discarded: IntCounterVec,
     /// Events the sink has still to take.
@@ -176,6 +180,16 @@ impl Metrics {
                 "sink_dead_letters",
                 "Dead letters that are kept; at 10000 what is refused waits and holds up the sink.",
                 &["sink"],
+            ),
+            dead_letters_to_mirror: gauge(
+                &registry,
+                "dead_letters_to_mirror",
+                "Dead letters that [dead_letters] queue_url has not got.",
+            ),
+            dead_letters_not_mirrored: counter(
+                &registry,
+                "dead_letters_not_mirrored_total",
+                "Dead letters that [dead_letters] queue_url refuses.",
             ),
             sink_discarded: counters(
                 &registry,

@@ -14,6 +14,8 @@ pub mod delivery;
 pub mod directory;
 pub mod disk;
 pub mod log;
+pub mod mirror;
+mod mirror_marks;
 mod oldest_pending;
 pub mod places;
 pub mod recorder;

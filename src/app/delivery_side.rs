@@ -12,6 +12,7 @@ use crate::{
         delivery::{DeliveryActor, DeliveryParts, StopDelivery},
         disk::DiskBoard,
         log::LogGrew,
+        mirror::{MirrorActor, MirrorParts},
         replay::manager::{ReplaysActor, StopReplays},
         router::{RouterActor, RouterParts},
         sink_board::SinkBoard,
@@ -44,13 +45,14 @@ pub(super) struct DeliverySide {
 }
 
 impl DeliverySide {
-    /// Starts with the sinks of the configuration, in its order.
+    /// Starts with the sinks of the configuration, in its order, and the mirror of their dead letters, if there is one.
     pub(super) async fn start(
         config: &Config,
         sinks: Vec<OpenedSink>,
         log: &LogReader,
         states: &SinkStates,
         disk: &DiskBoard,
+        mirror: Option<MirrorParts>,
     ) -> Result<Self, StartError> {
         let board = SinkBoard::new(config.sinks.iter().map(|sink| sink.name.clone()), log.clone());
         let routes = Arc::new(config.routes.clone());
@@ -81,6 +83,9 @@ impl DeliverySide {
             let deliveries: HashMap<_, _> = sinks.iter().cloned().collect();
             let router =
                 RouterActor::new(RouterParts { log, routes, board: router_board, disk, sinks }).start();
+            if let Some(mirror) = mirror {
+                MirrorActor::new(mirror).start();
+            }
             // Nobody to tell: the start was given up.
             let _ = started.send((router, deliveries));
         });

@@ -50,7 +50,7 @@ use self::{
     scrub::{Schedule, Scrub},
 };
 use crate::{
-    actors::{recorder::LogEnd, replay::manager::ReplaysActor, sink_state::SinkStates},
+    actors::{mirror::MirrorParts, recorder::LogEnd, replay::manager::ReplaysActor, sink_state::SinkStates},
     config::{Config, auth::JwtConfig},
     data_dir::{self, DataDir},
     delivery::progress::Progress,
@@ -110,8 +110,13 @@ impl App {
         let replayed_to = sinks.clone();
         let sinks = sinks.into_iter().zip(progress).zip(recovered.pending.iter().copied());
         let sinks = sinks.map(|((sink, (_, progress)), pending)| OpenedSink { sink, progress, pending });
+        let mirror = sinks::open_letter_queue(&config).await?.map(|queue| {
+            let (states, disk, metrics) = (states.clone(), disk.board.clone(), metrics.clone());
+            MirrorParts { queue, states, disk, metrics }
+        });
         let delivery =
-            DeliverySide::start(&config, sinks.collect(), &log.reader(), &states, &disk.board).await?;
+            DeliverySide::start(&config, sinks.collect(), &log.reader(), &states, &disk.board, mirror)
+                .await?;
         let beside = Beside {
             delivery: &delivery,
             sinks: replayed_to,

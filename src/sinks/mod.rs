@@ -16,6 +16,7 @@ pub mod file;
 pub mod firehose;
 pub mod http;
 pub mod kinesis;
+pub mod letter_queue;
 pub mod messages;
 pub mod outcomes;
 pub mod parquet_file;

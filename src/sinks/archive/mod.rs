@@ -111,10 +111,8 @@ impl Location {
     pub fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::S3 { bucket, prefix }, Self::S3 { bucket: other_bucket, prefix: other_prefix }) => {
-                let parts = |prefix: &str| {
-                    prefix.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect()
-                };
-                bucket == other_bucket && lies_in(&parts(prefix), &parts(other_prefix))
+                bucket == other_bucket
+                    && parts(prefix).zip(parts(other_prefix)).all(|(one, other)| one == other)
             }
             (Self::Dir(one), Self::Dir(other)) => {
                 let (one, other) = (real(one), real(other));
@@ -138,9 +136,8 @@ impl Location {
     }
 }
 
-/// Whether one of the two begins with the other.
-fn lies_in(one: &Vec<String>, other: &Vec<String>) -> bool {
-    one.iter().zip(other).all(|(one, other)| one == other)
+fn parts(prefix: &str) -> impl Iterator<Item = &str> {
+    prefix.split('/').filter(|part| !part.is_empty())
 }
 
 fn real(dir: &Path) -> PathBuf {
