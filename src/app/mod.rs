@@ -106,8 +106,9 @@ impl App {
         let sinks = sinks::open(&config.sinks, &data_dir.path, &disk.board).await?;
         let sinks = sinks.into_iter().zip(progress).zip(recovered.pending.iter().copied());
         let sinks = sinks.map(|((sink, (_, progress)), pending)| OpenedSink { sink, progress, pending });
+        let sinks = sinks.collect();
         let delivery =
-            DeliverySide::start(&config, sinks.collect(), &log.reader(), &states, &disk.board).await?;
+            DeliverySide::start(&config, sinks, &log.reader(), &states, &disk.board, &metrics).await?;
         let end = LogEnd {
             name: data_dir.log_name.clone(),
             next_sequence: log.next_sequence(),

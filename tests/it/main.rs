@@ -40,6 +40,7 @@ mod partial_failures;
 mod power_cut;
 mod refused_start;
 mod repair;
+mod routes;
 mod s3;
 mod s3_once;
 mod sinks_moto;
