@@ -114,8 +114,9 @@ impl App {
             let (states, disk, metrics) = (states.clone(), disk.board.clone(), metrics.clone());
             MirrorParts { queue, states, disk, metrics }
         });
+        let sinks = sinks.collect();
         let delivery =
-            DeliverySide::start(&config, sinks.collect(), &log.reader(), &states, &disk.board, mirror)
+            DeliverySide::start(&config, sinks, &log.reader(), &states, &disk.board, &metrics, mirror)
                 .await?;
         let beside = Beside {
             delivery: &delivery,
