@@ -47,6 +47,7 @@ mod refused_start;
 mod repair;
 mod replay;
 mod replay_archive;
+mod replay_state;
 mod routes;
 mod s3;
 mod s3_once;
