@@ -9,16 +9,15 @@ use crate::{
     data_dir,
     sinks::{
         Sink, SinkSettings,
-        aws::AwsSettings,
+        aws::{AwsSettings, Target},
         dynamodb::DynamoDbSettings,
+        eventbridge::EventBridgeSettings,
         file::FileSettings,
-        kinesis::KinesisSettings,
+        http::HttpSettings,
         open as open_sink,
         s3::S3Settings,
         s3_objects,
-        sns::SnsSettings,
         spool::{Room, SpoolSettings},
-        sqs::SqsSettings,
     },
 };
 
@@ -80,9 +79,16 @@ fn settings(sink: &SinkConfig, spool: SpoolSettings) -> SinkSettings {
             SinkSettings::File(FileSettings { dir, max_bytes, max_age })
         }
         SinkKind::Stdout => SinkSettings::Stdout,
-        SinkKind::Sns { topic_arn } => SinkSettings::Sns(SnsSettings { topic_arn, aws }),
-        SinkKind::Sqs { queue_url } => SinkSettings::Sqs(SqsSettings { queue_url, aws }),
-        SinkKind::Kinesis { stream } => SinkSettings::Kinesis(KinesisSettings { stream, aws }),
+        SinkKind::Sns { topic_arn } => SinkSettings::Sns(Target { name: topic_arn, aws }),
+        SinkKind::Sqs { queue_url } => SinkSettings::Sqs(Target { name: queue_url, aws }),
+        SinkKind::Kinesis { stream } => SinkSettings::Kinesis(Target { name: stream, aws }),
+        SinkKind::Firehose { delivery_stream } => {
+            SinkSettings::Firehose(Target { name: delivery_stream, aws })
+        }
+        SinkKind::EventBridge { bus, detail_type } => {
+            SinkSettings::EventBridge(EventBridgeSettings { bus: Target { name: bus, aws }, detail_type })
+        }
+        SinkKind::Http { url, secret } => SinkSettings::Http(HttpSettings { url, secret }),
         SinkKind::S3 { bucket, prefix, compression, max_bytes, max_age } => SinkSettings::S3(S3Settings {
             bucket,
             prefix,
@@ -96,7 +102,9 @@ fn settings(sink: &SinkConfig, spool: SpoolSettings) -> SinkSettings {
             spool,
             aws,
         }),
-        SinkKind::DynamoDb { table } => SinkSettings::DynamoDb(DynamoDbSettings { table, aws }),
+        SinkKind::DynamoDb { table, events } => {
+            SinkSettings::DynamoDb(DynamoDbSettings { table: Target { name: table, aws }, events })
+        }
     }
 }
 

@@ -8,6 +8,9 @@ const ACCOUNT_DIGITS: usize = 12;
 const MAX_TOPIC_CHARS: usize = 256;
 const MAX_QUEUE_CHARS: usize = 80;
 const MAX_STREAM_CHARS: usize = 128;
+const MAX_DELIVERY_STREAM_CHARS: usize = 64;
+const MAX_BUS_CHARS: usize = 256;
+const MAX_DETAIL_TYPE_BYTES: usize = 128;
 const TABLE_CHARS: std::ops::RangeInclusive<usize> = 3..=255;
 const BUCKET_CHARS: std::ops::RangeInclusive<usize> = 3..=63;
 /// S3 keys hold 1,024 bytes; half is left for partitions and file names.
@@ -67,6 +70,36 @@ pub(super) fn url(text: &str) -> Named {
 /// A Kinesis stream's name.
 pub(super) fn stream(text: &str) -> Named {
     named(text, 1..=MAX_STREAM_CHARS, "_.-", "stream")
+}
+
+/// A Firehose delivery stream's name.
+pub(super) fn delivery_stream(text: &str) -> Named {
+    named(text, 1..=MAX_DELIVERY_STREAM_CHARS, "_.-", "delivery stream")
+}
+
+/// An EventBridge bus: its name, or `arn:partition:events:region:account:event-bus/name`.
+pub(super) fn bus(text: &str) -> Named {
+    if !text.starts_with("arn:") {
+        return named(text, 1..=MAX_BUS_CHARS, "/_.-", "bus");
+    }
+    let parts: Vec<&str> = text.split(':').collect();
+    let ["arn", partition, "events", region, account, bus] = parts.as_slice() else {
+        return Err("is no bus ARN".to_owned());
+    };
+    let name = bus.strip_prefix("event-bus/").unwrap_or_default();
+    let is_arn = partition.starts_with("aws")
+        && is_region(region)
+        && is_account(account)
+        && is_name(name, 1..=MAX_BUS_CHARS, "/_.-");
+    if is_arn { Ok(text.to_owned()) } else { Err("is no bus ARN".to_owned()) }
+}
+
+/// What EventBridge calls all events of a sink.
+pub(super) fn detail_type(text: &str) -> Named {
+    if (1..=MAX_DETAIL_TYPE_BYTES).contains(&text.len()) && !text.chars().any(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("is no detail type: it is 1 to {MAX_DETAIL_TYPE_BYTES} bytes without control characters"))
 }
 
 /// A DynamoDB table's name.
@@ -165,6 +198,9 @@ mod tests {
         assert_eq!(prefix("a/b=c"), Ok("a/b=c".into()));
         assert_eq!(prefix(""), Ok(String::new()));
         assert_eq!(bucket("turnstiled.archive-1"), Ok("turnstiled.archive-1".into()));
+        for name in ["default", "partner/x", "arn:aws:events:eu-central-1:000000000000:event-bus/b"] {
+            assert_eq!(bus(name), Ok(name.into()));
+        }
         assert_eq!(region("us-gov-east-1"), Ok("us-gov-east-1".into()));
     }
 
@@ -198,6 +234,11 @@ mod tests {
         for name in ["ab", "Abc", "a_b", "-abc", "abc-", "a..b", "192.168.1.1", "xn--abc", "abc-s3alias"] {
             assert!(bucket(name).is_err(), "{name:?}");
         }
+        for name in
+            ["", "a b", "arn:aws:events:eu-central-1:1:event-bus/b", "arn:aws:events:r:000000000000:b"]
+        {
+            assert!(bus(name).is_err(), "{name:?}");
+        }
         for name in ["/", "/a", "a//b", "a/../b", "a b", "a//"] {
             assert!(prefix(name).is_err(), "{name:?}");
         }
@@ -212,7 +253,9 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_text_never_panics(text in ".{0,40}") {
-            for check in [topic_arn, queue_url, url, stream, table, region, bucket, prefix] {
+            for check in [
+                topic_arn, queue_url, url, stream, delivery_stream, bus, detail_type, table, region, bucket, prefix,
+            ] {
                 let _ = check(&text);
             }
         }

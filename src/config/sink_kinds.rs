@@ -11,6 +11,8 @@ use super::{
 };
 
 const ARN_HINT: &str = "write arn:aws:sns:REGION:ACCOUNT:NAME";
+const WEBHOOK_HINT: &str = "such as \"https://hooks.example.com/turnstiles\"";
+const SECRET_HINT: &str = "write whsec_ and what `openssl rand -base64 32` prints";
 const QUEUE_HINT: &str = "write https://sqs.REGION.amazonaws.com/ACCOUNT/NAME";
 
 /// Reads a sink's own keys; `None` after an error.
@@ -23,6 +25,9 @@ pub(super) const TYPES: &[(&str, ReadKind)] = &[
     ("sns", sns),
     ("sqs", sqs),
     ("kinesis", kinesis),
+    ("firehose", firehose),
+    ("eventbridge", eventbridge),
+    ("http", http),
     ("s3", s3),
     ("dynamodb", dynamodb),
 ];
@@ -54,6 +59,24 @@ fn kinesis(table: &mut TableReader<'_>) -> Option<SinkKind> {
     Some(SinkKind::Kinesis { stream })
 }
 
+fn firehose(table: &mut TableReader<'_>) -> Option<SinkKind> {
+    let delivery_stream = table.required("delivery_stream")?.parsed(aws_names::delivery_stream, "")?;
+    Some(SinkKind::Firehose { delivery_stream })
+}
+
+fn eventbridge(table: &mut TableReader<'_>) -> Option<SinkKind> {
+    let bus = table.required("bus").and_then(|value| value.parsed(aws_names::bus, ""));
+    let detail_type =
+        table.optional("detail_type").and_then(|value| value.parsed(aws_names::detail_type, ""));
+    Some(SinkKind::EventBridge { bus: bus?, detail_type })
+}
+
+fn http(table: &mut TableReader<'_>) -> Option<SinkKind> {
+    let url = table.required("url").and_then(|value| value.parsed(aws_names::url, WEBHOOK_HINT));
+    let secret = table.required("secret").and_then(|value| value.secret(SECRET_HINT));
+    Some(SinkKind::Http { url: url?, secret: secret? })
+}
+
 fn s3(table: &mut TableReader<'_>) -> Option<SinkKind> {
     let bucket = table.required("bucket").and_then(|value| value.parsed(aws_names::bucket, ""));
     let prefix = table.optional("prefix").and_then(|value| value.parsed(aws_names::prefix, ""));
@@ -72,9 +95,9 @@ fn s3(table: &mut TableReader<'_>) -> Option<SinkKind> {
 }
 
 fn dynamodb(table: &mut TableReader<'_>) -> Option<SinkKind> {
-    refuse_true(table, "events");
+    let events = table.optional("events").and_then(|value| value.boolean());
     let name = table.required("table")?.parsed(aws_names::table, "")?;
-    Some(SinkKind::DynamoDb { table: name })
+    Some(SinkKind::DynamoDb { table: name, events: events.unwrap_or(false) })
 }
 
 /// A switch of a later version: off is what this version does.

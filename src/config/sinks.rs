@@ -14,6 +14,7 @@ use super::{
     sink_kinds,
     value::{Value, check_id},
 };
+use crate::domain::webhook_secret::WebhookSecret;
 
 /// `replay --to state` means the server's own state.
 const RESERVED_NAME: &str = "state";
@@ -84,6 +85,25 @@ pub enum SinkKind {
         /// Its name.
         stream: String,
     },
+    /// A Firehose delivery stream.
+    Firehose {
+        /// Its name.
+        delivery_stream: String,
+    },
+    /// An EventBridge bus.
+    EventBridge {
+        /// Its name or ARN.
+        bus: String,
+        /// The detail type of all events; `None`: each event's own type.
+        detail_type: Option<String>,
+    },
+    /// A webhook.
+    Http {
+        /// Where it is.
+        url: String,
+        /// What requests are signed with.
+        secret: WebhookSecret,
+    },
     /// NDJSON objects in a bucket.
     S3 {
         /// Its name.
@@ -101,6 +121,8 @@ pub enum SinkKind {
     DynamoDb {
         /// Its name.
         table: String,
+        /// Whether it keeps every event of a card, too.
+        events: bool,
     },
 }
 
@@ -125,13 +147,16 @@ impl SinkKind {
             Self::Sns { .. } => "sns",
             Self::Sqs { .. } => "sqs",
             Self::Kinesis { .. } => "kinesis",
+            Self::Firehose { .. } => "firehose",
+            Self::EventBridge { .. } => "eventbridge",
+            Self::Http { .. } => "http",
             Self::S3 { .. } => "s3",
             Self::DynamoDb { .. } => "dynamodb",
         }
     }
 
     fn is_aws(&self) -> bool {
-        !matches!(self, Self::File { .. } | Self::Stdout)
+        !matches!(self, Self::File { .. } | Self::Stdout | Self::Http { .. })
     }
 }
 

@@ -1,6 +1,6 @@
 //! One TOML value on its way to a Rust value. Every method reports what is wrong and then answers `None`.
 
-use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
 use toml::de::DeValue;
 
@@ -49,6 +49,12 @@ impl<'a> Value<'a> {
         let text = self.string()?;
         let hint = (!hint.is_empty()).then(|| hint.to_owned());
         parse(&text).map_err(|error| self.error(format!("{} {error}", quote(&text)), hint)).ok()
+    }
+
+    /// A secret that `T` understands. It is not repeated in the message.
+    pub(super) fn secret<T: FromStr<Err: Display>>(&self, hint: &str) -> Option<T> {
+        let text = self.string()?;
+        text.parse().map_err(|error: T::Err| self.error(error.to_string(), Some(hint.to_owned()))).ok()
     }
 
     /// An id: what may stand in a path, a metric label and a file name.

@@ -40,6 +40,8 @@ pub(super) enum Answer {
     Served,
     /// It asked for less, for every record.
     Throttled { retry_after: Option<Duration> },
+    /// It was not asked: the sink itself held every record back.
+    NotAsked,
     /// Nothing got through.
     Failed { retry_after: Option<Duration> },
 }
@@ -48,11 +50,20 @@ impl Answer {
     /// A batch without outcomes counts as failed.
     pub(super) fn of(outcomes: &[Outcome]) -> Self {
         let mut retry_after = None;
-        let mut throttled = !outcomes.is_empty();
+        let (mut throttled, mut asked) = (!outcomes.is_empty(), outcomes.is_empty());
         for outcome in outcomes {
-            let Outcome::Retry(trouble) = outcome else { return Self::Served };
-            throttled &= trouble.kind == TroubleKind::Throttled;
-            retry_after = retry_after.max(trouble.retry_after);
+            match outcome {
+                Outcome::Later(_) => {}
+                Outcome::Retry(trouble) => {
+                    asked = true;
+                    throttled &= trouble.kind == TroubleKind::Throttled;
+                    retry_after = retry_after.max(trouble.retry_after);
+                }
+                Outcome::Delivered | Outcome::BatchRefused(_) | Outcome::Rejected(_) => return Self::Served,
+            }
+        }
+        if !asked {
+            return Self::NotAsked;
         }
         if throttled { Self::Throttled { retry_after } } else { Self::Failed { retry_after } }
     }
@@ -109,6 +120,7 @@ impl Breaker {
                 self.throttled_in_a_row = 0;
                 self.paused_until = Duration::ZERO;
             }
+            Answer::NotAsked => self.probe_again(batch, now),
             Answer::Throttled { retry_after } => {
                 self.pause(retry_after, now, random);
                 self.probe_failed(batch, retry_after, now, random);
@@ -136,6 +148,15 @@ impl Breaker {
             && probe == batch
         {
             self.open(openings.saturating_add(1), retry_after, now, random);
+        }
+    }
+
+    /// A probe that the sink held back says nothing: the next batch is one, too.
+    fn probe_again(&mut self, batch: BatchId, now: Duration) {
+        if let State::HalfOpen { probe, openings } = self.state
+            && probe == batch
+        {
+            self.state = State::Open { until: now, openings };
         }
     }
 

@@ -19,7 +19,7 @@ use super::{
     progress::{DeadRecord, Detached, Progress, Settlement, Totals},
     queue::Queue,
     rate::RateCap,
-    retry::Backoff,
+    retry::{Backoff, MIN_DELAY_MS},
     status::{SinkState, Status},
     window::{Window, WindowLimits},
 };
@@ -215,9 +215,15 @@ impl Machine {
         self.breaker.finished(batch, Answer::of(&outcomes), now.elapsed, draw);
         let (mut retried, mut refused, size) = (Vec::new(), Vec::new(), records.len());
         for (mut record, outcome) in records.into_iter().zip(outcomes) {
-            record.attempts = record.attempts.saturating_add(1);
+            let was_sent = !matches!(outcome, Outcome::Later(_));
+            record.attempts = record.attempts.saturating_add(u32::from(was_sent));
             match outcome {
                 Outcome::Delivered => self.delivered(&record, now),
+                Outcome::Later(wait) => {
+                    self.rate.give_back();
+                    let wait = wait.max(Duration::from_millis(MIN_DELAY_MS));
+                    retried.push((now.elapsed.saturating_add(wait), record));
+                }
                 Outcome::Retry(trouble) => {
                     let retry_after = trouble.retry_after;
                     self.failed(&mut record, trouble, now);

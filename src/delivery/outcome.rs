@@ -7,6 +7,9 @@ use std::time::Duration;
 pub enum Outcome {
     /// The service has it; nothing more to do.
     Delivered,
+    /// It was not sent: the sink paces a part of its service and has room for this record only after so long. Neither an
+    /// attempt nor a failure.
+    Later(Duration),
     /// Not now: an outage, throttling, a missing topic. Retried for ever.
     Retry(Trouble),
     /// The service refused the whole batch as invalid without naming the record: send it again in halves.

@@ -28,6 +28,13 @@ impl RateCap {
         self.paid_until.saturating_sub(Duration::from_millis(BURST_MS))
     }
 
+    /// Counts one record less: it was not sent after all.
+    pub(super) fn give_back(&mut self) {
+        let Some(per_second) = self.per_second else { return };
+        let cost = Duration::from_secs(1) / per_second.get();
+        self.paid_until = self.paid_until.saturating_sub(cost);
+    }
+
     /// Counts `records` sent at `now`.
     pub(super) fn take(&mut self, now: Duration, records: usize) {
         let Some(per_second) = self.per_second else { return };

@@ -20,3 +20,4 @@ pub mod routes;
 mod sorted_cards;
 pub mod swipes;
 pub mod time;
+pub mod webhook_secret;

@@ -13,7 +13,10 @@ use aws_smithy_http_client::{
     proxy::ProxyConfig,
     tls::{Provider, rustls_provider::CryptoMode},
 };
-use aws_smithy_runtime_api::client::{http::SharedHttpClient, runtime_components::RuntimeComponents};
+use aws_smithy_runtime_api::client::{
+    http::{HttpConnectorSettings, SharedHttpClient},
+    runtime_components::RuntimeComponents,
+};
 
 /// How long a connection may take to open, name resolution and TLS included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,6 +34,15 @@ pub struct AwsSettings {
     pub endpoint_url: Option<String>,
     /// Instead of `AWS_PROFILE`.
     pub profile: Option<String>,
+}
+
+/// What a sink writes to, and how its service is reached. The configuration has checked the name's form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// A topic's ARN, a queue's URL, or the name of a stream, bus or table.
+    pub name: String,
+    /// The AWS settings.
+    pub aws: AwsSettings,
 }
 
 /// Loads the SDK's configuration for one sink. Never fails: what is missing shows when sending.
@@ -55,12 +67,20 @@ pub async fn load_sdk_config(settings: &AwsSettings) -> SdkConfig {
 /// runtime that opened it, and a stuck sink is to harm no other.
 #[must_use]
 pub fn http_client() -> SharedHttpClient {
-    Builder::new().build_with_connector_fn(|settings, components| {
-        let mut connector = Connector::builder().proxy_config(ProxyConfig::from_env());
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
-        connector.tls_provider(Provider::Rustls(CryptoMode::Ring)).build()
-    })
+    Builder::new().build_with_connector_fn(connector)
+}
+
+/// Connections through the proxy of the environment, if any, with TLS by rustls and ring and the system's roots.
+/// The time-outs of `settings` need the clock of `components`.
+#[must_use]
+pub fn connector(
+    settings: Option<&HttpConnectorSettings>,
+    components: Option<&RuntimeComponents>,
+) -> Connector {
+    let mut connector = Connector::builder().proxy_config(ProxyConfig::from_env());
+    connector.set_connector_settings(settings.cloned());
+    connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+    connector.tls_provider(Provider::Rustls(CryptoMode::Ring)).build()
 }
 
 /// The time-outs of a request of ordinary size.

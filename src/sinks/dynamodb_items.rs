@@ -4,6 +4,8 @@
 //!   `sync.card.applied`; written if the version is higher than the one there.
 //! - `EMPLOYEE#<employee_id>` / `PRESENCE#<building>`: `inside`, `since`, `gate`, `card_id`, `log`, `epoch`,
 //!   `sequence`; written if it is later than what is there, in the same epoch by sequence, else by epoch.
+//! - `CARD#<card_id>` / `EVENT#<time>#<log>#<sequence>`: with `events = true`, every event of a card, whole in
+//!   `event`; written once.
 //!
 //! So a late or replayed event never rolls anything back.
 
@@ -23,6 +25,8 @@ const MAX_ITEM_BYTES: usize = 400 * 1024;
 const PARTITION_KEY: &str = "PK";
 /// The table's sort key.
 const SORT_KEY: &str = "SK";
+/// Digits of a sequence in a sort key, so that keys sort as events do.
+const SEQUENCE_DIGITS: usize = 20;
 
 /// The fields of a card that an item has; `by`, `note` and the like are the event's.
 const CARD_FIELDS: [&str; 12] = [
@@ -61,6 +65,8 @@ pub enum Condition {
         /// In the event's log.
         sequence: u64,
     },
+    /// An event: it is not there yet.
+    Absent,
 }
 
 impl Condition {
@@ -72,6 +78,7 @@ impl Condition {
             Self::Later { .. } => {
                 "attribute_not_exists(PK) OR #epoch < :epoch OR (#epoch = :epoch AND #sequence < :sequence)"
             }
+            Self::Absent => "attribute_not_exists(PK)",
         }
     }
 
@@ -81,6 +88,7 @@ impl Condition {
         let attributes: &[&str] = match self {
             Self::NewerVersion(_) => &["version"],
             Self::Later { .. } => &["epoch", "sequence"],
+            Self::Absent => &[],
         };
         attributes.iter().map(|attribute| (format!("#{attribute}"), (*attribute).to_owned())).collect()
     }
@@ -94,11 +102,12 @@ impl Condition {
                 (":epoch".to_owned(), number(epoch)),
                 (":sequence".to_owned(), number(sequence)),
             ]),
+            Self::Absent => HashMap::new(),
         }
     }
 }
 
-/// The write an event asks for; `None` if it changes no item.
+/// The write that an event's effect on a card or a presence asks for; `None` if it changes no item.
 ///
 /// # Errors
 /// The outcome `Rejected` if the event's data lack what its type promises, or the item is too large.
@@ -113,7 +122,36 @@ pub fn item_write(event: &Outgoing) -> Result<Option<ItemWrite>, Outcome> {
         }
         _ => None,
     };
-    match write.as_ref().map_or(0, |write| item_bytes(&write.item)) {
+    write.map(sized).transpose()
+}
+
+/// The write that keeps the event itself among its card's; `None` if it is of no card.
+///
+/// # Errors
+/// The outcome `Rejected` if it is no event, or larger than an item can be.
+pub fn event_write(event: &Outgoing) -> Result<Option<ItemWrite>, Outcome> {
+    let data = data(event)?;
+    let Some(card_id) = text_field(&data, "card_id") else { return Ok(None) };
+    let envelope = Envelope::parse(&event.body).map_err(|error| reject_unreadable(&error))?;
+    let body = str::from_utf8(&event.body).map_err(|error| reject("NotAnEvent", &error.to_string()))?;
+    let place = format!("EVENT#{}#{}#{:0SEQUENCE_DIGITS$}", envelope.time, envelope.log, envelope.sequence);
+    let mut item = keyed(format!("CARD#{card_id}"), place);
+    for field in ["card_id", "employee_id", "building"] {
+        if let Some(text) = text_field(&data, field) {
+            item.insert(field.to_owned(), AttributeValue::S(text.to_owned()));
+        }
+    }
+    item.insert("id".to_owned(), AttributeValue::S(envelope.id));
+    item.insert("type".to_owned(), AttributeValue::S(event.record.event_type().to_owned()));
+    item.insert("time".to_owned(), AttributeValue::S(envelope.time));
+    item.insert("log".to_owned(), AttributeValue::S(envelope.log.to_string()));
+    item.insert("sequence".to_owned(), number(envelope.sequence));
+    item.insert("event".to_owned(), AttributeValue::S(body.to_owned()));
+    sized(ItemWrite { item, condition: Condition::Absent }).map(Some)
+}
+
+fn sized(write: ItemWrite) -> Result<ItemWrite, Outcome> {
+    match item_bytes(&write.item) {
         bytes if bytes > MAX_ITEM_BYTES => Err(reject_too_large(bytes, MAX_ITEM_BYTES)),
         _ => Ok(write),
     }
@@ -299,8 +337,29 @@ mod tests {
     }
 
     #[test]
+    fn an_event_of_a_card_is_kept_whole() {
+        let time = "2026-11-20T08:01:02.345Z";
+        let data = json!({ "card_id": "X", "building": "hq", "anomaly": "unknown_card" });
+        let event = event_at("access.exit.recorded", "hq", "X", "hq-1.3", 42, time, data);
+        let write = event_write(&event).unwrap().unwrap();
+        assert_eq!(write.item["PK"], text("CARD#X"));
+        assert_eq!(write.item["SK"], text(&format!("EVENT#{time}#hq-1.3#{:020}", 42)));
+        assert_eq!(write.item["event"], text(std::str::from_utf8(&event.body).unwrap()));
+        assert_eq!(
+            (&write.item["type"], write.condition),
+            (&text("access.exit.recorded"), Condition::Absent)
+        );
+        assert_eq!(event_write(&event_with("audit.read", "hq", "A", 1, json!({ "by": "a" }))), Ok(None));
+        let large = json!({ "card_id": "X", "note": "x".repeat(MAX_ITEM_BYTES) });
+        let refused = event_write(&event_with("device.vending.sale", "hq", "X", 1, large));
+        assert!(matches!(refused, Err(Outcome::Rejected(trouble)) if trouble.code == "RecordTooLarge"));
+    }
+
+    #[test]
     fn every_name_and_value_of_an_expression_is_given() {
-        for condition in [Condition::NewerVersion(1), Condition::Later { epoch: 1, sequence: 2 }] {
+        for condition in
+            [Condition::NewerVersion(1), Condition::Later { epoch: 1, sequence: 2 }, Condition::Absent]
+        {
             let expression = condition.expression();
             for used in expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '#' && c != ':') {
                 assert!(!used.starts_with('#') || condition.names().contains_key(used), "{used}");

@@ -3,6 +3,7 @@
 //! The body's own `log` and `sequence` count, not the place in this server's log: a replayed event keeps
 //! the identity it was born with.
 
+use aws_smithy_types::error::operation::BuildError;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -98,6 +99,12 @@ pub fn reject_too_large(bytes: usize, limit_bytes: usize) -> Outcome {
 #[must_use]
 pub fn reject_unreadable(error: &EnvelopeError) -> Outcome {
     reject("NotAnEvent", &error.to_string())
+}
+
+/// The dead letter for an event whose entry lacks what its request needs.
+#[must_use]
+pub fn reject_unbuildable(error: &BuildError) -> Outcome {
+    reject("NotAnEntry", &error.to_string())
 }
 
 #[cfg(test)]

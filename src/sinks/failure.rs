@@ -3,11 +3,15 @@
 //! Only what the service itself calls invalid for a record is ever a dead letter. Everything that is not
 //! known for sure is held: an operator mends it and nothing is lost meanwhile.
 
-use std::{error::Error, io, time::Duration};
+use std::{
+    error::Error,
+    io,
+    time::{Duration, SystemTime},
+};
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::{client::orchestrator::HttpResponse, client::result::SdkError, http::Headers};
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_smithy_types::{DateTime, date_time::Format, error::metadata::ProvideErrorMetadata};
 
 use crate::delivery::outcome::{MAX_TEXT_BYTES, Outcome, Trouble, TroubleKind};
 
@@ -32,10 +36,11 @@ const THROTTLING_CODES: [&str; 16] = [
 ];
 
 /// Codes of failures that pass by themselves.
-const TRANSIENT_CODES: [&str; 15] = [
+const TRANSIENT_CODES: [&str; 16] = [
     "BadDigest",
     "ConditionalRequestConflict",
     "IncompleteBody",
+    "Internal",
     "InternalError",
     "InternalFailure",
     "InternalServerError",
@@ -51,7 +56,7 @@ const TRANSIENT_CODES: [&str; 15] = [
 ];
 
 /// Codes by which a service calls a record, or one of a batch, invalid.
-const INVALID_CODES: [&str; 22] = [
+const INVALID_CODES: [&str; 23] = [
     "BatchRequestTooLong",
     "EntityTooLarge",
     "InvalidArgument",
@@ -66,6 +71,7 @@ const INVALID_CODES: [&str; 22] = [
     "ItemCollectionSizeLimitExceeded",
     "KeyTooLong",
     "KeyTooLongError",
+    "MalformedDetail",
     "MessageTooLong",
     "MetadataTooLarge",
     "MissingParameter",
@@ -78,13 +84,15 @@ const INVALID_CODES: [&str; 22] = [
 
 /// Beginnings and parts of texts by which a validation failure blames the target, not the record: a
 /// malformed ARN or a table with other keys would otherwise make a dead letter of every event.
-const TARGET_BLAMES: [&str; 9] = [
+const TARGET_BLAMES: [&str; 11] = [
     "Invalid parameter: TopicArn",
     "Invalid parameter: Topic Name",
     "at 'streamName'",
     "at 'streamARN'",
     "at 'tableName'",
     "at 'queueUrl'",
+    "at 'deliveryStreamName'",
+    "EventBusName",
     "Missing the key",
     "The provided key element does not match the schema",
     "Type mismatch for key",
@@ -170,6 +178,21 @@ where
     outcome(trouble_of_sdk_error(error), records)
 }
 
+/// What a webhook's answer means for the event it was given. Redirects are not followed: an operator writes the
+/// new URL. A receiver refuses a signature with 401 or 403, which holds; 400 says that it cannot use the event.
+#[must_use]
+pub fn outcome_of_webhook_answer(status: u16, headers: &Headers, text: &str, now: SystemTime) -> Outcome {
+    let kind = match status {
+        200..=299 => return Outcome::Delivered,
+        400 | 422 => TroubleKind::Invalid,
+        // too early
+        425 => TroubleKind::Transient,
+        status => by_status(Some(status)).unwrap_or(TroubleKind::Hold),
+    };
+    let retry_after = retry_after(headers, now);
+    outcome(Trouble { kind, code: format!("Http{status}"), text: cut_text(text), retry_after }, 1)
+}
+
 /// What one failed entry of an answered batch means. Service's code and text as they came.
 #[must_use]
 pub fn outcome_of_entry(code: &str, text: &str, sender_fault: bool) -> Outcome {
@@ -213,7 +236,15 @@ fn trouble(kind: TroubleKind, code: &str, text: &str, retry_after: Option<Durati
     Trouble { kind, code: code.to_owned(), text: cut_text(text), retry_after }
 }
 
-fn trouble_of_sdk_error<E>(error: &SdkError<E, HttpResponse>) -> Trouble
+/// What it means that a service took longer than `limit` for what is no delivery.
+#[must_use]
+pub fn trouble_of_no_answer(limit: Duration) -> Trouble {
+    trouble(TroubleKind::Transient, "Timeout", &format!("no answer within {} s", limit.as_secs()), None)
+}
+
+/// What a failed request says, for the machine and for the operator.
+#[must_use]
+pub fn trouble_of_sdk_error<E>(error: &SdkError<E, HttpResponse>) -> Trouble
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -237,7 +268,8 @@ where
     let code = error.code().map_or_else(|| spare_code_of(status, spare_code), str::to_owned);
     let text = error.message().map_or_else(|| chain_text(error), str::to_owned);
     let kind = classify(error.code(), status, source);
-    trouble(kind, &code, &text, response.and_then(|response| retry_after(response.headers())))
+    let retry_after = response.and_then(|response| retry_after(response.headers(), SystemTime::now()));
+    trouble(kind, &code, &text, retry_after)
 }
 
 fn spare_code_of(status: Option<u16>, spare_code: &str) -> String {
@@ -256,13 +288,20 @@ fn chain_text(error: &(dyn Error + 'static)) -> String {
     chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// `Retry-After` in seconds (RFC 9110, section 10.2.3) or AWS' own `x-amz-retry-after` in milliseconds.
-/// A date is not read: it would need a clock, and no AWS service sends one.
-fn retry_after(headers: &Headers) -> Option<Duration> {
+/// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), or AWS' own `x-amz-retry-after` in
+/// milliseconds.
+fn retry_after(headers: &Headers, now: SystemTime) -> Option<Duration> {
     let number = |name: &str| headers.get(name)?.trim().parse::<u64>().ok();
     number("x-amz-retry-after")
         .map(Duration::from_millis)
         .or_else(|| number("retry-after").map(Duration::from_secs))
+        .or_else(|| until(headers.get("retry-after")?, now))
+}
+
+/// How long it is until an HTTP date; nothing if it has passed.
+fn until(date: &str, now: SystemTime) -> Option<Duration> {
+    let date = DateTime::from_str(date.trim(), Format::HttpDate).ok()?;
+    SystemTime::try_from(date).ok()?.duration_since(now).ok()
 }
 
 #[cfg(test)]
@@ -402,6 +441,56 @@ mod tests {
         assert_eq!((own.code.as_str(), own.retry_after), ("Http503", Some(Duration::from_millis(250))));
         let long = format!("a{}", "ü".repeat(MAX_TEXT_BYTES));
         assert_eq!(cut_text(&long).len(), MAX_TEXT_BYTES - 1);
+    }
+
+    #[test]
+    fn a_webhooks_answer_has_its_kind() {
+        use TroubleKind::{Hold, Invalid, Throttled, Transient};
+        let answered = |status| outcome_of_webhook_answer(status, &Headers::new(), "no", SystemTime::now());
+        for status in [200, 202, 204] {
+            assert_eq!(answered(status), Outcome::Delivered);
+        }
+        let table = [
+            (301, Hold),
+            (400, Invalid),
+            (401, Hold),
+            (403, Hold),
+            (404, Hold),
+            (405, Hold),
+            (408, Transient),
+            (409, Transient),
+            (410, Hold),
+            (413, Invalid),
+            (415, Hold),
+            (422, Invalid),
+            (425, Transient),
+            (429, Throttled),
+            (500, Transient),
+            (503, Transient),
+        ];
+        for (status, kind) in table {
+            match answered(status) {
+                Outcome::Rejected(trouble) => {
+                    assert_eq!((trouble.kind, kind), (Invalid, Invalid), "{status}")
+                }
+                Outcome::Retry(trouble) => assert_eq!(trouble.kind, kind, "{status}"),
+                other => panic!("{status}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_date_to_come_again_is_read() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
+        let wish = |value: &'static str| {
+            let mut headers = Headers::new();
+            headers.insert("retry-after", value);
+            retry_after(&headers, now)
+        };
+        assert_eq!(wish("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(7)));
+        assert_eq!(wish("Sun, 06 Nov 1994 08:49:00 GMT"), None);
+        assert_eq!(wish("120"), Some(Duration::from_secs(120)));
+        assert_eq!(wish("soon"), None);
     }
 
     #[test]

@@ -1,39 +1,46 @@
 //! Kinesis: the event is the data, its partition key the key.
 //!
 //! PutRecords promises no order between the records of a request, so at most one record of a key is in
-//! flight. It answers HTTP 200 with a result a record, and the SDK never retries those that failed.
+//! flight. It answers HTTP 200 with a result a record, and the SDK never retries those that failed. A shard that
+//! throttled is paced ([`pace`]); its shards are listed then, and not before.
 //! Aggregated records (`aggregate = true`) are not here yet.
 
-use std::time::Duration;
+mod known;
+mod pace;
+mod shards;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use aws_config::SdkConfig;
 use aws_sdk_kinesis::{
     Client,
-    error::BuildError,
     primitives::Blob,
     types::{PutRecordsRequestEntry, PutRecordsResultEntry},
 };
 use futures_util::future::BoxFuture;
 
+use self::{known::KnownShards, shards::hash_key};
 use crate::{
     delivery::{
         Outgoing,
-        outcome::{BatchLimits, Order, Outcome},
+        outcome::{BatchLimits, Order, Outcome, TroubleKind},
     },
     sinks::{
         Sink,
-        aws::AwsSettings,
-        envelope::{key_or_server, reject, reject_too_large},
-        failure::{outcome_of_entry, outcome_of_sdk_error},
-        outcomes::Outcomes,
+        envelope::{key_or_server, reject, reject_too_large, reject_unbuildable},
+        failure::outcome_of_entry,
+        outcomes::{Request, entries},
     },
 };
 
 /// Records in one request.
 const MAX_BATCH_RECORDS: usize = 500;
-/// Bytes of a request, keys included. AWS takes 10 MiB; the emulator, and AWS before 2025, refuse more than
-/// 5 MiB, and half a request costs less than a refused one.
-const MAX_BATCH_BYTES: usize = 5 * 1024 * 1024;
+/// Bytes of a request, keys included. A service that still refuses more than 5 MiB, as AWS did before 2025 and
+/// the emulator does, gets it in halves.
+const MAX_BATCH_BYTES: usize = 10 * 1024 * 1024;
 /// Bytes of one record and its key, unless a stream's limit was raised by `UpdateMaxRecordSize`.
 const MAX_RECORD_BYTES: usize = 1024 * 1024;
 /// Characters of a partition key.
@@ -42,68 +49,51 @@ const MAX_KEY_CHARS: usize = 256;
 const KEY_BYTES: usize = 255;
 /// Requests under way at once.
 const MAX_IN_FLIGHT: usize = 4;
-/// The longest name of a stream.
-const MAX_STREAM_NAME_CHARS: usize = 128;
-
-/// Which stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KinesisSettings {
-    /// The stream's name.
-    pub stream: String,
-    /// The AWS settings.
-    pub aws: AwsSettings,
-}
 
 /// Puts events on a stream.
 #[derive(Clone, Debug)]
 pub struct KinesisSink {
     client: Client,
     stream: String,
-}
-
-impl KinesisSettings {
-    /// What the name should look like, if no stream can have it.
-    #[must_use]
-    pub fn mistake(&self) -> Option<&'static str> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-        let is_name =
-            (1..=MAX_STREAM_NAME_CHARS).contains(&self.stream.len()) && self.stream.bytes().all(allowed);
-        (!is_name).then_some("a stream's name: 1 to 128 of A-Z a-z 0-9 _ . -")
-    }
+    shards: Arc<KnownShards>,
 }
 
 impl KinesisSink {
     /// A sink on a stream.
     #[must_use]
-    pub fn new(settings: KinesisSettings, sdk_config: &SdkConfig) -> Self {
-        Self { client: Client::new(sdk_config), stream: settings.stream }
+    pub fn new(stream: String, sdk_config: &SdkConfig) -> Self {
+        let client = Client::new(sdk_config);
+        let shards = Arc::new(KnownShards::new(client.clone(), stream.clone()));
+        Self { client, stream, shards }
     }
 
     async fn put(&self, batch: &[Outgoing]) -> Vec<Outcome> {
-        let mut outcomes = Outcomes::of(batch.len());
-        let (mut places, mut records) = (Vec::new(), Vec::new());
-        for (place, event) in batch.iter().enumerate() {
-            match record(event) {
-                Ok(record) => {
-                    places.push(place);
-                    records.push(record);
-                }
-                Err(outcome) => outcomes.set(place, outcome),
-            }
-        }
+        let (records, request) = self.records_with_room(batch);
         if records.is_empty() {
-            return outcomes.finish();
+            return request.not_sent();
         }
-        let request = self.client.put_records().stream_name(&self.stream).set_records(Some(records));
-        match request.send().await {
+        let call = self.client.put_records().stream_name(&self.stream);
+        match call.set_records(Some(records)).send().await {
             Ok(answer) => {
-                for (place, result) in places.into_iter().zip(answer.records()) {
-                    outcomes.set(place, outcome_of_result(result));
-                }
+                let places = request.places().to_vec();
+                let results: Vec<_> = answer.records().iter().map(outcome_of_result).collect();
+                let throttled = places.iter().zip(&results).filter(|(_, result)| is_throttled(result));
+                let events = throttled.filter_map(|(place, _)| batch.get(*place));
+                self.shards.throttled(events.map(key_or_server)).await;
+                request.answered(results)
             }
-            Err(error) => outcomes.set_open(&outcome_of_sdk_error(&error, places.len())),
+            Err(error) => request.failed(&error),
         }
-        outcomes.finish()
+    }
+
+    fn records_with_room(&self, batch: &[Outgoing]) -> (Vec<PutRecordsRequestEntry>, Request) {
+        let (mut known, now) = (self.shards.lock(), Instant::now());
+        entries(batch, |_, event| {
+            let key = key_or_server(event);
+            let record = record(event)?;
+            known.admit(|| hash_key(key), event.body.len() + key.len(), now)?;
+            Ok(record)
+        })
     }
 }
 
@@ -142,7 +132,11 @@ fn record(event: &Outgoing) -> Result<PutRecordsRequestEntry, Outcome> {
         .data(Blob::new(event.body.to_vec()))
         .partition_key(key)
         .build()
-        .map_err(|error: BuildError| reject("NotARecord", &error.to_string()))
+        .map_err(|error| reject_unbuildable(&error))
+}
+
+fn is_throttled(result: &Outcome) -> bool {
+    matches!(result, Outcome::Retry(trouble) if trouble.kind == TroubleKind::Throttled)
 }
 
 /// A record's own result. Its codes are throttling and internal failure, never the record's fault.
@@ -194,14 +188,5 @@ mod tests {
         assert_eq!(kind(result("InternalFailure")), TroubleKind::Transient);
         let put = PutRecordsResultEntry::builder().sequence_number("1").shard_id("0").build();
         assert_eq!(outcome_of_result(&put), Outcome::Delivered);
-    }
-
-    #[test]
-    fn a_name_that_no_stream_can_have_is_a_mistake() {
-        let mistake = |stream: &str| {
-            KinesisSettings { stream: stream.to_owned(), aws: AwsSettings::default() }.mistake()
-        };
-        assert_eq!(mistake("turnstiled-exits"), None);
-        assert!(mistake("").is_some() && mistake("a b").is_some() && mistake(&"x".repeat(129)).is_some());
     }
 }

@@ -10,11 +10,8 @@ use sha2::{Digest, Sha256};
 use crate::{
     delivery::{Outgoing, outcome::Outcome},
     domain::hex::hex,
-    sinks::{
-        envelope::{
-            Envelope, building_or_server, key_or_server, reject, reject_too_large, reject_unreadable,
-        },
-        outcomes::Outcomes,
+    sinks::envelope::{
+        Envelope, building_or_server, key_or_server, reject, reject_too_large, reject_unreadable,
     },
 };
 
@@ -33,8 +30,6 @@ pub const ATTRIBUTE_TYPE: &str = "String";
 /// A message, before it is put into the one service's or the other's terms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Its place in the batch, which is its entry's id in the request.
-    pub place: usize,
     /// The event's JSON.
     pub text: String,
     /// Name and value of each attribute.
@@ -58,25 +53,14 @@ pub fn is_fifo(target: &str) -> bool {
     target.ends_with(FIFO_ENDING)
 }
 
-/// The messages of a batch. Events that cannot be one are rejected in the outcomes.
-#[must_use]
-pub fn messages(batch: &[Outgoing], fifo: bool, max_bytes: usize) -> (Vec<Message>, Outcomes) {
-    let mut outcomes = Outcomes::of(batch.len());
-    let mut messages = Vec::with_capacity(batch.len());
-    for (place, event) in batch.iter().enumerate() {
-        match message(place, event, fifo, max_bytes) {
-            Ok(message) => messages.push(message),
-            Err(outcome) => outcomes.set(place, outcome),
-        }
-    }
-    (messages, outcomes)
-}
-
-fn message(place: usize, event: &Outgoing, fifo: bool, max_bytes: usize) -> Result<Message, Outcome> {
+/// An event as a message.
+///
+/// # Errors
+/// The outcome `Rejected` if it cannot be one, or is larger than `max_bytes` on its own.
+pub fn message(event: &Outgoing, fifo: bool, max_bytes: usize) -> Result<Message, Outcome> {
     let envelope = Envelope::parse(&event.body).map_err(|error| reject_unreadable(&error))?;
     let text = str::from_utf8(&event.body).map_err(|error| reject("NotAnEvent", &error.to_string()))?;
     let message = Message {
-        place,
         text: text.to_owned(),
         attributes: [
             ("type", event.record.event_type().to_owned()),
@@ -112,44 +96,26 @@ pub fn group_id(key: &str) -> String {
     hex(&Sha256::digest(key.as_bytes()))
 }
 
-/// What became of one entry of a batch, by the entry's id.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EntryResult<'a> {
-    /// The id the request gave the entry: its place.
-    pub entry_id: &'a str,
-    /// The outcome.
-    pub outcome: Outcome,
-}
-
-/// Puts the results of an answered batch into their places.
-pub fn place_results<'a>(outcomes: &mut Outcomes, results: impl IntoIterator<Item = EntryResult<'a>>) {
-    for result in results {
-        if let Ok(place) = result.entry_id.parse() {
-            outcomes.set(place, result.outcome);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sinks::{failure::outcome_of_entry, test_events::event};
+    use crate::sinks::test_events::event;
 
     #[test]
     fn attributes_say_type_building_and_server() {
-        let (messages, _) = messages(&[event("access.entry.granted", "hq", "E1", 1)], false, 10_000);
+        let message = message(&event("access.entry.granted", "hq", "E1", 1), false, 10_000).unwrap();
         let expected = [("type", "access.entry.granted"), ("building", "hq"), ("server", "hq-1")];
-        assert_eq!(messages[0].attributes, expected.map(|(name, value)| (name, value.to_owned())));
-        assert_eq!(messages[0].fifo, None);
+        assert_eq!(message.attributes, expected.map(|(name, value)| (name, value.to_owned())));
+        assert_eq!(message.fifo, None);
         let sizes = "typebuildingserver".len() + 3 * "String".len() + "access.entry.grantedhqhq-1".len();
-        assert_eq!(messages[0].bytes(), messages[0].text.len() + sizes);
+        assert_eq!(message.bytes(), message.text.len() + sizes);
     }
 
     #[test]
     fn an_event_of_no_building_is_the_servers() {
-        let (messages, _) = messages(&[event("admin.reload", "", "", 1)], true, 10_000);
-        assert_eq!(messages[0].attributes[1].1, "_server");
-        let fifo = messages[0].fifo.clone().unwrap();
+        let message = message(&event("admin.reload", "", "", 1), true, 10_000).unwrap();
+        assert_eq!(message.attributes[1].1, "_server");
+        let fifo = message.fifo.clone().unwrap();
         assert_eq!((fifo.group_id.as_str(), fifo.deduplication_id.as_str()), ("_server", "id-hq-1.1-1"));
     }
 
@@ -165,28 +131,13 @@ mod tests {
     }
 
     #[test]
-    fn a_message_too_large_alone_is_rejected_and_the_others_go() {
-        let (small, mut large) = (event("card.lost", "", "E1", 1), event("card.lost", "", "E2", 2));
-        large.body = [large.body.to_vec(), vec![b' '; 2_000]].concat().into();
-        let (messages, outcomes) = messages(&[large, small], false, 1_000);
-        assert_eq!(messages.iter().map(|message| message.place).collect::<Vec<_>>(), [1]);
+    fn a_message_may_be_as_large_as_a_request() {
+        let mut event = event("card.lost", "", "E1", 1);
+        let bytes = message(&event, false, 10_000).unwrap().bytes();
+        assert!(message(&event, false, bytes).is_ok());
+        event.body = [event.body.to_vec(), vec![b' ']].concat().into();
         assert!(
-            matches!(&outcomes.finish()[0], Outcome::Rejected(trouble) if trouble.code == "RecordTooLarge")
+            matches!(message(&event, false, bytes), Err(Outcome::Rejected(trouble)) if trouble.code == "RecordTooLarge")
         );
-    }
-
-    #[test]
-    fn each_result_finds_its_record() {
-        let mut outcomes = Outcomes::of(3);
-        let failed = outcome_of_entry("Throttled", "slow", false);
-        let results = [
-            EntryResult { entry_id: "2", outcome: failed.clone() },
-            EntryResult { entry_id: "0", outcome: Outcome::Delivered },
-            EntryResult { entry_id: "?", outcome: Outcome::Delivered },
-        ];
-        place_results(&mut outcomes, results);
-        let outcomes = outcomes.finish();
-        assert_eq!((&outcomes[0], &outcomes[2]), (&Outcome::Delivered, &failed));
-        assert!(matches!(outcomes[1], Outcome::Retry(_)));
     }
 }

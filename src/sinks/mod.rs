@@ -9,8 +9,11 @@ pub mod aws;
 pub mod dynamodb;
 pub mod dynamodb_items;
 pub mod envelope;
+pub mod eventbridge;
 pub mod failure;
 pub mod file;
+pub mod firehose;
+pub mod http;
 pub mod kinesis;
 pub mod messages;
 pub mod outcomes;
@@ -30,6 +33,7 @@ use aws_config::SdkConfig;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 
+use self::aws::Target;
 use crate::delivery::{
     Outgoing,
     outcome::{BatchLimits, Outcome},
@@ -60,12 +64,18 @@ pub enum SinkSettings {
     File(file::FileSettings),
     /// One line an event on standard output.
     Stdout,
-    /// An SNS topic.
-    Sns(sns::SnsSettings),
-    /// An SQS queue.
-    Sqs(sqs::SqsSettings),
+    /// An SNS topic, by its ARN; one that ends in `.fifo` is used as such.
+    Sns(Target),
+    /// An SQS queue, by its URL; one that ends in `.fifo` is used as such.
+    Sqs(Target),
     /// A Kinesis stream.
-    Kinesis(kinesis::KinesisSettings),
+    Kinesis(Target),
+    /// A Firehose delivery stream.
+    Firehose(Target),
+    /// An EventBridge bus.
+    EventBridge(eventbridge::EventBridgeSettings),
+    /// A webhook.
+    Http(http::HttpSettings),
     /// Objects in an S3 bucket.
     S3(s3::S3Settings),
     /// The state of cards and presence in a DynamoDB table.
@@ -81,60 +91,20 @@ pub enum OpenSinkError {
         /// The sink's name in the configuration.
         sink: String,
     },
-    /// The target cannot exist in the service, whatever an operator creates there.
-    #[error("sink {sink:?}: `{key}` is {value:?}, expected {expected}")]
-    BadTarget {
-        /// The sink's name in the configuration.
-        sink: String,
-        /// The key of the configuration.
-        key: &'static str,
-        /// What it says.
-        value: String,
-        /// What would be valid.
-        expected: &'static str,
-    },
 }
 
 impl SinkSettings {
-    /// Checks what can be checked without a network: the forms of ARNs, URLs and names.
-    ///
-    /// # Errors
-    /// [`OpenSinkError::BadTarget`] with the key and what would be valid.
-    pub fn validate(&self, sink: &str) -> Result<(), OpenSinkError> {
-        let checked: Option<(_, &String, _)> = match self {
-            Self::File(_) | Self::Stdout => None,
-            Self::Sns(settings) => {
-                settings.mistake().map(|expected| ("topic_arn", &settings.topic_arn, expected))
-            }
-            Self::Sqs(settings) => {
-                settings.mistake().map(|expected| ("queue_url", &settings.queue_url, expected))
-            }
-            Self::Kinesis(settings) => {
-                settings.mistake().map(|expected| ("stream", &settings.stream, expected))
-            }
-            Self::S3(settings) => settings.mistake().map(|expected| ("bucket", &settings.bucket, expected)),
-            Self::DynamoDb(settings) => {
-                settings.mistake().map(|expected| ("table", &settings.table, expected))
-            }
-        };
-        match checked {
-            None => Ok(()),
-            Some((key, value, expected)) => {
-                Err(OpenSinkError::BadTarget { sink: sink.to_owned(), key, value: value.clone(), expected })
-            }
-        }
-    }
-
     /// The AWS settings, if the sink is an AWS service.
     #[must_use]
     pub fn aws(&self) -> Option<&aws::AwsSettings> {
         match self {
-            Self::File(_) | Self::Stdout => None,
-            Self::Sns(settings) => Some(&settings.aws),
-            Self::Sqs(settings) => Some(&settings.aws),
-            Self::Kinesis(settings) => Some(&settings.aws),
+            Self::File(_) | Self::Stdout | Self::Http(_) => None,
+            Self::Sns(target) | Self::Sqs(target) | Self::Kinesis(target) | Self::Firehose(target) => {
+                Some(&target.aws)
+            }
+            Self::EventBridge(settings) => Some(&settings.bus.aws),
             Self::S3(settings) => Some(&settings.aws),
-            Self::DynamoDb(settings) => Some(&settings.aws),
+            Self::DynamoDb(settings) => Some(&settings.table.aws),
         }
     }
 }
@@ -145,11 +115,14 @@ impl fmt::Display for SinkSettings {
         match self {
             Self::File(settings) => write!(out, "file {}", settings.dir.display()),
             Self::Stdout => out.write_str("stdout"),
-            Self::Sns(settings) => write!(out, "sns {}", settings.topic_arn),
-            Self::Sqs(settings) => write!(out, "sqs {}", settings.queue_url),
-            Self::Kinesis(settings) => write!(out, "kinesis {}", settings.stream),
+            Self::Sns(topic) => write!(out, "sns {}", topic.name),
+            Self::Sqs(queue) => write!(out, "sqs {}", queue.name),
+            Self::Kinesis(stream) => write!(out, "kinesis {}", stream.name),
+            Self::Firehose(stream) => write!(out, "firehose {}", stream.name),
+            Self::EventBridge(settings) => write!(out, "eventbridge {}", settings.bus.name),
+            Self::Http(settings) => write!(out, "http {}", settings.url),
             Self::S3(settings) => write!(out, "s3 s3://{}/{}", settings.bucket, settings.prefix),
-            Self::DynamoDb(settings) => write!(out, "dynamodb {}", settings.table),
+            Self::DynamoDb(settings) => write!(out, "dynamodb {}", settings.table.name),
         }
     }
 }
@@ -159,7 +132,6 @@ impl fmt::Display for SinkSettings {
 /// # Errors
 /// [`OpenSinkError`] if the settings cannot work whatever the service says.
 pub async fn open(sink: &str, settings: &SinkSettings) -> Result<Arc<dyn Sink>, OpenSinkError> {
-    settings.validate(sink)?;
     let sdk_config = match settings.aws() {
         None => SdkConfig::builder().build(),
         Some(aws_settings) => {
@@ -179,9 +151,14 @@ pub fn open_with(settings: &SinkSettings, sdk_config: &SdkConfig) -> Arc<dyn Sin
     match settings.clone() {
         SinkSettings::File(settings) => Arc::new(file::FileSink::new(settings)),
         SinkSettings::Stdout => Arc::new(stdout::StdoutSink::new()),
-        SinkSettings::Sns(settings) => Arc::new(sns::SnsSink::new(settings, sdk_config)),
-        SinkSettings::Sqs(settings) => Arc::new(sqs::SqsSink::new(settings, sdk_config)),
-        SinkSettings::Kinesis(settings) => Arc::new(kinesis::KinesisSink::new(settings, sdk_config)),
+        SinkSettings::Sns(topic) => Arc::new(sns::SnsSink::new(topic.name, sdk_config)),
+        SinkSettings::Sqs(queue) => Arc::new(sqs::SqsSink::new(queue.name, sdk_config)),
+        SinkSettings::Kinesis(stream) => Arc::new(kinesis::KinesisSink::new(stream.name, sdk_config)),
+        SinkSettings::Firehose(stream) => Arc::new(firehose::FirehoseSink::new(stream.name, sdk_config)),
+        SinkSettings::EventBridge(settings) => {
+            Arc::new(eventbridge::EventBridgeSink::new(settings, sdk_config))
+        }
+        SinkSettings::Http(settings) => Arc::new(http::HttpSink::new(settings)),
         SinkSettings::S3(settings) => Arc::new(s3::S3Sink::new(settings, sdk_config)),
         SinkSettings::DynamoDb(settings) => Arc::new(dynamodb::DynamoDbSink::new(settings, sdk_config)),
     }
@@ -190,30 +167,6 @@ pub fn open_with(settings: &SinkSettings, sdk_config: &SdkConfig) -> Arc<dyn Sin
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn a_malformed_target_is_refused_by_sink_and_key() {
-        let aws = aws::AwsSettings::default();
-        let targets = [
-            (
-                SinkSettings::Sns(sns::SnsSettings { topic_arn: "x".to_owned(), aws: aws.clone() }),
-                "topic_arn",
-            ),
-            (
-                SinkSettings::Sqs(sqs::SqsSettings { queue_url: "x".to_owned(), aws: aws.clone() }),
-                "queue_url",
-            ),
-            (
-                SinkSettings::Kinesis(kinesis::KinesisSettings { stream: "/".to_owned(), aws: aws.clone() }),
-                "stream",
-            ),
-            (SinkSettings::DynamoDb(dynamodb::DynamoDbSettings { table: "x".to_owned(), aws }), "table"),
-        ];
-        for (settings, key) in targets {
-            let error = open("internal", &settings).await.map(|_| ()).unwrap_err().to_string();
-            assert!(error.contains("\"internal\"") && error.contains(&format!("`{key}`")), "{error}");
-        }
-    }
 
     #[tokio::test]
     async fn local_sinks_need_no_aws() {

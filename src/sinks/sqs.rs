@@ -8,7 +8,6 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_sdk_sqs::{
     Client,
-    error::BuildError,
     operation::send_message_batch::SendMessageBatchOutput,
     types::{MessageAttributeValue, SendMessageBatchRequestEntry},
 };
@@ -21,13 +20,10 @@ use crate::{
     },
     sinks::{
         Sink,
-        aws::AwsSettings,
-        envelope::reject,
-        failure::{outcome_of_entry, outcome_of_sdk_error},
-        messages::{
-            ATTRIBUTE_TYPE, ATTRIBUTES_BYTES, EntryResult, MAX_BATCH_MESSAGES, Message, is_fifo, messages,
-            place_results,
-        },
+        envelope::reject_unbuildable,
+        failure::outcome_of_entry,
+        messages::{ATTRIBUTE_TYPE, ATTRIBUTES_BYTES, MAX_BATCH_MESSAGES, Message, is_fifo, message},
+        outcomes::entries,
     },
 };
 
@@ -36,15 +32,6 @@ const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// Requests under way at once.
 const MAX_IN_FLIGHT: usize = 4;
 
-/// Which queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SqsSettings {
-    /// The queue's URL; one that ends in `.fifo` is used as such.
-    pub queue_url: String,
-    /// The AWS settings.
-    pub aws: AwsSettings,
-}
-
 /// Sends events to a queue.
 #[derive(Clone, Debug)]
 pub struct SqsSink {
@@ -52,43 +39,25 @@ pub struct SqsSink {
     queue_url: String,
 }
 
-impl SqsSettings {
-    /// What the URL should look like, if it cannot be a queue's.
-    #[must_use]
-    pub fn mistake(&self) -> Option<&'static str> {
-        let rest = self.queue_url.strip_prefix("https://").or_else(|| self.queue_url.strip_prefix("http://"));
-        let queue = rest.and_then(|rest| rest.split_once('/')).map(|(_, path)| path);
-        queue.is_none_or(str::is_empty).then_some("https://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE")
-    }
-}
-
 impl SqsSink {
     /// A sink on a queue.
     #[must_use]
-    pub fn new(settings: SqsSettings, sdk_config: &SdkConfig) -> Self {
-        Self { client: Client::new(sdk_config), queue_url: settings.queue_url }
+    pub fn new(queue_url: String, sdk_config: &SdkConfig) -> Self {
+        Self { client: Client::new(sdk_config), queue_url }
     }
 
     async fn send_messages(&self, batch: &[Outgoing]) -> Vec<Outcome> {
-        let (messages, mut outcomes) = messages(batch, is_fifo(&self.queue_url), MAX_BATCH_BYTES);
-        let mut entries = Vec::with_capacity(messages.len());
-        for message in messages {
-            let place = message.place;
-            match entry(message) {
-                Ok(entry) => entries.push(entry),
-                Err(error) => outcomes.set(place, reject("NotAMessage", &error.to_string())),
-            }
-        }
+        let fifo = is_fifo(&self.queue_url);
+        let (entries, request) =
+            entries(batch, |place, event| entry(place, message(event, fifo, MAX_BATCH_BYTES)?));
         if entries.is_empty() {
-            return outcomes.finish();
+            return request.not_sent();
         }
-        let sent = entries.len();
-        let request = self.client.send_message_batch().queue_url(&self.queue_url).set_entries(Some(entries));
-        match request.send().await {
-            Ok(answer) => place_results(&mut outcomes, results(&answer)),
-            Err(error) => outcomes.set_open(&outcome_of_sdk_error(&error, sent)),
+        let call = self.client.send_message_batch().queue_url(&self.queue_url);
+        match call.set_entries(Some(entries)).send().await {
+            Ok(answer) => request.answered_by_id(results(&answer)),
+            Err(error) => request.failed(&error),
         }
-        outcomes.finish()
     }
 }
 
@@ -110,47 +79,32 @@ impl Sink for SqsSink {
     }
 }
 
-fn entry(message: Message) -> Result<SendMessageBatchRequestEntry, BuildError> {
-    let mut entry =
-        SendMessageBatchRequestEntry::builder().id(message.place.to_string()).message_body(message.text);
+fn entry(place: usize, message: Message) -> Result<SendMessageBatchRequestEntry, Outcome> {
+    let mut entry = SendMessageBatchRequestEntry::builder().id(place.to_string()).message_body(message.text);
     for (name, value) in message.attributes {
-        let value = MessageAttributeValue::builder().data_type(ATTRIBUTE_TYPE).string_value(value).build()?;
-        entry = entry.message_attributes(name, value);
+        let value = MessageAttributeValue::builder().data_type(ATTRIBUTE_TYPE).string_value(value).build();
+        entry = entry.message_attributes(name, value.map_err(|error| reject_unbuildable(&error))?);
     }
     if let Some(fifo) = message.fifo {
         entry = entry.message_group_id(fifo.group_id).message_deduplication_id(fifo.deduplication_id);
     }
-    entry.build()
+    entry.build().map_err(|error| reject_unbuildable(&error))
 }
 
 /// The results by entry: SQS answers HTTP 200 whatever became of the single entries.
-fn results(answer: &SendMessageBatchOutput) -> Vec<EntryResult<'_>> {
-    let delivered = answer
-        .successful()
-        .iter()
-        .map(|entry| EntryResult { entry_id: entry.id(), outcome: Outcome::Delivered });
-    let failed = answer.failed().iter().map(|entry| EntryResult {
-        entry_id: entry.id(),
-        outcome: outcome_of_entry(entry.code(), entry.message().unwrap_or_default(), entry.sender_fault()),
+fn results(answer: &SendMessageBatchOutput) -> impl Iterator<Item = (&str, Outcome)> {
+    let delivered = answer.successful().iter().map(|entry| (entry.id(), Outcome::Delivered));
+    let failed = answer.failed().iter().map(|entry| {
+        let text = entry.message().unwrap_or_default();
+        (entry.id(), outcome_of_entry(entry.code(), text, entry.sender_fault()))
     });
-    delivered.chain(failed).collect()
+    delivered.chain(failed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use aws_sdk_sqs::types::{BatchResultErrorEntry, SendMessageBatchResultEntry};
-
-    #[test]
-    fn a_url_without_a_queue_is_a_mistake() {
-        let mistake =
-            |url: &str| SqsSettings { queue_url: url.to_owned(), aws: AwsSettings::default() }.mistake();
-        assert_eq!(mistake("https://sqs.eu-central-1.amazonaws.com/000000000000/dlq"), None);
-        assert_eq!(mistake("http://127.0.0.1:5000/000000000000/dlq.fifo"), None);
-        for wrong in ["", "dlq", "https://sqs.eu-central-1.amazonaws.com/", "arn:aws:sqs:r:000000000000:q"] {
-            assert!(mistake(wrong).is_some(), "{wrong}");
-        }
-    }
 
     #[test]
     fn an_answer_with_both_kinds_of_results_is_read() {
@@ -161,8 +115,7 @@ mod tests {
             .failed(failed.build().unwrap())
             .build()
             .unwrap();
-        let results = results(&answer);
-        assert_eq!((results[0].entry_id, &results[0].outcome), ("1", &Outcome::Delivered));
-        assert!(matches!((results[1].entry_id, &results[1].outcome), ("0", Outcome::Retry(_))));
+        let results: Vec<_> = results(&answer).collect();
+        assert!(matches!(results[..], [("1", Outcome::Delivered), ("0", Outcome::Retry(_))]), "{results:?}");
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     aws::ACCOUNT,
     fake_service::{Reply, serve},
     moto::sdk_config,
-    sinks_moto::{dynamodb, entry, kinesis, retry_kinds, s3, sns, sqs},
+    sinks_moto::{dynamodb, entry, eventbridge, firehose, kinesis, retry_kinds, s3, sns, sqs},
 };
 
 /// A server that gives every request this answer.
@@ -49,6 +49,30 @@ async fn kinesis_results_find_their_records() {
     assert_eq!(outcomes[1], Outcome::Delivered);
     // the last one is not in the answer at all
     assert_eq!(retry_kinds(&outcomes[2..]), [TroubleKind::Transient; 2]);
+}
+
+#[tokio::test]
+async fn firehose_results_find_their_records() {
+    let body = r#"{"FailedPutCount":1,"Encrypted":false,"RequestResponses":[{"RecordId":"1"},
+        {"ErrorCode":"ServiceUnavailableException","ErrorMessage":"Slow down."}]}"#;
+    let endpoint_url = canned(200, &["content-type: application/x-amz-json-1.1"], body);
+    let outcomes = send_to(&endpoint_url, &firehose("lines"), 3).await;
+    assert_eq!(outcomes[0], Outcome::Delivered);
+    assert_eq!(retry_kinds(&outcomes[1..]), [TroubleKind::Transient; 2]);
+}
+
+#[tokio::test]
+async fn eventbridge_results_find_their_entries() {
+    let body = r#"{"FailedEntryCount":3,"Entries":[
+        {"ErrorCode":"ThrottlingException","ErrorMessage":"Rate exceeded"},{"EventId":"1"},
+        {"ErrorCode":"NotAuthorizedForSource","ErrorMessage":"Not authorized for the source."},
+        {"ErrorCode":"MalformedDetail","ErrorMessage":"Detail is malformed."}]}"#;
+    let endpoint_url = canned(200, &["content-type: application/x-amz-json-1.1"], body);
+    let outcomes = send_to(&endpoint_url, &eventbridge("bus"), 4).await;
+    assert_eq!(retry_kinds(&outcomes[..1]), [TroubleKind::Throttled]);
+    assert_eq!(outcomes[1], Outcome::Delivered);
+    assert_eq!(retry_kinds(&outcomes[2..3]), [TroubleKind::Hold]);
+    assert!(matches!(&outcomes[3], Outcome::Rejected(trouble) if trouble.code == "MalformedDetail"));
 }
 
 #[tokio::test]
@@ -128,8 +152,15 @@ async fn dynamodb_refusals_are_told_apart() {
 async fn a_gateways_page_is_an_outage() {
     let dir = tempfile::tempdir().unwrap();
     let endpoint_url = canned(502, &["content-type: text/html"], "<html><h1>Bad Gateway</h1></html>");
-    let targets =
-        [topic(), queue(), kinesis("exits"), s3(dir.path(), "archive", Compression::Gzip), dynamodb("table")];
+    let targets = [
+        topic(),
+        queue(),
+        kinesis("exits"),
+        firehose("lines"),
+        eventbridge("bus"),
+        s3(dir.path(), "archive", Compression::Gzip),
+        dynamodb("table"),
+    ];
     for settings in targets {
         let outcomes = send_to(&endpoint_url, &settings, 2).await;
         assert_eq!(retry_kinds(&outcomes), [TroubleKind::Transient; 2], "{settings}: {outcomes:?}");

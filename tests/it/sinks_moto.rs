@@ -18,20 +18,20 @@ use turnstiled::{
     domain::record::EventRecord,
     sinks::{
         Sink, SinkSettings,
-        aws::AwsSettings,
+        aws::{AwsSettings, Target},
         dynamodb::DynamoDbSettings,
-        kinesis::KinesisSettings,
+        eventbridge::EventBridgeSettings,
         open_with,
         s3::S3Settings,
         s3_objects::Compression,
-        sns::SnsSettings,
         spool::{Room, SpoolSettings},
-        sqs::SqsSettings,
     },
 };
 
 use crate::{
-    aws::{ACCOUNT, create_queue, create_table, create_topic, drain, read_stream, subscribe},
+    aws::{
+        ACCOUNT, create_queue, create_table, create_topic, drain, location, read_stream, s3_client, subscribe,
+    },
     moto::{Moto, sdk_config},
 };
 
@@ -85,20 +85,32 @@ pub(crate) fn retry_kinds(outcomes: &[Outcome]) -> Vec<TroubleKind> {
     outcomes.iter().map(kind).collect()
 }
 
+fn target(name: &str) -> Target {
+    Target { name: name.to_owned(), aws: AwsSettings::default() }
+}
+
 pub(crate) fn sns(topic_arn: &str) -> SinkSettings {
-    SinkSettings::Sns(SnsSettings { topic_arn: topic_arn.to_owned(), aws: AwsSettings::default() })
+    SinkSettings::Sns(target(topic_arn))
 }
 
 pub(crate) fn sqs(queue_url: &str) -> SinkSettings {
-    SinkSettings::Sqs(SqsSettings { queue_url: queue_url.to_owned(), aws: AwsSettings::default() })
+    SinkSettings::Sqs(target(queue_url))
 }
 
 pub(crate) fn kinesis(stream: &str) -> SinkSettings {
-    SinkSettings::Kinesis(KinesisSettings { stream: stream.to_owned(), aws: AwsSettings::default() })
+    SinkSettings::Kinesis(target(stream))
+}
+
+pub(crate) fn firehose(delivery_stream: &str) -> SinkSettings {
+    SinkSettings::Firehose(target(delivery_stream))
+}
+
+pub(crate) fn eventbridge(bus: &str) -> SinkSettings {
+    SinkSettings::EventBridge(EventBridgeSettings { bus: target(bus), detail_type: None })
 }
 
 pub(crate) fn dynamodb(table: &str) -> SinkSettings {
-    SinkSettings::DynamoDb(DynamoDbSettings { table: table.to_owned(), aws: AwsSettings::default() })
+    SinkSettings::DynamoDb(DynamoDbSettings { table: target(table), events: false })
 }
 
 /// A sink that spools in `dir`.
@@ -226,7 +238,76 @@ async fn a_kinesis_stream_holds_each_keys_events_in_order() {
             )
         })
         .collect();
-    assert_eq!(sink.send(full).await, delivered(500));
+    assert_eq!(sink.send(full.clone()).await, delivered(500));
+
+    // AWS takes 10 MiB; what refuses more than 5 gets halves
+    let filler = "x".repeat(2_000);
+    let fuller: Vec<_> = (full.into_iter())
+        .map(|mut event| {
+            event.body = [event.body.to_vec(), filler.clone().into_bytes()].concat().into();
+            event
+        })
+        .collect();
+    let outcomes = sink.send(fuller).await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::BatchRefused(_))), "{:?}", outcomes[0]);
+}
+
+#[tokio::test]
+async fn firehose_objects_are_ndjson() {
+    let Some(moto) = Moto::start() else { return };
+    let config = moto.sdk_config();
+    let s3 = s3_client(&config);
+    s3.create_bucket().bucket("lines").create_bucket_configuration(location()).send().await.unwrap();
+    let destination = aws_sdk_firehose::types::ExtendedS3DestinationConfiguration::builder()
+        .bucket_arn("arn:aws:s3:::lines")
+        .role_arn(format!("arn:aws:iam::{ACCOUNT}:role/firehose"))
+        .build()
+        .unwrap();
+    let client = aws_sdk_firehose::Client::new(&config);
+    let stream = client.create_delivery_stream().delivery_stream_name("events");
+    let request = stream.extended_s3_destination_configuration(destination);
+    Box::pin(request.send()).await.unwrap();
+
+    let batch: Vec<_> = (1..=500).map(|sequence| entry("E1", sequence)).collect();
+    assert_eq!(open_with(&firehose("events"), &config).send(batch.clone()).await, delivered(500));
+    let listed = s3.list_objects_v2().bucket("lines").send().await.unwrap();
+    let mut lines = String::new();
+    for object in listed.contents() {
+        let object = s3.get_object().bucket("lines").key(object.key().unwrap()).send().await.unwrap();
+        lines += std::str::from_utf8(&object.body.collect().await.unwrap().to_vec()).unwrap();
+    }
+    assert_eq!(lines, batch.iter().map(|event| text(event) + "\n").collect::<String>());
+}
+
+#[tokio::test]
+async fn an_event_bus_leads_events_on_by_rules() {
+    let Some(moto) = Moto::start() else { return };
+    let config = moto.sdk_config();
+    let queue_url = create_queue(&config, "ruled").await;
+    let client = aws_sdk_eventbridge::Client::new(&config);
+    client.create_event_bus().name("turnstiles").send().await.unwrap();
+    let pattern = r#"{"detail-type":["access.entry.granted"],"detail":{"data":{"building":["hq"]}}}"#;
+    let rule = client.put_rule().event_bus_name("turnstiles").name("entries");
+    rule.event_pattern(pattern).send().await.unwrap();
+    let queue_arn = format!("arn:aws:sqs:eu-central-1:{ACCOUNT}:ruled");
+    let queue = aws_sdk_eventbridge::types::Target::builder().id("q").arn(queue_arn).build().unwrap();
+    let targets = client.put_targets().event_bus_name("turnstiles").rule("entries");
+    targets.targets(queue).send().await.unwrap();
+
+    let sink = open_with(&eventbridge("turnstiles"), &config);
+    let batch = vec![entry("E1", 1), passage("access.exit.recorded", "E1", 1, 2), entry("E2", 3)];
+    assert_eq!(sink.send(batch.clone()).await, delivered(3));
+    let mut found: Vec<Value> = (bodies(&drain(&config, &queue_url).await).iter())
+        .map(|body| serde_json::from_str(body).unwrap())
+        .collect();
+    found.sort_by_key(|event| event["detail"]["sequence"].to_string());
+    let details: Vec<&Value> = found.iter().map(|event| &event["detail"]).collect();
+    let expected = [&batch[0], &batch[2]].map(|event| serde_json::from_str::<Value>(&text(event)).unwrap());
+    assert_eq!(details, expected.iter().collect::<Vec<_>>());
+    assert_eq!(
+        (&found[0]["source"], &found[0]["detail-type"]),
+        (&json!("/buildings/hq"), &json!("access.entry.granted"))
+    );
 }
 
 struct Table {
@@ -301,6 +382,25 @@ async fn a_card_keeps_its_highest_version() {
 }
 
 #[tokio::test]
+async fn a_table_of_events_keeps_each_once_beside_the_state() {
+    let Some(moto) = Moto::start() else { return };
+    let config = moto.sdk_config();
+    let mut table = Table::create(&config).await;
+    let settings = DynamoDbSettings { table: target("card-state"), events: true };
+    table.sink = open_with(&SinkSettings::DynamoDb(settings), &config);
+    for event in [entry("E1", 1), entry("E1", 1), passage("access.exit.recorded", "E1", 1, 2)] {
+        table.deliver(event).await;
+    }
+    assert!(!table.inside().await);
+    let query = table.client.query().table_name("card-state").key_condition_expression("PK = :card");
+    let card = AttributeValue::S("CARD#04A2".to_owned());
+    let items = query.expression_attribute_values(":card", card).send().await.unwrap().items.unwrap();
+    let events: Vec<&str> = items.iter().map(|item| item["event"].as_s().unwrap().as_str()).collect();
+    assert_eq!(events, [text(&entry("E1", 1)), text(&passage("access.exit.recorded", "E1", 1, 2))]);
+    assert_eq!(items[0]["SK"].as_s().unwrap(), &format!("EVENT#{TIME}#hq-1.1#{:020}", 1));
+}
+
+#[tokio::test]
 async fn what_is_missing_holds_the_events() {
     let dir = tempfile::tempdir().unwrap();
     let Some(moto) = Moto::start() else { return };
@@ -309,6 +409,8 @@ async fn what_is_missing_holds_the_events() {
         sns(&format!("arn:aws:sns:eu-central-1:{ACCOUNT}:nowhere")),
         sqs(&format!("{}/{ACCOUNT}/nowhere", moto.endpoint_url())),
         kinesis("nowhere"),
+        firehose("nowhere"),
+        eventbridge("nowhere"),
         s3(dir.path(), "nowhere", Compression::Gzip),
         dynamodb("nowhere"),
     ];
@@ -324,6 +426,8 @@ fn unreachable_sinks(dir: &Path, config: &SdkConfig) -> Vec<(SinkSettings, Arc<d
         sns(&format!("arn:aws:sns:eu-central-1:{ACCOUNT}:topic")),
         sqs(&format!("https://sqs.eu-central-1.amazonaws.com/{ACCOUNT}/queue")),
         kinesis("stream"),
+        firehose("stream"),
+        eventbridge("bus"),
         s3(dir, "bucket", Compression::Gzip),
         dynamodb("table"),
     ]
@@ -366,6 +470,7 @@ async fn a_record_too_large_is_rejected_without_a_call() {
         let limit = match settings {
             SinkSettings::Sns(_) => 256 * 1024,
             SinkSettings::Sqs(_) | SinkSettings::Kinesis(_) => 1024 * 1024,
+            SinkSettings::Firehose(_) | SinkSettings::EventBridge(_) => 1024 * 1024,
             // S3 takes any event, and no item is as large as its event
             _ => continue,
         };

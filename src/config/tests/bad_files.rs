@@ -95,8 +95,11 @@ const CASES: &[Case] = &[
     ("[auth]", "[auth]\n[sinks.x]", &["4: sinks.x.type: is required"]),
     (
         "[auth]",
-        "[auth]\n[sinks.x]\ntype = 'http'\nurl = 'u'",
-        &["5: sinks.x.type: `type = \"http\"` is not supported by this version yet"],
+        "[auth]\n[sinks.x]\ntype = 'http'\nurl = 'u'\nsecret = 'whsec_c2hvcnQ='",
+        &[
+            "6: sinks.x.url: \"u\" is no http:// or https:// URL; such as \"https://hooks.example.com/turnstiles\"",
+            "7: sinks.x.secret: a secret is whsec_ and 24 to 64 bytes in base64; write whsec_ and what `openssl rand -base64 32` prints",
+        ],
     ),
     (
         "[auth]",
@@ -105,9 +108,10 @@ const CASES: &[Case] = &[
     ),
     (
         "[auth]",
-        "[auth]\n[sinks.x]\ntype = 'dynamodb'\ntable = 't_1'\nevents = true",
-        &["7: sinks.x.events: `events = true` is not supported by this version yet"],
+        "[auth]\n[sinks.x]\ntype = 'kinesis'\nstream = 's'\naggregate = true",
+        &["7: sinks.x.aggregate: `aggregate = true` is not supported by this version yet"],
     ),
+    ("[auth]", "[auth]\n[sinks.x]\ntype = 'eventbridge'", &["4: sinks.x.bus: is required"]),
     (
         "[auth]",
         "[auth]\n[sinks]\nx = { type = 'stdout', rate_limit = 0, from = 'tail' }",

@@ -56,11 +56,14 @@ fn every_type_of_sink_is_read_in_the_order_of_the_file() {
          k = { type = 'kinesis', stream = 's', aggregate = false }
          s = { type = 's3', bucket = 'bucket', prefix = 'a/b/', format = 'ndjson' }
          t = { type = 's3', bucket = 'other', compression = 'zstd', max_age = '1s', max_bytes = '1MiB' }
-         d = { type = 'dynamodb', table = 'tab', events = false }
+         d = { type = 'dynamodb', table = 'tab', events = true }
+         f = { type = 'firehose', delivery_stream = 'lines' }
+         e = { type = 'eventbridge', bus = 'b', detail_type = 'turnstiled' }
+         h = { type = 'http', url = 'https://h/x?y=z', secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw' }
          o = { type = 'stdout' }",
     );
     let names: String = found.iter().map(|sink| sink.name.as_str()).collect();
-    assert_eq!(names, "znqkstdo");
+    assert_eq!(names, "znqkstdfeho");
     let kinds: Vec<&SinkKind> = found.iter().map(|sink| &sink.kind).collect();
     let hour = Duration::from_secs(3_600);
     assert_eq!(*kinds[0], SinkKind::File { dir: "/var/x".into(), max_bytes: 64 << 20, max_age: hour });
@@ -76,8 +79,13 @@ fn every_type_of_sink_is_read_in_the_order_of_the_file() {
     };
     assert_eq!(*kinds[4], object("bucket", "a/b", Compression::Gzip, 16 << 20, 60));
     assert_eq!(*kinds[5], object("other", "", Compression::Zstd, 1 << 20, 1));
-    assert_eq!(*kinds[6], SinkKind::DynamoDb { table: "tab".into() });
-    assert_eq!(*kinds[7], SinkKind::Stdout);
+    assert_eq!(*kinds[6], SinkKind::DynamoDb { table: "tab".into(), events: true });
+    assert_eq!(*kinds[7], SinkKind::Firehose { delivery_stream: "lines".into() });
+    let detail_type = Some("turnstiled".to_owned());
+    assert_eq!(*kinds[8], SinkKind::EventBridge { bus: "b".into(), detail_type });
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap();
+    assert_eq!(*kinds[9], SinkKind::Http { url: "https://h/x?y=z".into(), secret });
+    assert_eq!(*kinds[10], SinkKind::Stdout);
     assert!(found[1].required && !found[0].required);
     assert_eq!((found[1].from, found[0].from), (StartAt::Oldest, StartAt::Head));
     assert_eq!((found[1].rate_limit, found[0].rate_limit), (NonZeroU32::new(9), None));

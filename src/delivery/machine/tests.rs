@@ -329,6 +329,40 @@ fn a_wholly_throttled_batch_pauses_the_sink_for_as_long_as_it_asks() {
 }
 
 #[test]
+fn what_a_sink_holds_back_comes_again_and_was_no_attempt() {
+    let limits = limits(Order::PerKey, 1);
+    let config = Config { rate_per_second: NonZeroU32::new(2), ..Config::for_batches(&limits) };
+    let mut bench = Bench::with(limits, &Progress::default(), config);
+    bench.log(&[(1, "a"), (2, "b"), (3, "b")], 3);
+    let later = Outcome::Later(Duration::from_millis(700));
+    bench.answer(&[Delivered, later.clone()]);
+    assert_eq!(bench.machine.status().state, SinkState::Healthy);
+    bench.advance(699);
+    assert!(bench.sent().is_empty(), "and its key waits with it");
+    bench.advance(1);
+    assert_eq!(bench.sent(), [vec![2]], "the rate has room, because the first try was none");
+    bench.answer(&[rejected()]);
+    let settlement = bench.settled.last().unwrap();
+    assert_eq!((settlement.dead[0].attempts, bench.machine.status().totals.retried), (1, 0));
+}
+
+#[test]
+fn a_probe_that_the_sink_holds_back_is_followed_by_another() {
+    let mut bench = Bench::new(BatchLimits { max_records: 1, ..limits(Order::None, 1) });
+    bench.log(&[(1, "a"), (2, "b")], 2);
+    while bench.machine.status().state != SinkState::Open {
+        bench.advance(60_000);
+        bench.answer(&[retry()]);
+    }
+    bench.advance(60_000);
+    bench.answer(&[Outcome::Later(Duration::from_secs(5))]);
+    assert_eq!(bench.sent().len(), 1, "the other record is the probe now");
+    assert_eq!(bench.machine.status().state, SinkState::Open);
+    bench.answer(&[Delivered]);
+    assert_ne!(bench.machine.status().state, SinkState::Open);
+}
+
+#[test]
 fn a_rate_cap_spaces_the_batches() {
     let limits = limits(Order::None, 5);
     let config = Config { rate_per_second: NonZeroU32::new(8), ..Config::for_batches(&limits) };

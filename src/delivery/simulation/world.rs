@@ -290,6 +290,8 @@ impl World {
             let short = self.plan.order != Order::Batch && self.rng.percent(faults.short_answer_percent);
             if poisoned(record) {
                 outcomes.push(Outcome::Rejected(trouble(TroubleKind::Invalid)));
+            } else if outage && self.plan.order != Order::Batch && self.rng.percent(5) {
+                outcomes.push(Outcome::Later(Duration::from_millis(self.rng.below(500))));
             } else if outage && short {
                 break;
             } else if outage && fails {
