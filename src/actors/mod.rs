@@ -8,6 +8,7 @@
 //! mailbox is an answer, not a loss.
 
 pub mod building;
+pub mod busy_poll;
 pub mod delivery;
 pub mod directory;
 pub mod disk;

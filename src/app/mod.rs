@@ -48,7 +48,7 @@ use self::{
     scrub::{Schedule, Scrub},
 };
 use crate::{
-    actors::{recorder::LogEnd, sink_state::SinkStates},
+    actors::{busy_poll::BusyPoll, recorder::LogEnd, sink_state::SinkStates},
     config::{Config, auth::JwtConfig},
     data_dir::{self, DataDir},
     delivery::progress::Progress,
@@ -131,7 +131,8 @@ impl App {
             Scrub::start(log.scrubber(), metrics.clone(), Schedule::default()).map_err(StartError::Scrub)?;
         let disk_board = disk.board.clone();
         let disk = disk.watched_for(metrics.clone());
-        let log = LogSide::start(log, recovered, end, delivery.router(), disk).await?;
+        let busy_poll = BusyPoll::default();
+        let log = LogSide::start(log, recovered, end, delivery.router(), disk, busy_poll.clone()).await?;
         let buildings = (config.buildings.iter().zip(&log.buildings))
             .map(|(building, actor)| {
                 let (id, gates) = (building.rules.building.clone(), building.rules.gates.clone());
@@ -145,6 +146,7 @@ impl App {
             sinks: delivery.board.clone(),
             dead_letters: states,
             metrics,
+            busy_poll,
             disk: disk_board,
             end_of_log,
         });

@@ -26,8 +26,8 @@ use tokio::sync::oneshot;
 use self::{auth::Auth, error::ApiError, trace_context::TraceContext};
 use crate::{
     actors::{
-        building::BuildingActor, directory::DirectoryActor, disk::DiskBoard, recorder::LogEnd,
-        recorder::Origin, sink_board::SinkBoard, sink_state::SinkStates,
+        building::BuildingActor, busy_poll::BusyPoll, directory::DirectoryActor, disk::DiskBoard,
+        recorder::LogEnd, recorder::Origin, sink_board::SinkBoard, sink_state::SinkStates,
     },
     domain::ids::{BuildingId, GateId},
     metrics::Metrics,
@@ -48,6 +48,8 @@ pub struct Services {
     pub dead_letters: SinkStates,
     /// What `/metrics` shows.
     pub metrics: Metrics,
+    /// Whether to wait awake.
+    pub busy_poll: BusyPoll,
     /// How full the disk is.
     pub disk: DiskBoard,
     /// Where the log ends, and whether it can go on.

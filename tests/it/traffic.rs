@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use crate::{
     daemon::{Daemon, Site, assert_gapless, sequence},
     http::Caller,
     random::Random,
-    wait::eventually,
+    wait,
 };
 
 /// People, each with a turnstile.
@@ -283,12 +284,15 @@ impl Client {
     /// As a gate does it: what is refused because the disk is full is asked again. `None` if the connection broke or
     /// the server could not commit.
     async fn send_patiently(&self, gate: &Caller, swipe: &Swipe) -> Option<Answered> {
-        eventually("the disk has room", async || match self.ask(gate, swipe).await {
-            None => Some(None),
-            Some(Ok(answered)) => Some(Some(answered)),
-            Some(Err(problem)) => (!is_full(&problem)).then_some(None),
-        })
-        .await
+        let deadline = Instant::now() + wait::LIMIT;
+        loop {
+            match self.ask(gate, swipe).await? {
+                Ok(answered) => return Some(answered),
+                Err(problem) if is_full(&problem) => assert!(Instant::now() < deadline, "{problem}"),
+                Err(_) => return None,
+            }
+            tokio::time::sleep(wait::POLL_INTERVAL).await;
+        }
     }
 
     /// `None` if the connection broke; the problem if the server could not commit.
