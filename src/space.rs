@@ -21,6 +21,10 @@ pub const MAX_CARD_BYTES: u64 = 96 * KIB;
 /// The most that one recorded read puts into the log; a person's name comes with their token.
 pub const MAX_READ_BYTES: u64 = 16 * KIB;
 
+/// The largest file beside the log that may use some of what is kept free: on a full disk a sink goes on with such small
+/// ones, so that the log can be trimmed.
+pub const MAX_SMALL_FILE_BYTES: u64 = 256 * KIB;
+
 /// The smallest `[wal] max_bytes`: eight of the smallest segments.
 pub const MIN_LOG_BYTES: u64 = 16 * MIB;
 
@@ -127,8 +131,7 @@ impl Gauge {
         let Measured { allocated_bytes, unwritten_bytes, available_bytes, room_bytes, ballast_bytes } =
             *measured;
         let missing = self.sizes.ballast_bytes.saturating_sub(ballast_bytes);
-        let held_back =
-            (self.sizes.keep_free_bytes).saturating_add(self.reserve_on_disk_bytes).saturating_add(missing);
+        let held_back = self.kept_bytes().saturating_add(missing);
         let used_bytes = allocated_bytes.saturating_sub(unwritten_bytes);
         let free = unwritten_bytes.saturating_add(available_bytes).saturating_sub(held_back);
         let limit_bytes = self.max_bytes.min(used_bytes.saturating_add(free));
@@ -145,12 +148,17 @@ impl Gauge {
         Standing { step: self.step, used_bytes, limit_bytes }
     }
 
+    /// What the log's disk has to have left before entries are refused, in bytes.
+    #[must_use]
+    pub fn kept_bytes(&self) -> u64 {
+        self.sizes.keep_free_bytes.saturating_add(self.reserve_on_disk_bytes)
+    }
+
     /// What is to become of the ballast, one thing a look: what is given away is not made again at once, nor while
     /// exits lack room. Where it would fit a second time, it is not what is missing.
     #[must_use]
     pub fn ballast_step(&self, measured: &Measured, in_flight_bytes: u64) -> BallastStep {
-        let kept = self.sizes.keep_free_bytes.saturating_add(self.reserve_on_disk_bytes);
-        let fits = measured.available_bytes >= self.sizes.ballast_bytes.saturating_add(kept);
+        let fits = measured.available_bytes >= self.sizes.ballast_bytes.saturating_add(self.kept_bytes());
         let lack_room = measured.room_bytes.saturating_sub(in_flight_bytes) < self.sizes.reserve_bytes / 2;
         let is_there = measured.ballast_bytes >= self.sizes.ballast_bytes;
         match (is_there, fits, lack_room) {
@@ -170,6 +178,20 @@ pub enum BallastStep {
     Release,
     /// It can be made without taking what is kept for exits.
     Make,
+}
+
+/// Whether a file may be written beside the log: by it no entry is refused, and no exit loses its reserve. A small one may
+/// use half of what is kept free for such things.
+#[must_use]
+pub fn has_room_for_file(
+    file_bytes: u64,
+    available_bytes: u64,
+    kept_bytes: u64,
+    keep_free_bytes: u64,
+) -> bool {
+    let is_small = file_bytes <= MAX_SMALL_FILE_BYTES;
+    let stays_bytes = if is_small { keep_free_bytes / 2 } else { kept_bytes };
+    available_bytes.checked_sub(file_bytes).is_some_and(|left_bytes| left_bytes >= stays_bytes)
 }
 
 fn step_at(used_bytes: u64, limit_bytes: u64, is_in_reserve: bool) -> Step {

@@ -145,3 +145,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_large_file_beside_the_log_leaves_all_that_is_kept_and_a_small_one_half_of_what_is_free_for_it() {
+    let (kept, keep_free) = (16 * MIB, 8 * MIB);
+    let has_room = |bytes, available| has_room_for_file(bytes, available, kept, keep_free);
+    assert!(has_room(16 * MIB, 32 * MIB) && !has_room(16 * MIB, 32 * MIB - 1));
+    assert!(!has_room(MAX_SMALL_FILE_BYTES + 1, kept));
+    assert!(has_room(MAX_SMALL_FILE_BYTES, keep_free / 2 + MAX_SMALL_FILE_BYTES));
+    assert!(!has_room(1, keep_free / 2));
+    assert!(!has_room(u64::MAX, u64::MAX));
+}

@@ -14,7 +14,7 @@ use turnstiled_wal::{Ballast, Log, StoreError, file_system_space};
 use super::places::Places;
 use crate::{
     metrics::Metrics,
-    space::{BallastStep, Gauge, Measured, Standing, Step},
+    space::{BallastStep, Gauge, Measured, Standing, Step, has_room_for_file},
 };
 
 /// After so much was committed, or so much of the disk has come or gone, it is looked at as a whole; else every
@@ -36,6 +36,7 @@ struct Shown {
     standing: Option<Standing>,
     available_bytes: u64,
     keep_free_bytes: u64,
+    kept_bytes: u64,
 }
 
 impl DiskBoard {
@@ -58,7 +59,14 @@ impl DiskBoard {
         shown.standing.is_none() || shown.available_bytes >= (shown.keep_free_bytes / 2).saturating_add(bytes)
     }
 
-    /// The same for a write of cursors and dead letters.
+    /// Whether a file of so many bytes beside the log leaves the log what it needs, if this is what the disk has now.
+    #[must_use]
+    pub fn has_room_for_file(&self, bytes: u64, available_bytes: u64) -> bool {
+        let Shown { standing, keep_free_bytes, kept_bytes, .. } = self.shown();
+        standing.is_none() || has_room_for_file(bytes, available_bytes, kept_bytes, keep_free_bytes)
+    }
+
+    /// [`Self::has_room_for`] for a write of cursors and dead letters.
     #[must_use]
     pub fn has_room_for_state(&self, bytes: u64) -> bool {
         self.has_room_for(bytes.saturating_mul(STATE_BYTES_PER_BYTE))
@@ -81,7 +89,7 @@ impl DiskBoard {
     pub(crate) fn at(step: Step) -> Self {
         let board = Self::default();
         let standing = Some(Standing { step, used_bytes: 0, limit_bytes: 0 });
-        board.show(Shown { standing, available_bytes: u64::MAX, keep_free_bytes: 0 });
+        board.show(Shown { standing, available_bytes: u64::MAX, ..Shown::default() });
         board
     }
 
@@ -210,8 +218,14 @@ impl DiskWatch {
     }
 
     fn show(&mut self, standing: Standing, available_bytes: u64, room_bytes: u64) {
-        let keep_free_bytes = self.parts.gauge.sizes.keep_free_bytes;
-        self.parts.board.show(Shown { standing: Some(standing), available_bytes, keep_free_bytes });
+        let gauge = &self.parts.gauge;
+        let (keep_free_bytes, kept_bytes) = (gauge.sizes.keep_free_bytes, gauge.kept_bytes());
+        self.parts.board.show(Shown {
+            standing: Some(standing),
+            available_bytes,
+            keep_free_bytes,
+            kept_bytes,
+        });
         let metrics = &self.parts.metrics;
         let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         metrics.log_bytes.set(gauge(standing.used_bytes));

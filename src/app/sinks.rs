@@ -1,11 +1,13 @@
 //! From the configuration of sinks to sinks.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, io, path::Path, sync::Arc};
+
+use turnstiled_wal::file_system_space;
 
 use super::StartError;
 use crate::{
     actors::{disk::DiskBoard, sink_state::SinkStates},
-    config::sinks::{Compression, SinkConfig, SinkKind},
+    config::sinks::{Compression, ObjectFormat, SinkConfig, SinkKind},
     data_dir,
     sinks::{
         Sink, SinkSettings,
@@ -29,12 +31,14 @@ pub(super) async fn open(
     disk: &DiskBoard,
 ) -> Result<Vec<Arc<dyn Sink>>, StartError> {
     let mut opened = Vec::with_capacity(sinks.len());
+    // one for all spools: together they may not take more than there is
+    let (disk, dir) = (disk.clone(), data_dir.to_owned());
+    let room = Room::asking(move |bytes| {
+        let space = file_system_space(&dir).map_err(io::Error::other)?;
+        Ok(disk.has_room_for_file(bytes, space.available_bytes))
+    });
     for sink in sinks {
-        let disk = disk.clone();
-        let spool = SpoolSettings {
-            dir: data_dir::spool_dir(data_dir, &sink.name),
-            room: Room::asking(move |bytes| disk.has_room_for(bytes)),
-        };
+        let spool = SpoolSettings { dir: data_dir::spool_dir(data_dir, &sink.name), room: room.clone() };
         opened.push(open_sink(&sink.name, &settings(sink, spool)).await?);
     }
     Ok(opened)
@@ -89,13 +93,16 @@ fn settings(sink: &SinkConfig, spool: SpoolSettings) -> SinkSettings {
             SinkSettings::EventBridge(EventBridgeSettings { bus: Target { name: bus, aws }, detail_type })
         }
         SinkKind::Http { url, secret } => SinkSettings::Http(HttpSettings { url, secret }),
-        SinkKind::S3 { bucket, prefix, compression, max_bytes, max_age } => SinkSettings::S3(S3Settings {
+        SinkKind::S3 { bucket, prefix, format, max_bytes, max_age } => SinkSettings::S3(S3Settings {
             bucket,
             prefix,
-            compression: match compression {
-                Compression::Gzip => s3_objects::Compression::Gzip,
-                Compression::Zstd => s3_objects::Compression::Zstd,
-                Compression::None => s3_objects::Compression::None,
+            format: match format {
+                ObjectFormat::Parquet => s3_objects::ObjectFormat::Parquet,
+                ObjectFormat::Ndjson(compression) => s3_objects::ObjectFormat::Ndjson(match compression {
+                    Compression::Gzip => s3_objects::Compression::Gzip,
+                    Compression::Zstd => s3_objects::Compression::Zstd,
+                    Compression::None => s3_objects::Compression::None,
+                }),
             },
             max_age,
             max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),

@@ -12,8 +12,7 @@ const KEYS: &[(&str, &[&str])] = &[
 ];
 
 /// Values by section and key.
-const VALUES: &[(&str, &str, &[&str])] =
-    &[("buildings.gates", "passage", &["confirm"]), ("sinks", "format", &["parquet"])];
+const VALUES: &[(&str, &str, &[&str])] = &[("buildings.gates", "passage", &["confirm"])];
 
 /// Whether the contract has this key here, for a later version.
 pub(super) fn is_key(section: &str, key: &str) -> bool {

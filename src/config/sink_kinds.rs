@@ -7,7 +7,7 @@ use super::{
         S3_OBJECT_BYTES,
     },
     reader::TableReader,
-    sinks::{Compression, SinkKind},
+    sinks::{Compression, ObjectFormat, SinkKind},
 };
 
 const ARN_HINT: &str = "write arn:aws:sns:REGION:ACCOUNT:NAME";
@@ -80,18 +80,38 @@ fn http(table: &mut TableReader<'_>) -> Option<SinkKind> {
 fn s3(table: &mut TableReader<'_>) -> Option<SinkKind> {
     let bucket = table.required("bucket").and_then(|value| value.parsed(aws_names::bucket, ""));
     let prefix = table.optional("prefix").and_then(|value| value.parsed(aws_names::prefix, ""));
-    table.optional("format").and_then(|value| value.choice(&[("ndjson", ())]));
-    let choices = [("gzip", Compression::Gzip), ("zstd", Compression::Zstd), ("none", Compression::None)];
-    let compression = table.optional("compression").and_then(|value| value.choice(&choices));
+    let format = object_format(table);
     let max_bytes = table.optional("max_bytes").and_then(|value| value.size(S3_OBJECT_BYTES));
     let max_age = table.optional("max_age").and_then(|value| value.duration(BATCH_AGE));
     Some(SinkKind::S3 {
         bucket: bucket?,
         prefix: prefix.unwrap_or_default(),
-        compression: compression.unwrap_or(Compression::Gzip),
+        format: format?,
         max_bytes: max_bytes.unwrap_or(DEFAULT_S3_BYTES),
         max_age: max_age.unwrap_or(DEFAULT_S3_AGE),
     })
+}
+
+/// Parquet unless it is given, and zstd for it; gzip for NDJSON.
+fn object_format(table: &mut TableReader<'_>) -> Option<ObjectFormat> {
+    let format = table.optional("format").map(|value| value.choice(&[("parquet", false), ("ndjson", true)]));
+    let choices = [("gzip", Compression::Gzip), ("zstd", Compression::Zstd), ("none", Compression::None)];
+    let value = table.optional("compression");
+    let compression = value.as_ref().map(|value| value.choice(&choices));
+    let is_ndjson = format.unwrap_or(Some(false))?;
+    let compression =
+        compression.unwrap_or(Some(if is_ndjson { Compression::Gzip } else { Compression::Zstd }))?;
+    if is_ndjson {
+        return Some(ObjectFormat::Ndjson(compression));
+    }
+    if let Some(value) = value
+        && compression != Compression::Zstd
+    {
+        let hint = "leave it out, or add format = \"ndjson\"".to_owned();
+        value.error("is for NDJSON: Parquet is compressed with zstd".to_owned(), Some(hint));
+        return None;
+    }
+    Some(ObjectFormat::Parquet)
 }
 
 fn dynamodb(table: &mut TableReader<'_>) -> Option<SinkKind> {

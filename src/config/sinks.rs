@@ -104,14 +104,14 @@ pub enum SinkKind {
         /// What requests are signed with.
         secret: WebhookSecret,
     },
-    /// NDJSON objects in a bucket.
+    /// Objects in a bucket.
     S3 {
         /// Its name.
         bucket: String,
         /// The beginning of all keys, without slashes at its ends; may be empty.
         prefix: String,
-        /// How objects are compressed.
-        compression: Compression,
+        /// What objects are.
+        format: ObjectFormat,
         /// An object is closed at this size,
         max_bytes: u64,
         /// or at this age.
@@ -126,7 +126,16 @@ pub enum SinkKind {
     },
 }
 
-/// How archive objects are compressed.
+/// What archive objects are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectFormat {
+    /// Columns, compressed with zstd.
+    Parquet,
+    /// One event a line.
+    Ndjson(Compression),
+}
+
+/// How NDJSON objects are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
     /// For everyone's tools.

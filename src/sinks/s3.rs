@@ -20,13 +20,12 @@ use crate::{
         Sink,
         aws::{self, AwsSettings},
         failure::{cut_text, outcome_of_io_error},
-        s3_objects::{Compression, ObjectPlan, plan_objects},
+        s3_objects::{ObjectFormat, ObjectPlan, plan_objects},
         s3_put::Upload,
         spool::{
             Spool, SpoolSettings, Spooled,
             manifest::{Manifest, Target, checksum, ranges},
         },
-        stdout::lines,
     },
 };
 
@@ -36,6 +35,10 @@ const MAX_BATCH_RECORDS: usize = 65_536;
 const LINE_FEED_BYTES: usize = 1;
 /// Objects of one batch that are formed, spooled and uploaded at once.
 const MAX_CONCURRENT_PUTS: usize = 4;
+/// Uploaded bytes that wait in the spool for the sink's progress: so many full batches, of columns and events both, and at
+/// least so much. Beyond it events wait until progress is written.
+const MAX_UPLOADED_BATCHES: u64 = 8;
+const MIN_UPLOADED_BYTES: u64 = 64 << 20;
 /// How long an upload may take: 16 MiB at half a megabit a second.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// The service-specific variable of the SDK for another endpoint.
@@ -48,8 +51,8 @@ pub struct S3Settings {
     pub bucket: String,
     /// What all keys begin with; may be empty.
     pub prefix: String,
-    /// How objects are compressed.
-    pub compression: Compression,
+    /// What objects are.
+    pub format: ObjectFormat,
     /// How long an event may wait for its object.
     pub max_age: Duration,
     /// Bytes of events in one batch, before compression.
@@ -92,7 +95,9 @@ impl S3Sink {
     #[must_use]
     pub fn new(settings: S3Settings, sdk_config: &SdkConfig) -> Self {
         let target = Target { bucket: settings.bucket.clone(), prefix: settings.prefix.clone() };
-        let spool = Arc::new(Spool::new(settings.spool.clone(), target));
+        let batches_bytes = (settings.max_bytes as u64).saturating_mul(MAX_UPLOADED_BATCHES);
+        let max_uploaded_bytes = batches_bytes.max(MIN_UPLOADED_BYTES);
+        let spool = Arc::new(Spool::new(settings.spool.clone(), target, max_uploaded_bytes));
         Self { client: Client::from_conf(client_config(sdk_config).build()), settings, spool }
     }
 
@@ -149,11 +154,11 @@ impl S3Sink {
 
     /// Makes the object and spools it.
     fn form(&self, plan: &ObjectPlan, events: &[Outgoing]) -> io::Result<Arc<Spooled>> {
-        let S3Settings { bucket, prefix, compression, .. } = &self.settings;
-        let bytes = compression.compress(lines(events))?;
+        let S3Settings { bucket, prefix, format, .. } = &self.settings;
+        let bytes = format.write(events)?;
         let manifest = Manifest {
             target: Target { bucket: bucket.clone(), prefix: prefix.clone() },
-            key: plan.key(prefix, *compression),
+            key: plan.key(prefix, *format),
             sha256: checksum(&bytes),
             bytes: bytes.len() as u64,
             first: plan.first,
@@ -167,14 +172,16 @@ impl S3Sink {
     /// On a full disk fewer events at once may have room; one alone waits until there is space.
     fn spool_trouble(&self, error: &io::Error, size: usize) -> Outcome {
         let place = format!("the spool {}", self.settings.spool.dir.display());
-        match outcome_of_io_error(error, &place) {
-            Outcome::Retry(_) if error.kind() == io::ErrorKind::StorageFull => {
-                let text = cut_text(&format!("{place}: {error}"));
-                let (kind, code) = (TroubleKind::Hold, "disk_full".to_owned());
-                let trouble = Trouble { kind, code, text, retry_after: None };
-                if size > 1 { Outcome::BatchRefused(trouble) } else { Outcome::Retry(trouble) }
-            }
-            outcome => outcome,
+        let trouble = |kind, code: &str| {
+            let text = cut_text(&format!("{place}: {error}"));
+            Trouble { kind, code: code.to_owned(), text, retry_after: None }
+        };
+        let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        match error.kind() {
+            _ if is_full && size > 1 => Outcome::BatchRefused(trouble(TroubleKind::Hold, "disk_full")),
+            _ if is_full => Outcome::Retry(trouble(TroubleKind::Hold, "disk_full")),
+            io::ErrorKind::ResourceBusy => Outcome::Retry(trouble(TroubleKind::Transient, "spool_full")),
+            _ => outcome_of_io_error(error, &place),
         }
     }
 }
@@ -245,10 +252,10 @@ mod tests {
         S3Settings {
             bucket: bucket.to_owned(),
             prefix: "events".to_owned(),
-            compression: Compression::Gzip,
+            format: ObjectFormat::Parquet,
             max_age: Duration::from_secs(60),
             max_bytes: 16 * 1024 * 1024,
-            spool: SpoolSettings { dir: "spool".into(), room: Room::asking(|_| true) },
+            spool: SpoolSettings { dir: "spool".into(), room: Room::asking(|_| Ok(true)) },
             aws: AwsSettings::default(),
         }
     }

@@ -17,6 +17,8 @@ use crate::{
     sinks::{
         envelope::{Envelope, building_or_server, reject, reject_unreadable},
         outcomes::Outcomes,
+        parquet_file,
+        stdout::lines,
     },
 };
 
@@ -34,6 +36,15 @@ pub enum Compression {
     Gzip,
     /// For size.
     Zstd,
+}
+
+/// What an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectFormat {
+    /// One event a line.
+    Ndjson(Compression),
+    /// Columns for Athena, with the whole event beside them.
+    Parquet,
 }
 
 /// The partition an event belongs to: building, date and hour of its own `time` in UTC, and its log.
@@ -100,9 +111,9 @@ fn partition(event: &Outgoing) -> Result<(Partition, u64), Outcome> {
 impl ObjectPlan {
     /// The object's key, in Hive's form, which Athena's partition projection reads without a crawler.
     #[must_use]
-    pub fn key(&self, prefix: &str, compression: Compression) -> String {
+    pub fn key(&self, prefix: &str, format: ObjectFormat) -> String {
         let Partition { building, date, hour, log } = &self.partition;
-        let (prefix, log, ending) = (prefix.trim_matches('/'), log.to_string(), compression.ending());
+        let (prefix, log, ending) = (prefix.trim_matches('/'), log.to_string(), format.ending());
         let slash = if prefix.is_empty() { "" } else { "/" };
         format!(
             "{prefix}{slash}building={building}/dt={date}/hour={hour}/\
@@ -113,17 +124,42 @@ impl ObjectPlan {
     }
 }
 
-impl Compression {
+impl ObjectFormat {
+    /// All there are.
+    pub const ALL: [Self; 4] = [
+        Self::Ndjson(Compression::None),
+        Self::Ndjson(Compression::Gzip),
+        Self::Ndjson(Compression::Zstd),
+        Self::Parquet,
+    ];
+
     /// What a key ends in.
     #[must_use]
     pub fn ending(self) -> &'static str {
         match self {
-            Self::None => ".ndjson",
-            Self::Gzip => ".ndjson.gz",
-            Self::Zstd => ".ndjson.zst",
+            Self::Ndjson(Compression::None) => ".ndjson",
+            Self::Ndjson(Compression::Gzip) => ".ndjson.gz",
+            Self::Ndjson(Compression::Zstd) => ".ndjson.zst",
+            Self::Parquet => ".parquet",
         }
     }
 
+    /// An object of these events.
+    ///
+    /// # Errors
+    /// Whatever the writer says; out of memory is all that is left to it.
+    pub fn write(self, events: &[Outgoing]) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Ndjson(compression) => compression.compress(lines(events)),
+            Self::Parquet => {
+                let events: Vec<_> = events.iter().map(|event| event.body.clone()).collect();
+                parquet_file::write(&events)
+            }
+        }
+    }
+}
+
+impl Compression {
     /// Compresses an object's lines.
     ///
     /// # Errors
@@ -164,8 +200,10 @@ mod tests {
             at("hq", "hq-1.2", 12, "2026-11-20T09:00:00Z"),
         ];
         let (plans, _) = plan_objects(&batch, |_| false);
-        let planned: Vec<_> =
-            plans.iter().map(|plan| (plan.key("/events/", Compression::Gzip), plan.places.clone())).collect();
+        let planned: Vec<_> = plans
+            .iter()
+            .map(|plan| (plan.key("/events/", ObjectFormat::Ndjson(Compression::Gzip)), plan.places.clone()))
+            .collect();
         let key = |partition: &str, log: &str, first: u64, last: u64| {
             format!("events/{partition}/{log}-{first:020}-{last:020}.ndjson.gz")
         };
@@ -182,8 +220,8 @@ mod tests {
     #[test]
     fn an_empty_prefix_has_no_slash() {
         let (plans, _) = plan_objects(&[at("hq", "hq-1.1", 1, "2026-11-20T08:00:00Z")], |_| false);
-        assert!(plans[0].key("", Compression::Zstd).starts_with("building=hq/"));
-        assert!(plans[0].key("", Compression::None).ends_with("1.ndjson"));
+        assert!(plans[0].key("", ObjectFormat::Parquet).starts_with("building=hq/"));
+        assert!(plans[0].key("", ObjectFormat::Ndjson(Compression::None)).ends_with("1.ndjson"));
     }
 
     #[test]

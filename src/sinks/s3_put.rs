@@ -61,7 +61,7 @@ impl Upload {
         let outcome = match read.map_err(io::Error::other).flatten() {
             Ok(Some(bytes)) => self.put(bytes).await,
             Ok(None) => self.do_without_bytes().await,
-            Err(error) => return outcome_of_io_error(&error, "reading a spooled object"),
+            Err(error) => return outcome_of_io_error(&error, &self.unreadable()),
         };
         if outcome == Outcome::Delivered {
             self.object.set_uploaded();
@@ -94,6 +94,12 @@ impl Upload {
             },
             Err(error) => self.refused(outcome_of_sdk_error(&error, self.waiting)),
         }
+    }
+
+    /// A disk may never give it back: without the file the bucket is asked, and the events are formed anew.
+    fn unreadable(&self) -> String {
+        let path = self.spool.path(&self.object.manifest);
+        format!("the spooled file {} cannot be read; move it away if this lasts", path.display())
     }
 
     /// The spooled bytes are damaged or gone. If the bucket has the object, they are not needed; if it has not,

@@ -6,7 +6,10 @@ use std::{net::TcpListener, time::Duration};
 use aws_config::timeout::TimeoutConfig;
 use turnstiled::{
     delivery::outcome::{Outcome, Trouble, TroubleKind},
-    sinks::{SinkSettings, open_with, s3_objects::Compression},
+    sinks::{
+        SinkSettings, open_with,
+        s3_objects::{Compression, ObjectFormat},
+    },
 };
 
 use crate::{
@@ -111,7 +114,8 @@ async fn s3_says_when_to_come_again() {
     let dir = tempfile::tempdir().unwrap();
     let body = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
     let endpoint_url = canned(503, &["content-type: application/xml", "retry-after: 5"], body);
-    let outcomes = send_to(&endpoint_url, &s3(dir.path(), "archive", Compression::None), 1).await;
+    let outcomes =
+        send_to(&endpoint_url, &s3(dir.path(), "archive", ObjectFormat::Ndjson(Compression::None)), 1).await;
     let expected = Trouble {
         kind: TroubleKind::Throttled,
         code: "SlowDown".to_owned(),
@@ -121,7 +125,12 @@ async fn s3_says_when_to_come_again() {
     assert_eq!(outcomes, [Outcome::Retry(expected)]);
 
     let body = "<Error><Code>ConditionalRequestConflict</Code><Message>conflict</Message></Error>";
-    let outcomes = send_to(&canned(409, &[], body), &s3(dir.path(), "archive", Compression::None), 1).await;
+    let outcomes = send_to(
+        &canned(409, &[], body),
+        &s3(dir.path(), "archive", ObjectFormat::Ndjson(Compression::None)),
+        1,
+    )
+    .await;
     assert_eq!(retry_kinds(&outcomes), [TroubleKind::Transient]);
 }
 
@@ -158,7 +167,7 @@ async fn a_gateways_page_is_an_outage() {
         kinesis("exits"),
         firehose("lines"),
         eventbridge("bus"),
-        s3(dir.path(), "archive", Compression::Gzip),
+        s3(dir.path(), "archive", ObjectFormat::Ndjson(Compression::Gzip)),
         dynamodb("table"),
     ];
     for settings in targets {

@@ -49,6 +49,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("actix::", &["src/actors", "src/app", "src/http"]),
     ("actix_web::", &["src/http", "src/app"]),
     ("aws_sdk_", &["src/sinks"]),
+    ("parquet::", &["src/sinks/parquet_file.rs"]),
     ("aws_config::", &["src/sinks"]),
     (
         "turnstiled_wal::",

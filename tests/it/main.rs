@@ -21,6 +21,7 @@ mod traffic;
 mod wait;
 
 mod against;
+mod athena;
 mod bad_input;
 mod canned_answers;
 mod cards;
@@ -40,6 +41,7 @@ mod power_cut;
 mod refused_start;
 mod repair;
 mod s3;
+mod s3_once;
 mod sinks_moto;
 mod snapshots;
 mod stdout_sink;

@@ -17,7 +17,7 @@ use turnstiled::{
     },
     sinks::{
         SinkSettings, open_with,
-        s3_objects::Compression,
+        s3_objects::{Compression, ObjectFormat},
         spool::{Room, manifest::checksum},
     },
 };
@@ -35,7 +35,7 @@ use crate::{
 
 const BUCKET: &str = "archive";
 
-async fn bucket(config: &SdkConfig) -> Client {
+pub(crate) async fn bucket(config: &SdkConfig) -> Client {
     let client = s3_client(config);
     client.create_bucket().bucket(BUCKET).create_bucket_configuration(location()).send().await.unwrap();
     client
@@ -65,7 +65,7 @@ fn key_of(first: u64, last: u64) -> String {
 }
 
 /// What lies in a spool.
-fn spooled(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn spooled(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
     entries.map(|entry| entry.unwrap().path()).collect()
 }
@@ -98,7 +98,7 @@ async fn objects_are_put_once() {
         // the second one is of a process that lost its spool: the key is taken, by the same bytes
         for _ in 0..2 {
             let dir = tempfile::tempdir().unwrap();
-            let sink = open_with(&s3(dir.path(), BUCKET, compression), &config);
+            let sink = open_with(&s3(dir.path(), BUCKET, ObjectFormat::Ndjson(compression)), &config);
             assert_eq!(sink.send(batch.clone()).await, delivered(3));
             assert_eq!(sink.send(batch.clone()).await, delivered(3));
             assert_eq!(spooled(dir.path()).len(), 2, "until the cursor has passed them");
@@ -130,7 +130,7 @@ async fn a_key_taken_by_other_bytes_is_held() {
     let other = ByteStream::from_static(b"something else");
     client.put_object().bucket(BUCKET).key(key_of(7, 7)).body(other).send().await.unwrap();
 
-    let sink = open_with(&s3(dir.path(), BUCKET, Compression::None), &config);
+    let sink = open_with(&s3(dir.path(), BUCKET, ObjectFormat::Ndjson(Compression::None)), &config);
     let outcomes = sink.send(vec![entry("E1", 7), event("admin.reload", "", "", 1, 8, json!({}))]).await;
     assert_eq!(retry_kinds(&outcomes[..1]), [TroubleKind::Hold]);
     assert!(format!("{outcomes:?}").contains("holds other bytes"), "{outcomes:?}");
@@ -148,7 +148,9 @@ async fn after_a_lost_reply_and_a_kill_a_batch_that_is_cut_otherwise_makes_no_ot
     let (config, dir) = (moto.sdk_config(), tempfile::tempdir().unwrap());
     let client = bucket(&config).await;
     let proxy = Proxy::start(&moto.endpoint_url()).await;
-    let open = || open_with(&s3(dir.path(), BUCKET, Compression::None), &sdk_config(&proxy.url()));
+    let open = || {
+        open_with(&s3(dir.path(), BUCKET, ObjectFormat::Ndjson(Compression::None)), &sdk_config(&proxy.url()))
+    };
     proxy.switch(Mode::LoseReplies);
     assert_eq!(retry_kinds(&open().send(entries(1..=4)).await), [TroubleKind::Transient; 4]);
     proxy.switch(Mode::Forward);
@@ -175,9 +177,9 @@ async fn what_was_never_uploaded_goes_to_the_place_that_is_configured_now() {
     let (config, dir) = (moto.sdk_config(), tempfile::tempdir().unwrap());
     let client = bucket(&config).await;
     // a slip of the pen, and its correction
-    let wrong = open_with(&s3(dir.path(), "archiv", Compression::None), &config);
+    let wrong = open_with(&s3(dir.path(), "archiv", ObjectFormat::Ndjson(Compression::None)), &config);
     assert_eq!(retry_kinds(&wrong.send(entries(1..=2)).await), [TroubleKind::Hold; 2]);
-    let right = open_with(&s3(dir.path(), BUCKET, Compression::Gzip), &config);
+    let right = open_with(&s3(dir.path(), BUCKET, ObjectFormat::Ndjson(Compression::Gzip)), &config);
     assert_eq!(right.send(entries(1..=3)).await, delivered(3));
     assert_eq!(objects(&client).await.into_keys().collect::<Vec<_>>(), [key_of(1, 3) + ".gz"]);
 }
@@ -188,7 +190,9 @@ async fn damage_in_the_spool_loses_and_repeats_nothing() {
     let (config, dir) = (moto.sdk_config(), tempfile::tempdir().unwrap());
     let client = bucket(&config).await;
     let proxy = Proxy::start(&moto.endpoint_url()).await;
-    let open = || open_with(&s3(dir.path(), BUCKET, Compression::None), &sdk_config(&proxy.url()));
+    let open = || {
+        open_with(&s3(dir.path(), BUCKET, ObjectFormat::Ndjson(Compression::None)), &sdk_config(&proxy.url()))
+    };
     for (mode, batch) in [(Mode::LoseReplies, 1..=2), (Mode::Refuse, 3..=4)] {
         proxy.switch(mode);
         assert_eq!(retry_kinds(&open().send(entries(batch)).await), [TroubleKind::Transient; 2]);
@@ -216,13 +220,16 @@ async fn on_a_full_disk_a_batch_is_halved_and_one_event_waits() {
     let Some(moto) = Moto::start() else { return };
     let (config, dir) = (moto.sdk_config(), tempfile::tempdir().unwrap());
     let client = bucket(&config).await;
-    let SinkSettings::S3(mut settings) = s3(dir.path(), BUCKET, Compression::None) else { panic!("s3") };
-    settings.spool.room = Room::asking(|bytes| bytes < 1_500);
+    let SinkSettings::S3(mut settings) = s3(dir.path(), BUCKET, ObjectFormat::Ndjson(Compression::None))
+    else {
+        panic!("s3")
+    };
+    settings.spool.room = Room::asking(|bytes| Ok(bytes < 1_500));
     let sink = open_with(&SinkSettings::S3(settings.clone()), &config);
     let outcomes = sink.send(entries(1..=8)).await;
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::BatchRefused(_))), "{outcomes:?}");
     assert_eq!(sink.send(entries(1..=2)).await, delivered(2));
-    settings.spool.room = Room::asking(|_| false);
+    settings.spool.room = Room::asking(|_| Ok(false));
     let sink = open_with(&SinkSettings::S3(settings), &config);
     let outcomes = sink.send(entries(3..=3)).await;
     assert_eq!(retry_kinds(&outcomes), [TroubleKind::Hold]);
@@ -270,7 +277,7 @@ async fn exits(site: &Site, daemon: &Daemon) {
     }
 }
 
-async fn in_trouble(admin: &Caller, code: &str) {
+pub(crate) async fn in_trouble(admin: &Caller, code: &str) {
     eventually(&format!("the archive is in trouble: {code}"), async || {
         let archive = sinks_by_name(admin).await.remove("archive").unwrap();
         (archive["last_error"]["code"] == code && archive["state"] != "healthy").then_some(())

@@ -23,7 +23,7 @@ use turnstiled::{
         eventbridge::EventBridgeSettings,
         open_with,
         s3::S3Settings,
-        s3_objects::Compression,
+        s3_objects::{Compression, ObjectFormat},
         spool::{Room, SpoolSettings},
     },
 };
@@ -114,12 +114,12 @@ pub(crate) fn dynamodb(table: &str) -> SinkSettings {
 }
 
 /// A sink that spools in `dir`.
-pub(crate) fn s3(dir: &Path, bucket: &str, compression: Compression) -> SinkSettings {
+pub(crate) fn s3(dir: &Path, bucket: &str, format: ObjectFormat) -> SinkSettings {
     SinkSettings::S3(S3Settings {
-        spool: SpoolSettings { dir: dir.to_owned(), room: Room::asking(|_| true) },
+        spool: SpoolSettings { dir: dir.to_owned(), room: Room::asking(|_| Ok(true)) },
         bucket: bucket.to_owned(),
         prefix: "events".to_owned(),
-        compression,
+        format,
         max_age: Duration::from_secs(60),
         max_bytes: 16 * 1024 * 1024,
         aws: AwsSettings::default(),
@@ -411,7 +411,7 @@ async fn what_is_missing_holds_the_events() {
         kinesis("nowhere"),
         firehose("nowhere"),
         eventbridge("nowhere"),
-        s3(dir.path(), "nowhere", Compression::Gzip),
+        s3(dir.path(), "nowhere", ObjectFormat::Ndjson(Compression::Gzip)),
         dynamodb("nowhere"),
     ];
     for target in targets {
@@ -428,7 +428,7 @@ fn unreachable_sinks(dir: &Path, config: &SdkConfig) -> Vec<(SinkSettings, Arc<d
         kinesis("stream"),
         firehose("stream"),
         eventbridge("bus"),
-        s3(dir, "bucket", Compression::Gzip),
+        s3(dir, "bucket", ObjectFormat::Ndjson(Compression::Gzip)),
         dynamodb("table"),
     ]
     .map(|settings| (settings.clone(), open_with(&settings, config)))

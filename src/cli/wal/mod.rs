@@ -50,7 +50,7 @@ pub(super) enum Wal {
     },
     /// Check every record, the hash chain, cursors and dead letters, on a copy; exit code 1 if anything is wrong
     Verify {
-        /// Then prove that this archive and the log tell the same story: s3://BUCKET/PREFIX of an s3 sink (ndjson), or
+        /// Then prove that this archive and the log tell the same story: s3://BUCKET/PREFIX of an s3 sink, or
         /// the directory of a file sink or of a copy of either. Each event must be what the log has, and no event that
         /// a sink of the configuration has settled may be missing from its archive; exit code 1 if anything differs
         #[arg(long, value_name = "S3_URL|DIR", value_parser = Location::parse)]

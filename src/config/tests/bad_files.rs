@@ -135,6 +135,11 @@ const CASES: &[Case] = &[
         "[auth]\n[sinks]\nx = { type = 's3', bucket = 'abc' }\ny = { type = 's3', bucket = 'abc', prefix = 'a' }",
         &["6: sinks.y: the sink \"x\" writes to the same place s3://abc/; give each sink its own"],
     ),
+    (
+        "[auth]",
+        "[auth]\n[sinks]\nx = { type = 's3', bucket = 'abc', compression = 'gzip' }",
+        &["5: sinks.x.compression: is for NDJSON: Parquet is compressed with zstd; leave it out"],
+    ),
     // Routes.
     ("['**']", "[]", &["9: routes[0].types: is empty: no event takes this route"]),
     ("to = []", "to = ['x']", &["10: routes[0].to[0]: there is no sink \"x\""]),

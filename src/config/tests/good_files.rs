@@ -8,7 +8,7 @@ use super::{Config, LEAST, env, parse};
 use crate::config::{
     EMBEDDED,
     auth::JwtConfig,
-    sinks::{AwsOverrides, Compression, SinkConfig, SinkKind, StartAt},
+    sinks::{AwsOverrides, Compression, ObjectFormat, SinkConfig, SinkKind, StartAt},
     wal::WalStore,
 };
 use crate::domain::building::AntiPassback;
@@ -55,7 +55,8 @@ fn every_type_of_sink_is_read_in_the_order_of_the_file() {
          q = { type = 'sqs', queue_url = 'http://localhost:4566/000000000000/q', region = 'eu-west-1', endpoint_url = '${EMPTY:-http://h:1}', profile = 'p' }
          k = { type = 'kinesis', stream = 's', aggregate = false }
          s = { type = 's3', bucket = 'bucket', prefix = 'a/b/', format = 'ndjson' }
-         t = { type = 's3', bucket = 'other', compression = 'zstd', max_age = '1s', max_bytes = '1MiB' }
+         t = { type = 's3', bucket = 'other', format = 'ndjson', compression = 'zstd', max_age = '1s', max_bytes = '1MiB' }
+         p = { type = 's3', bucket = 'columns', compression = 'zstd' }
          d = { type = 'dynamodb', table = 'tab', events = true }
          f = { type = 'firehose', delivery_stream = 'lines' }
          e = { type = 'eventbridge', bus = 'b', detail_type = 'turnstiled' }
@@ -63,29 +64,30 @@ fn every_type_of_sink_is_read_in_the_order_of_the_file() {
          o = { type = 'stdout' }",
     );
     let names: String = found.iter().map(|sink| sink.name.as_str()).collect();
-    assert_eq!(names, "znqkstdfeho");
+    assert_eq!(names, "znqkstpdfeho");
     let kinds: Vec<&SinkKind> = found.iter().map(|sink| &sink.kind).collect();
     let hour = Duration::from_secs(3_600);
     assert_eq!(*kinds[0], SinkKind::File { dir: "/var/x".into(), max_bytes: 64 << 20, max_age: hour });
     assert_eq!(*kinds[1], SinkKind::Sns { topic_arn: env("TOPIC").unwrap() });
     assert_eq!(*kinds[2], SinkKind::Sqs { queue_url: "http://localhost:4566/000000000000/q".into() });
     assert_eq!(*kinds[3], SinkKind::Kinesis { stream: "s".into() });
-    let object = |bucket: &str, prefix: &str, compression, max_bytes, seconds| SinkKind::S3 {
+    let object = |bucket: &str, prefix: &str, format, max_bytes, seconds| SinkKind::S3 {
         bucket: bucket.into(),
         prefix: prefix.into(),
-        compression,
+        format,
         max_bytes,
         max_age: Duration::from_secs(seconds),
     };
-    assert_eq!(*kinds[4], object("bucket", "a/b", Compression::Gzip, 16 << 20, 60));
-    assert_eq!(*kinds[5], object("other", "", Compression::Zstd, 1 << 20, 1));
-    assert_eq!(*kinds[6], SinkKind::DynamoDb { table: "tab".into(), events: true });
-    assert_eq!(*kinds[7], SinkKind::Firehose { delivery_stream: "lines".into() });
+    assert_eq!(*kinds[4], object("bucket", "a/b", ObjectFormat::Ndjson(Compression::Gzip), 16 << 20, 60));
+    assert_eq!(*kinds[5], object("other", "", ObjectFormat::Ndjson(Compression::Zstd), 1 << 20, 1));
+    assert_eq!(*kinds[6], object("columns", "", ObjectFormat::Parquet, 16 << 20, 60));
+    assert_eq!(*kinds[7], SinkKind::DynamoDb { table: "tab".into(), events: true });
+    assert_eq!(*kinds[8], SinkKind::Firehose { delivery_stream: "lines".into() });
     let detail_type = Some("turnstiled".to_owned());
-    assert_eq!(*kinds[8], SinkKind::EventBridge { bus: "b".into(), detail_type });
+    assert_eq!(*kinds[9], SinkKind::EventBridge { bus: "b".into(), detail_type });
     let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap();
-    assert_eq!(*kinds[9], SinkKind::Http { url: "https://h/x?y=z".into(), secret });
-    assert_eq!(*kinds[10], SinkKind::Stdout);
+    assert_eq!(*kinds[10], SinkKind::Http { url: "https://h/x?y=z".into(), secret });
+    assert_eq!(*kinds[11], SinkKind::Stdout);
     assert!(found[1].required && !found[0].required);
     assert_eq!((found[1].from, found[0].from), (StartAt::Oldest, StartAt::Head));
     assert_eq!((found[1].rate_limit, found[0].rate_limit), (NonZeroU32::new(9), None));

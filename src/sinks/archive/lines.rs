@@ -1,4 +1,4 @@
-//! An object as its lines.
+//! An object of ndjson as its lines.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -21,7 +21,9 @@ pub enum Line<'a> {
     Tail(&'a [u8]),
     /// Longer than [`MAX_LINE_BYTES`]: the rest of the object is not looked at.
     TooLong,
-    /// The object's compression is damaged here: the rest cannot be read.
+    /// A row of Parquet whose column does not say what its event says: the event, and the column.
+    Differs(&'a [u8], &'static str),
+    /// The object is damaged here: the rest cannot be read.
     Damaged,
 }
 
@@ -29,11 +31,12 @@ pub enum Line<'a> {
 pub(super) fn each(
     stored: impl Read,
     object: &Object,
+    compression: Compression,
     take: &mut dyn FnMut(Line<'_>),
 ) -> Result<(), ArchiveError> {
     let stored = BufReader::with_capacity(BUFFER_BYTES, stored);
     let error = cannot_read(&object.name);
-    match object.encoding.0 {
+    match compression {
         Compression::None => cut(stored, take).map_err(error),
         Compression::Gzip => decoded(MultiGzDecoder::new(stored), take).map_err(error),
         Compression::Zstd => {
@@ -88,10 +91,11 @@ fn cut(mut text: impl BufRead, take: &mut dyn FnMut(Line<'_>)) -> io::Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sinks::archive::name::Encoding;
+    use crate::sinks::s3_objects::ObjectFormat;
 
     fn read(compression: Compression, bytes: &[u8]) -> Vec<String> {
-        let object = Object { name: "x".to_owned(), range: None, encoding: Encoding(compression) };
+        let format = ObjectFormat::Ndjson(compression);
+        let object = Object { name: "x".to_owned(), range: None, format };
         let mut lines = Vec::new();
         let mut take = |line: Line<'_>| {
             lines.push(match line {
@@ -100,7 +104,7 @@ mod tests {
                 other => format!("{other:?}"),
             });
         };
-        each(bytes, &object, &mut take).unwrap();
+        each(bytes, &object, compression, &mut take).unwrap();
         lines
     }
 

@@ -1,10 +1,11 @@
-//! Reads back what the `s3` and `file` sinks have written: objects of ndjson, one event a line, plain or compressed.
+//! Reads back what the `s3` and `file` sinks have written: ndjson, one event a line, plain or compressed, and Parquet.
 //!
-//! [`lines`] cuts an object into lines, [`dir`] and [`s3`] find objects, [`name`] says what their names tell.
+//! [`lines`] cuts an object into events, [`dir`] and [`s3`] find objects, [`name`] says what their names tell.
 
 mod dir;
 mod lines;
 mod name;
+mod rows;
 mod s3;
 
 use std::{
@@ -19,7 +20,8 @@ pub use self::{
     lines::{Line, MAX_LINE_BYTES},
     name::KeyRange,
 };
-use self::{name::Encoding, s3::Bucket};
+use self::{name::format_of, s3::Bucket};
+use super::s3_objects::ObjectFormat;
 
 /// The most objects of one archive: each takes some 200 bytes of memory.
 pub const MAX_ARCHIVE_OBJECTS: usize = 4_000_000;
@@ -47,7 +49,7 @@ pub struct Object {
     pub name: String,
     /// What its name says of its events; `None` if nothing.
     pub range: Option<KeyRange>,
-    encoding: Encoding,
+    format: ObjectFormat,
 }
 
 /// All objects of an archive, by name.
@@ -81,12 +83,6 @@ pub enum ArchiveError {
     TooManyObjects {
         /// The archive.
         place: String,
-    },
-    /// A format that this version does not read.
-    #[error("{name} is Parquet, which this version does not read: give the prefix of an ndjson archive")]
-    Parquet {
-        /// The object.
-        name: String,
     },
     /// Larger than any that a sink writes.
     #[error("{name} has {bytes} bytes, no sink writes more than {MAX_OBJECT_BYTES}: move it away")]
@@ -164,9 +160,17 @@ impl Archive {
     /// # Errors
     /// [`ArchiveError`] if it cannot be had.
     pub fn read(&self, object: &Object, take: &mut dyn FnMut(Line<'_>)) -> Result<(), ArchiveError> {
-        match &self.0 {
-            Place::Dir(path) => lines::each(dir::open(path, object)?, object, take),
-            Place::S3(bucket) => lines::each(bucket.get(object)?, object, take),
+        match (&self.0, object.format) {
+            (Place::Dir(path), ObjectFormat::Ndjson(compression)) => {
+                lines::each(dir::open(path, object)?, object, compression, take)
+            }
+            (Place::S3(bucket), ObjectFormat::Ndjson(compression)) => {
+                lines::each(bucket.get(object)?, object, compression, take)
+            }
+            (Place::Dir(path), ObjectFormat::Parquet) => rows::each(dir::open(path, object)?, object, take),
+            (Place::S3(bucket), ObjectFormat::Parquet) => {
+                rows::each(rows::whole(bucket.get(object)?, object)?, object, take)
+            }
         }
     }
 }
@@ -174,10 +178,7 @@ impl Archive {
 impl Listing {
     /// Takes an object, or counts it if it is none of a sink's.
     fn add(&mut self, place: &dyn fmt::Display, name: String, bytes: u64) -> Result<(), ArchiveError> {
-        if name.ends_with(".parquet") {
-            return Err(ArchiveError::Parquet { name });
-        }
-        let Some(encoding) = Encoding::of(&name) else {
+        let Some(format) = format_of(&name) else {
             self.others += 1;
             self.other.get_or_insert(name);
             return Ok(());
@@ -189,7 +190,7 @@ impl Listing {
             return Err(ArchiveError::TooManyObjects { place: place.to_string() });
         }
         let range = KeyRange::of(&name);
-        self.objects.push(Object { name, range, encoding });
+        self.objects.push(Object { name, range, format });
         Ok(())
     }
 }
@@ -201,7 +202,7 @@ fn cannot_read(name: &str) -> impl Fn(io::Error) -> ArchiveError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sinks::s3_objects::Compression;
+    use crate::sinks::test_events::event;
 
     #[test]
     fn a_location_is_a_bucket_or_a_directory() {
@@ -217,14 +218,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let name = "building=hq/hq-1.1-00000000000000000001-00000000000000000002.ndjson";
         std::fs::create_dir(dir.path().join("building=hq")).unwrap();
-        for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
-            let path = dir.path().join(name.replace(".ndjson", compression.ending()));
-            std::fs::write(path, compression.compress(b"one\ntwo\n".to_vec()).unwrap()).unwrap();
+        let events = [1, 2].map(|sequence| event("card.lost", "hq", "E1", sequence));
+        for format in ObjectFormat::ALL {
+            let path = dir.path().join(name.replace(".ndjson", format.ending()));
+            std::fs::write(path, format.write(&events).unwrap()).unwrap();
         }
         std::fs::write(dir.path().join("notes.txt"), "no event").unwrap();
         let archive = Archive::of_dir(dir.path());
         let listing = archive.list().unwrap();
-        assert_eq!((listing.objects.len(), listing.others), (3, 1));
+        assert_eq!((listing.objects.len(), listing.others), (4, 1));
         for object in &listing.objects {
             assert_eq!(object.range.as_ref().map(|range| (range.first, range.last)), Some((1, 2)));
             let mut lines = Vec::new();
@@ -232,13 +234,5 @@ mod tests {
             assert_eq!(lines.len(), 2, "{}: {lines:?}", object.name);
             assert!(lines[1].starts_with("Whole"), "{lines:?}");
         }
-    }
-
-    #[test]
-    fn parquet_is_refused_by_name() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("x.parquet"), "PAR1").unwrap();
-        let error = Archive::of_dir(dir.path()).list().unwrap_err().to_string();
-        assert!(error.contains("x.parquet is Parquet"), "{error}");
     }
 }

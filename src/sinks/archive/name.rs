@@ -1,13 +1,9 @@
 //! What the name of an object tells.
 
-use crate::{domain::ids::LogName, sinks::s3_objects::Compression};
+use crate::{domain::ids::LogName, sinks::s3_objects::ObjectFormat};
 
 /// Digits of a sequence in a name.
 const SEQUENCE_DIGITS: usize = 20;
-
-/// How an object's lines are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Encoding(pub(super) Compression);
 
 /// `<log>-<first>-<last>`, as the `s3` sink names its objects: whose events are in it, and no others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,12 +16,9 @@ pub struct KeyRange {
     pub last: u64,
 }
 
-impl Encoding {
-    /// `None` if it holds no events.
-    pub(super) fn of(name: &str) -> Option<Self> {
-        let all = [Compression::None, Compression::Gzip, Compression::Zstd];
-        all.into_iter().find(|compression| name.ends_with(compression.ending())).map(Self)
-    }
+/// What an object is, by its name; `None` if it holds no events.
+pub(super) fn format_of(name: &str) -> Option<ObjectFormat> {
+    ObjectFormat::ALL.into_iter().find(|format| name.ends_with(format.ending()))
 }
 
 impl KeyRange {
@@ -33,7 +26,7 @@ impl KeyRange {
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         let name = name.rsplit('/').next()?;
-        let (stem, _) = name.split_once(".ndjson")?;
+        let stem = name.strip_suffix(format_of(name)?.ending())?;
         let (stem, last) = stem.rsplit_once('-')?;
         let (log, first) = stem.rsplit_once('-')?;
         let sequence = |text: &str| {
@@ -49,6 +42,7 @@ impl KeyRange {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sinks::s3_objects::Compression;
 
     #[test]
     fn only_a_name_of_the_s3_sink_tells_a_range() {
@@ -59,13 +53,14 @@ mod tests {
             format!("hq-1.7-{one}.ndjson"),
             format!("hq-1.7-{two}-{one}.ndjson"),
             format!("hq-1.7-1-{two}.ndjson"),
-            format!("hq-1.7-{one}-{two}.parquet"),
+            format!("hq-1.7-{one}-{two}.json"),
             format!("hq-{one}-{two}.ndjson"),
             String::new(),
         ] {
             assert_eq!(KeyRange::of(&name), None, "{name}");
         }
-        assert_eq!(Encoding::of("x.ndjson.zst"), Some(Encoding(Compression::Zstd)));
-        assert_eq!(Encoding::of("x.json"), None);
+        assert_eq!(KeyRange::of(&format!("hq-1.7-{one}-{two}.parquet")), Some(range));
+        assert_eq!(format_of("x.ndjson.zst"), Some(ObjectFormat::Ndjson(Compression::Zstd)));
+        assert_eq!(format_of("x.json"), None);
     }
 }

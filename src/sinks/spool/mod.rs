@@ -10,7 +10,8 @@
 //!   is uploaded when one of its events is due again; if it is there already, S3 says so.
 //! - Killed after the cursor is durable and before the file is gone: it is removed at the start.
 //!
-//! It holds at most two batches: the one under way, and one that is uploaded and whose cursor is not written yet.
+//! It holds the batch under way, and what was uploaded since the cursor was last written, 200 ms ago: how much of that
+//! is limited by `max_uploaded_bytes`. What is damaged is set aside, and stays until an operator removes it.
 
 pub mod manifest;
 
@@ -33,14 +34,30 @@ const UNFINISHED_ENDING: &str = ".tmp";
 /// What is added to the name of a file whose first line is damaged.
 const DAMAGED_ENDING: &str = ".damaged";
 
-/// Whether a file of so many bytes has room on the spool's disk.
+type HasRoomFor = dyn Fn(u64) -> io::Result<bool> + Send + Sync;
+
+/// What is left of the disk of one or more spools. Of those that share it one file at a time is written, so that what
+/// was asked is still so.
 #[derive(Clone)]
-pub struct Room(Arc<dyn Fn(u64) -> bool + Send + Sync>);
+pub struct Room {
+    has_room_for: Arc<HasRoomFor>,
+    writing: Arc<Mutex<()>>,
+}
 
 impl Room {
-    /// Asks this.
-    pub fn asking(has_room_for: impl Fn(u64) -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(has_room_for))
+    /// Asks this whether a file of so many bytes has room now.
+    pub fn asking(has_room_for: impl Fn(u64) -> io::Result<bool> + Send + Sync + 'static) -> Self {
+        Self { has_room_for: Arc::new(has_room_for), writing: Arc::default() }
+    }
+
+    /// Writes a file of so many bytes if it has room.
+    fn write(&self, bytes: u64, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if (self.has_room_for)(bytes)? {
+            return write();
+        }
+        let text = format!("no room for {bytes} bytes: free some space");
+        Err(io::Error::new(io::ErrorKind::StorageFull, text))
     }
 }
 
@@ -73,6 +90,7 @@ pub struct Spooled {
 pub struct Spool {
     settings: SpoolSettings,
     target: Target,
+    max_uploaded_bytes: u64,
     /// What is in the directory; `None` until it could be read.
     objects: Mutex<Option<Vec<Arc<Spooled>>>>,
 }
@@ -91,10 +109,11 @@ impl Spooled {
 }
 
 impl Spool {
-    /// The spool of a sink that writes to `target`. It is opened by the first call that needs it.
+    /// The spool of a sink that writes to `target`. It is opened by the first call that needs it. Nothing is added while
+    /// `max_uploaded_bytes` only wait to be removed; a batch must fit into them.
     #[must_use]
-    pub fn new(settings: SpoolSettings, target: Target) -> Self {
-        Self { settings, target, objects: Mutex::new(None) }
+    pub fn new(settings: SpoolSettings, target: Target, max_uploaded_bytes: u64) -> Self {
+        Self { settings, target, max_uploaded_bytes, objects: Mutex::new(None) }
     }
 
     /// The object that holds each of these events, if there is one.
@@ -111,18 +130,21 @@ impl Spool {
     /// Makes an object durable.
     ///
     /// # Errors
-    /// `StorageFull` if there is no room; else what the system says. Nothing of it is left then.
+    /// `StorageFull` if there is no room, `ResourceBusy` if too much waits to be removed; else what the system says.
+    /// Nothing of it is left then.
     pub fn add(&self, manifest: Manifest, bytes: &[u8]) -> io::Result<Arc<Spooled>> {
         let head = manifest.head().map_err(io::Error::other)?;
         let needed_bytes = (head.len() as u64).saturating_add(bytes.len() as u64);
-        if !(self.settings.room.0)(needed_bytes) {
-            let text = format!("no room for {needed_bytes} bytes in {}", self.settings.dir.display());
-            return Err(io::Error::new(io::ErrorKind::StorageFull, text));
+        let uploaded_bytes = self.with_objects(0, |objects| uploaded_bytes(objects))?;
+        if uploaded_bytes >= self.max_uploaded_bytes {
+            let text = format!("{uploaded_bytes} bytes are uploaded and wait for the sink's progress");
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
         }
         // it may have been removed while this process runs
         create_private_dir(&self.settings.dir)?;
         let path = self.path(&manifest);
-        write_durably(&path, &[&head, bytes]).inspect_err(|_| {
+        let write = || write_durably(&path, &[&head, bytes]);
+        self.settings.room.write(needed_bytes, write).inspect_err(|_| {
             // what is left of it would otherwise be taken for an object at the next start
             let _ = fs::remove_file(&path);
         })?;
@@ -172,7 +194,9 @@ impl Spool {
         settled.iter().try_for_each(|object| remove_if_there(&self.path(&object.manifest)))
     }
 
-    fn path(&self, manifest: &Manifest) -> PathBuf {
+    /// Where an object lies.
+    #[must_use]
+    pub fn path(&self, manifest: &Manifest) -> PathBuf {
         self.settings.dir.join(manifest.file_name())
     }
 
@@ -228,6 +252,10 @@ impl Spool {
         remove_if_there(path)?;
         Ok(false)
     }
+}
+
+fn uploaded_bytes(objects: &[Arc<Spooled>]) -> u64 {
+    objects.iter().filter(|object| object.is_uploaded()).map(|object| object.manifest.bytes).sum()
 }
 
 /// The manifest of a file; one that is damaged is set aside.

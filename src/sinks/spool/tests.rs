@@ -8,9 +8,9 @@ const BYTES: &[u8] = b"{\"id\":\"a\"}\n{\"id\":\"b\"}\n";
 fn spool_with_room(dir: &Path, room_bytes: u64) -> Spool {
     let settings = SpoolSettings {
         dir: dir.join("spool/archive"),
-        room: Room::asking(move |bytes| bytes <= room_bytes),
+        room: Room::asking(move |bytes| Ok(bytes <= room_bytes)),
     };
-    Spool::new(settings, archive())
+    Spool::new(settings, archive(), 2 * BYTES.len() as u64)
 }
 
 fn spool(dir: &Path) -> Spool {
@@ -118,4 +118,32 @@ fn a_forgotten_object_is_formed_anew() {
     fs::remove_dir(dir.path().join("spool/archive")).unwrap();
     this.add(manifest_of(BYTES, &[3]), BYTES).unwrap();
     assert_eq!(held(&spool(dir.path()), &[3]), [true], "the directory is made anew");
+}
+
+#[test]
+fn so_much_that_is_uploaded_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let this = spool(dir.path());
+    for sequence in 1..=3 {
+        this.add(manifest_of(BYTES, &[sequence]), BYTES).unwrap();
+    }
+    let objects = this.holding(&[1, 2, 3]).unwrap();
+    objects[..2].iter().flatten().for_each(|object| object.set_uploaded());
+    let error = this.add(manifest_of(BYTES, &[4]), BYTES).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+    assert_eq!(names(dir.path()).len(), 3);
+    this.settled(1).unwrap();
+    this.add(manifest_of(BYTES, &[4]), BYTES).unwrap();
+}
+
+#[test]
+fn what_is_left_of_a_disk_is_asked_while_nobody_else_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let writing = Arc::new(Mutex::new(()));
+    let seen = Arc::clone(&writing);
+    let room = Room { has_room_for: Arc::new(move |_| Ok(seen.try_lock().is_err())), writing };
+    for name in ["one", "other"] {
+        let settings = SpoolSettings { dir: dir.path().join(name), room: room.clone() };
+        Spool::new(settings, archive(), u64::MAX).add(manifest_of(BYTES, &[1]), BYTES).unwrap();
+    }
 }

@@ -50,7 +50,7 @@ impl Index {
 fn range_in(archive: &Archive, object: &Object, server: &str) -> Result<RangeInclusive<u64>, ArchiveError> {
     let mut range: Option<(u64, u64)> = None;
     archive.read(object, &mut |line| {
-        let (Line::Whole(text) | Line::Tail(text)) = line else { return };
+        let (Line::Whole(text) | Line::Tail(text) | Line::Differs(text, _)) = line else { return };
         if let Ok(envelope) = Envelope::parse(text)
             && envelope.log.server == server
         {

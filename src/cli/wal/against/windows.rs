@@ -192,8 +192,12 @@ impl Loading<'_> {
             Line::Whole(text) => (text, false),
             Line::Tail(text) => (text, true),
             Line::TooLong => return problem(format!("is longer than {MAX_LINE_BYTES} bytes")),
+            Line::Differs(text, column) => {
+                problem(format!("has in its column {column} what its event does not say"));
+                (text, false)
+            }
             Line::Damaged => {
-                return problem("its compression is damaged: nothing after it can be read".to_owned());
+                return problem("is damaged: nothing from here on can be read".to_owned());
             }
         };
         let (log, sequence, event) =
