@@ -59,8 +59,15 @@ pub struct Families {
     pub sink_delivered: IntCounterVec,
     /// Sends that have to be done again.
     pub sink_retried: IntCounterVec,
-    /// Events that became dead letters.
-    pub sink_dead: IntCounterVec,
+    /// Dead letters that are there still, and what was let go of. The contract's name has `_total`, and its promise 2
+    /// wants the present number, which goes down when a dead letter is delivered after all.
+    pub sink_dead: IntGaugeVec,
+    /// Dead letters that are kept.
+    pub sink_dead_letters: IntGaugeVec,
+    /// Dead letters that the mirror queue has not got; 0 without one.
+    pub dead_letters_to_mirror: IntGauge,
+    /// Dead letters that the mirror queue refuses.
+    pub dead_letters_not_mirrored: IntCounter,
     /// Events given up on purpose.
     pub sink_discarded: IntCounterVec,
     /// Events the sink has still to take.
@@ -69,6 +76,12 @@ pub struct Families {
     pub sink_oldest_seconds: IntGaugeVec,
     /// 1 for the state the sink is in, 0 for the others.
     pub sink_state: IntGaugeVec,
+    /// Events sent to the sink again by replays. The sink's own counts are without them.
+    pub replayed: IntCounterVec,
+    /// Those of them that its service called invalid.
+    pub replay_refused: IntCounterVec,
+    /// Replays that go on.
+    pub replays_running: IntGauge,
     /// Requests with missing or bad credentials, by kind.
     pub auth_failures: IntCounterVec,
     /// Answered requests, by route and status.
@@ -156,7 +169,28 @@ impl Metrics {
             sink_accepted: counters(&registry, "sink_accepted_total", "Events led to the sink.", &["sink"]),
             sink_delivered: counters(&registry, "sink_delivered_total", "Events the service has.", &["sink"]),
             sink_retried: counters(&registry, "sink_retried_total", "Sends to be done again.", &["sink"]),
-            sink_dead: counters(&registry, "sink_dead_total", "Events that became dead letters.", &["sink"]),
+            sink_dead: gauges(
+                &registry,
+                "sink_dead_total",
+                "Events that are dead now: dead letters, and what was let go of. Goes down when one is resolved.",
+                &["sink"],
+            ),
+            sink_dead_letters: gauges(
+                &registry,
+                "sink_dead_letters",
+                "Dead letters that are kept; at 10000 what is refused waits and holds up the sink.",
+                &["sink"],
+            ),
+            dead_letters_to_mirror: gauge(
+                &registry,
+                "dead_letters_to_mirror",
+                "Dead letters that [dead_letters] queue_url has not got.",
+            ),
+            dead_letters_not_mirrored: counter(
+                &registry,
+                "dead_letters_not_mirrored_total",
+                "Dead letters that [dead_letters] queue_url refuses.",
+            ),
             sink_discarded: counters(
                 &registry,
                 "sink_discarded_total",
@@ -176,6 +210,19 @@ impl Metrics {
                 "1 for the state the sink is in.",
                 &["sink", "state"],
             ),
+            replayed: counters(
+                &registry,
+                "replayed_total",
+                "Events sent to the sink again by replays; not in sink_delivered_total.",
+                &["sink"],
+            ),
+            replay_refused: counters(
+                &registry,
+                "replay_refused_total",
+                "Replayed events that the service called invalid.",
+                &["sink"],
+            ),
+            replays_running: gauge(&registry, "replays_running", "Replays that go on."),
             auth_failures: counters(
                 &registry,
                 "auth_failures_total",
@@ -214,6 +261,9 @@ impl Metrics {
             | Body::PresenceExpired(_)
             | Body::AuditRead(_)
             | Body::LogRepaired(_)
+            | Body::Redrive(_)
+            | Body::Discard(_)
+            | Body::Replay(_)
             | Body::Other => {}
         }
     }

@@ -1,5 +1,8 @@
 //! One sink's shell: reads the log for the delivery machine, sends what it says, keeps what it settles.
 
+pub mod letters;
+pub mod spare;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -10,6 +13,7 @@ use thiserror::Error;
 use tokio::{sync::oneshot, task::yield_now};
 use turnstiled_wal::{LogReader, ReadError};
 
+use self::spare::Borrowers;
 use super::{
     disk::DiskBoard,
     log::LogGrew,
@@ -23,6 +27,7 @@ use crate::{
         machine::{Config, Effect, Input, Machine, Now},
         patience::Patience,
         progress::{Detached, Progress, Settlement},
+        status::Status,
     },
     domain::{
         outbound::{EditError, edit},
@@ -60,11 +65,13 @@ pub struct DeliveryActor {
     disk: DiskBoard,
     is_required: bool,
     last_detached: Option<Detached>,
+    letters_were_full: bool,
     patience: Patience,
     /// What waits for space beside the log. Until it is written nothing is sent.
     unwritten: Option<Settlement>,
     started: Instant,
     timer: Option<SpawnHandle>,
+    borrowers: Borrowers,
     stopping: Option<oneshot::Sender<()>>,
 }
 
@@ -144,10 +151,12 @@ impl DeliveryActor {
             disk,
             is_required,
             last_detached: progress.detached.last().copied(),
+            letters_were_full: false,
             patience: Patience::default(),
             unwritten: None,
             started: Instant::now(),
             timer: None,
+            borrowers: Borrowers::default(),
             stopping: None,
         }
     }
@@ -168,6 +177,7 @@ impl DeliveryActor {
                 }
                 Effect::WakeAt(at) => self.wake_at(at, ctx),
                 Effect::Settle(settlement) => self.settle(settlement),
+                Effect::PullLetters { after, max_letters } => self.pull_letters(after, max_letters, ctx),
             }
         }
         let status = self.machine.status();
@@ -175,13 +185,26 @@ impl DeliveryActor {
             self.last_detached = status.detached.last().copied();
             self.report_detached();
         }
+        if status.letters_are_full != self.letters_were_full {
+            self.letters_were_full = status.letters_are_full;
+            self.report_letters(&status);
+        }
         self.board.set(&self.name, status);
+        self.lend(ctx);
         self.stop_if_idle();
     }
 
     fn report_detached(&self) {
         if let Some(Detached { first, last, events, .. }) = self.last_detached {
             tracing::error!(sink = %self.name, first, last, events, "the disk is nearly full: the sink is behind and was let go of; these events count as dead, replay them from the archive");
+        }
+    }
+
+    fn report_letters(&self, Status { letters, letters_are_full, .. }: &Status) {
+        if *letters_are_full {
+            tracing::error!(sink = %self.name, letters, "no more dead letters are kept: what the service refuses from here on waits and holds up this sink; redrive or discard some");
+        } else {
+            tracing::info!(sink = %self.name, letters, "there is place for dead letters again");
         }
     }
 
@@ -286,7 +309,7 @@ impl DeliveryActor {
     }
 
     fn stop_if_idle(&mut self) {
-        if self.stopping.is_some() && self.machine.status().in_flight == 0 {
+        if self.stopping.is_some() && self.machine.status().in_flight == 0 && !self.borrowers.is_lent() {
             self.stop();
         }
     }
@@ -301,7 +324,7 @@ impl DeliveryActor {
 }
 
 /// Uniform in `0.0..1.0`. Without randomness retries are not spread, which costs nothing but politeness.
-fn random() -> f64 {
+pub(super) fn random() -> f64 {
     let random = getrandom::u32().unwrap_or(u32::MAX / 2);
     f64::from(random) / (f64::from(u32::MAX) + 1.0)
 }
@@ -312,6 +335,7 @@ impl Actor for DeliveryActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX_MESSAGES);
         self.feed(Input::Tick, ctx);
+        self.letters_go_on(ctx);
     }
 }
 
@@ -325,6 +349,9 @@ impl Handler<LogGrew> for DeliveryActor {
         if self.unwritten.is_some() {
             let more = self.machine.flush();
             self.settle(more);
+            if self.unwritten.is_none() {
+                self.letters_go_on(ctx);
+            }
         }
         self.feed(Input::LogGrew, ctx);
     }
@@ -348,6 +375,7 @@ impl Handler<StopDelivery> for DeliveryActor {
 
     fn handle(&mut self, stop: StopDelivery, ctx: &mut Self::Context) {
         self.machine.drain();
+        self.borrowers.send_away();
         self.stopping = Some(stop.reply);
         ctx.run_later(STOP_TIMEOUT, |actor, _| actor.stop());
         self.stop_if_idle();

@@ -7,15 +7,20 @@
 //! Messages carry their reply sender and are sent by `try_send` (a clean stop waits with `send`), so a full
 //! mailbox is an answer, not a loss.
 
+pub mod admin;
 pub mod building;
 pub mod busy_poll;
+pub mod dead_letters;
 pub mod delivery;
 pub mod directory;
 pub mod disk;
 pub mod log;
+pub mod mirror;
+mod mirror_marks;
 mod oldest_pending;
 pub mod places;
 pub mod recorder;
+pub mod replay;
 pub mod router;
 pub mod sink_board;
 pub mod sink_state;

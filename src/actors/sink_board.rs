@@ -76,8 +76,10 @@ pub struct SinkReport {
     pub delivered: u64,
     /// Events it has still to take.
     pub pending: u64,
-    /// Dead letters that are there still.
+    /// Dead letters that are there still, and what was given up.
     pub dead: u64,
+    /// Dead letters that are there still.
+    pub dead_letters: u64,
     /// Dead letters that were thrown away.
     pub discarded: u64,
     /// Sends that had to be done again.
@@ -110,6 +112,14 @@ pub struct LastError {
     pub code: String,
     /// The service's text.
     pub text: String,
+}
+
+impl LastError {
+    /// The last failure of a delivery machine.
+    pub(super) fn of(status: &Status) -> Option<Self> {
+        let (unix_ms, trouble) = status.last_trouble.as_ref()?;
+        Some(Self { at: moment(*unix_ms), code: trouble.code.clone(), text: trouble.text.clone() })
+    }
 }
 
 impl DetachedRange {
@@ -185,17 +195,11 @@ impl SinkBoard {
         let status = sink.status();
         let stalled = sink.stalled.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Counts { totals, accepted, pending } = sink.counts(status.as_ref());
+        let dead_letters = status.as_ref().map_or(0, |status| status.letters);
         let oldest = sink.oldest.time().filter(|_| pending > 0);
         let detached = status.as_ref().map(|status| status.detached.as_slice()).unwrap_or_default();
         let detached = detached.iter().map(DetachedRange::of).collect();
-        let trouble = status.as_ref().and_then(|status| status.last_trouble.clone());
-        let last_error = match (&stalled, trouble) {
-            (Some(why), _) => Some(why.clone()),
-            (None, Some((unix_ms, trouble))) => {
-                Some(LastError { at: moment(unix_ms), code: trouble.code, text: trouble.text })
-            }
-            (None, None) => None,
-        };
+        let last_error = stalled.clone().or_else(|| status.as_ref().and_then(LastError::of));
         let state = match (stalled, status.map(|status| status.state)) {
             (Some(_), _) | (_, Some(SinkState::Open)) => "open",
             (_, Some(SinkState::Retrying)) => "retrying",
@@ -210,6 +214,7 @@ impl SinkBoard {
             delivered: totals.delivered,
             pending,
             dead: totals.dead,
+            dead_letters,
             discarded: totals.discarded,
             retried: totals.retried,
             detached,
@@ -232,7 +237,6 @@ impl SinkBoard {
                 (&metrics.sink_accepted, report.accepted),
                 (&metrics.sink_delivered, report.delivered),
                 (&metrics.sink_retried, report.retried),
-                (&metrics.sink_dead, report.dead),
                 (&metrics.sink_discarded, report.discarded),
             ];
             for (family, value) in counters {
@@ -240,6 +244,8 @@ impl SinkBoard {
                 counter.inc_by(value.saturating_sub(counter.get()));
             }
             let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+            metrics.sink_dead.with_label_values(label).set(gauge(report.dead));
+            metrics.sink_dead_letters.with_label_values(label).set(gauge(report.dead_letters));
             metrics.sink_pending.with_label_values(label).set(gauge(report.pending));
             metrics.sink_oldest_seconds.with_label_values(label).set(gauge(report.lag_seconds));
             for state in ["healthy", "retrying", "open"] {

@@ -1,8 +1,8 @@
 //! The delivery arbiter: the router and a delivery for each sink, apart from the log's thread.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use actix::{Actor, Addr, Arbiter, Recipient};
+use actix::{Actor, Addr, Arbiter, ArbiterHandle, Recipient};
 use tokio::sync::oneshot;
 use turnstiled_wal::LogReader;
 
@@ -12,6 +12,8 @@ use crate::{
         delivery::{DeliveryActor, DeliveryParts, StopDelivery},
         disk::DiskBoard,
         log::LogGrew,
+        mirror::{MirrorActor, MirrorParts},
+        replay::manager::{ReplaysActor, StopReplays},
         router::{RouterActor, RouterParts},
         sink_board::SinkBoard,
         sink_state::{SinkStateError, SinkStates},
@@ -37,18 +39,20 @@ pub(super) struct OpenedSink {
 pub(super) struct DeliverySide {
     arbiter: Arbiter,
     router: Addr<RouterActor>,
-    deliveries: Vec<Addr<DeliveryActor>>,
+    /// By sink.
+    pub(super) deliveries: HashMap<String, Addr<DeliveryActor>>,
     pub(super) board: SinkBoard,
 }
 
 impl DeliverySide {
-    /// Starts with the sinks of the configuration, in its order.
+    /// Starts with the sinks of the configuration, in its order, and the mirror of their dead letters, if there is one.
     pub(super) async fn start(
         config: &Config,
         sinks: Vec<OpenedSink>,
         log: &LogReader,
         states: &SinkStates,
         disk: &DiskBoard,
+        mirror: Option<MirrorParts>,
     ) -> Result<Self, StartError> {
         let board = SinkBoard::new(config.sinks.iter().map(|sink| sink.name.clone()), log.clone());
         let routes = Arc::new(config.routes.clone());
@@ -76,9 +80,12 @@ impl DeliverySide {
             let sinks: Vec<_> = (parts.into_iter())
                 .map(|part| (part.name.clone(), DeliveryActor::new(part).start()))
                 .collect();
-            let deliveries: Vec<_> = sinks.iter().map(|(_, delivery)| delivery.clone()).collect();
+            let deliveries: HashMap<_, _> = sinks.iter().cloned().collect();
             let router =
                 RouterActor::new(RouterParts { log, routes, board: router_board, disk, sinks }).start();
+            if let Some(mirror) = mirror {
+                MirrorActor::new(mirror).start();
+            }
             // Nobody to tell: the start was given up.
             let _ = started.send((router, deliveries));
         });
@@ -91,10 +98,16 @@ impl DeliverySide {
         self.router.clone().recipient()
     }
 
+    /// Its thread, for others who deliver.
+    pub(super) fn arbiter(&self) -> ArbiterHandle {
+        self.arbiter.handle()
+    }
+
     /// Lets what was sent come back, writes every cursor, then ends the thread.
-    pub(super) async fn stop(self) {
-        let mut stopped = Vec::with_capacity(self.deliveries.len());
-        for delivery in &self.deliveries {
+    pub(super) async fn stop(self, replays: Addr<ReplaysActor>) {
+        // first, because they send by way of the deliveries
+        let mut stopped = replays.send(StopReplays).await.unwrap_or_default();
+        for delivery in self.deliveries.values() {
             let (reply, done) = oneshot::channel();
             if delivery.send(StopDelivery { reply }).await.is_ok() {
                 stopped.push(done);
@@ -132,7 +145,8 @@ pub(super) fn progress_of_all(
         let progress = Progress::starting_after(match sink.from {
             StartAt::Head if !has_lost_state => committed,
             StartAt::Head | StartAt::Oldest => log.first().saturating_sub(1),
-        });
+        })
+        .with_letters(&states.letter_sequences(&sink.name)?);
         new.push((sink.name.clone(), progress.clone()));
         all.push((sink.name.clone(), progress));
     }

@@ -8,6 +8,7 @@ use turnstiled_wal::Log;
 
 use super::{StartError, recover::Recovered};
 use crate::actors::{
+    admin::AdminActor,
     building::BuildingActor,
     busy_poll::BusyPoll,
     directory::DirectoryActor,
@@ -23,6 +24,7 @@ pub(super) struct LogSide {
     arbiter: Arbiter,
     log: Addr<LogActor>,
     pub(super) directory: Addr<DirectoryActor>,
+    pub(super) admin: Addr<AdminActor>,
     /// In the order of the configuration.
     pub(super) buildings: Vec<Addr<BuildingActor>>,
 }
@@ -46,16 +48,17 @@ impl LogSide {
             let recorder = Recorder::new(log.clone(), places, end);
             let (directory, cards) = DirectoryActor::new(state.directory, recorder.clone());
             let directory = directory.start();
+            let admin = AdminActor::new(recorder.clone()).start();
             let buildings: Vec<_> = (state.buildings.into_iter())
                 .map(|building| {
                     BuildingActor::new(building, cards.clone(), recorder.clone(), metrics.clone()).start()
                 })
                 .collect();
             // Nobody to tell: the start was given up.
-            let _ = started.send((log, directory, buildings));
+            let _ = started.send((log, directory, admin, buildings));
         });
-        let (log, directory, buildings) = addresses.await.map_err(|_| StartError::Arbiter("log"))?;
-        Ok(Self { arbiter, log, directory, buildings })
+        let (log, directory, admin, buildings) = addresses.await.map_err(|_| StartError::Arbiter("log"))?;
+        Ok(Self { arbiter, log, directory, admin, buildings })
     }
 
     /// Waits until everything that is on its way into the log is durable, then ends the thread.

@@ -13,6 +13,7 @@ pub mod housekeeping;
 mod log_side;
 mod offline;
 pub mod recover;
+mod replay_side;
 mod scrub;
 mod sinks;
 mod snapshot_check;
@@ -27,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use actix::Arbiter;
+use actix::{Addr, Arbiter};
 use actix_web::{App as HttpApp, HttpServer, dev::ServerHandle, middleware::from_fn, web::Data};
 use tokio::signal::unix::{SignalKind, signal};
 use turnstiled_wal::{Log, StateStore};
@@ -45,15 +46,19 @@ use self::{
     housekeeping::{Housekeeping, Parts},
     log_side::LogSide,
     recover::{Recovered, recover},
+    replay_side::{Beside, ReplaySide},
     scrub::{Schedule, Scrub},
 };
 use crate::{
-    actors::{busy_poll::BusyPoll, recorder::LogEnd, sink_state::SinkStates},
+    actors::{
+        busy_poll::BusyPoll, mirror::MirrorParts, recorder::LogEnd, replay::manager::ReplaysActor,
+        sink_state::SinkStates,
+    },
     config::{Config, auth::JwtConfig},
     data_dir::{self, DataDir},
     delivery::progress::Progress,
     http::{
-        BuildingServices, Services, answers,
+        BuildingServices, ReplayServices, Services, answers,
         auth::{Auth, device_keys::DeviceKeys, local_issuer::LocalIssuer},
         routes,
     },
@@ -77,6 +82,7 @@ pub struct App {
     http: ServerHandle,
     log: LogSide,
     delivery: DeliverySide,
+    replays: Addr<ReplaysActor>,
     housekeeping: Housekeeping,
     scrub: Scrub,
     data_dir: DataDir,
@@ -104,10 +110,25 @@ impl App {
 
         sinks::remove_forgotten_spools(&config.sinks, &data_dir.path, &states)?;
         let sinks = sinks::open(&config.sinks, &data_dir.path, &disk.board).await?;
+        let limits = sinks.iter().map(|sink| sink.limits()).collect();
         let sinks = sinks.into_iter().zip(progress).zip(recovered.pending.iter().copied());
         let sinks = sinks.map(|((sink, (_, progress)), pending)| OpenedSink { sink, progress, pending });
+        let mirror = sinks::open_letter_queue(&config).await?.map(|queue| {
+            let (states, disk, metrics) = (states.clone(), disk.board.clone(), metrics.clone());
+            MirrorParts { queue, states, disk, metrics }
+        });
         let delivery =
-            DeliverySide::start(&config, sinks.collect(), &log.reader(), &states, &disk.board).await?;
+            DeliverySide::start(&config, sinks.collect(), &log.reader(), &states, &disk.board, mirror)
+                .await?;
+        let beside = Beside {
+            delivery: &delivery,
+            limits,
+            log: log.reader(),
+            states: states.clone(),
+            disk: disk.board.clone(),
+            metrics: metrics.clone(),
+        };
+        let replay = ReplaySide::start(&config, beside).await?;
         let end = LogEnd {
             name: data_dir.log_name.clone(),
             next_sequence: log.next_sequence(),
@@ -142,6 +163,13 @@ impl App {
         let services = Data::new(Services {
             buildings,
             directory: log.directory.clone(),
+            admin: log.admin.clone(),
+            deliveries: delivery.deliveries.clone(),
+            replays: ReplayServices {
+                places: replay.places,
+                board: replay.board,
+                manager: replay.replays.clone(),
+            },
             auth,
             sinks: delivery.board.clone(),
             dead_letters: states,
@@ -151,7 +179,8 @@ impl App {
             end_of_log,
         });
         let http = serve(listener, services).map_err(|source| StartError::Listen { listen, source })?;
-        Ok(Self { address, http, log, delivery, housekeeping, scrub, data_dir })
+        let replays = replay.replays;
+        Ok(Self { address, http, log, delivery, replays, housekeeping, scrub, data_dir })
     }
 
     /// Where it listens.
@@ -166,7 +195,7 @@ impl App {
         self.housekeeping.stop().await;
         self.scrub.stop();
         self.log.stop().await;
-        self.delivery.stop().await;
+        self.delivery.stop(self.replays).await;
         drop(self.data_dir);
         tracing::info!("stopped");
     }

@@ -13,7 +13,7 @@ use super::{
 const ARN_HINT: &str = "write arn:aws:sns:REGION:ACCOUNT:NAME";
 const WEBHOOK_HINT: &str = "such as \"https://hooks.example.com/turnstiles\"";
 const SECRET_HINT: &str = "write whsec_ and what `openssl rand -base64 32` prints";
-const QUEUE_HINT: &str = "write https://sqs.REGION.amazonaws.com/ACCOUNT/NAME";
+pub(super) const QUEUE_HINT: &str = "write https://sqs.REGION.amazonaws.com/ACCOUNT/NAME";
 
 /// Reads a sink's own keys; `None` after an error.
 pub(super) type ReadKind = fn(&mut TableReader<'_>) -> Option<SinkKind>;
@@ -54,9 +54,9 @@ fn sqs(table: &mut TableReader<'_>) -> Option<SinkKind> {
 }
 
 fn kinesis(table: &mut TableReader<'_>) -> Option<SinkKind> {
-    refuse_true(table, "aggregate");
+    let aggregate = table.optional("aggregate").and_then(|value| value.boolean());
     let stream = table.required("stream")?.parsed(aws_names::stream, "")?;
-    Some(SinkKind::Kinesis { stream })
+    Some(SinkKind::Kinesis { stream, aggregate: aggregate.unwrap_or(false) })
 }
 
 fn firehose(table: &mut TableReader<'_>) -> Option<SinkKind> {
@@ -118,13 +118,4 @@ fn dynamodb(table: &mut TableReader<'_>) -> Option<SinkKind> {
     let events = table.optional("events").and_then(|value| value.boolean());
     let name = table.required("table")?.parsed(aws_names::table, "")?;
     Some(SinkKind::DynamoDb { table: name, events: events.unwrap_or(false) })
-}
-
-/// A switch of a later version: off is what this version does.
-fn refuse_true(table: &mut TableReader<'_>, key: &'static str) {
-    if let Some(value) = table.optional(key)
-        && value.boolean() == Some(true)
-    {
-        value.not_yet::<()>(&format!("{key} = true"));
-    }
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     Outgoing,
     outcome::{BatchLimits, Order},
+    progress::Before,
 };
 
 /// A record on its way through the machine.
@@ -22,9 +23,16 @@ pub(super) struct Pending {
     pub(super) outages: u32,
     /// Wall time of its first failure, milliseconds of Unix time.
     pub(super) first_failed_ms: Option<u64>,
+    /// Of a dead letter that is redriven, its earlier life. It is settled already, and outside the window.
+    pub(super) letter: Option<Before>,
 }
 
 impl Pending {
+    /// A record that has not been sent yet in this life.
+    pub(super) fn new(outgoing: Outgoing, first: u64, arrived: Duration, letter: Option<Before>) -> Self {
+        Self { outgoing, first, arrived, attempts: 0, outages: 0, first_failed_ms: None, letter }
+    }
+
     pub(super) fn sequence(&self) -> u64 {
         self.outgoing.sequence
     }
@@ -56,6 +64,10 @@ impl Batcher {
     pub(super) fn push(&mut self, record: Pending) {
         self.bytes += self.cost(&record);
         self.ready.insert(record.sequence(), record);
+    }
+
+    pub(super) fn extend(&mut self, records: impl IntoIterator<Item = Pending>) {
+        records.into_iter().for_each(|record| self.push(record));
     }
 
     /// When a batch is due: at once if it is full or `nothing_more_comes`, else when its oldest record has
@@ -129,14 +141,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::delivery) fn pending(sequence: u64, key: &str, body_bytes: usize) -> Pending {
-        Pending {
-            outgoing: outgoing(sequence, key, body_bytes),
-            first: sequence,
-            arrived: Duration::from_millis(sequence),
-            attempts: 0,
-            outages: 0,
-            first_failed_ms: None,
-        }
+        Pending::new(outgoing(sequence, key, body_bytes), sequence, Duration::from_millis(sequence), None)
     }
 
     pub(in crate::delivery) fn sequences(records: &[Pending]) -> Vec<u64> {

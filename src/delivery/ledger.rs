@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     acks::Acks,
-    progress::{DeadRecord, Detached, MAX_DETACHED_RANGES, Progress, Settlement, Totals},
+    progress::{DeadRecord, Detached, MAX_DETACHED_RANGES, Progress, Settlement, Totals, letters},
 };
 
 /// How long plain deliveries may wait to be written. A crash repeats at most these; dead letters never wait.
@@ -16,6 +16,7 @@ pub(super) struct Ledger {
     acks: Acks,
     totals: Totals,
     dead: Vec<DeadRecord>,
+    resolved: Vec<u64>,
     detached: Vec<Detached>,
     changed_since: Option<Duration>,
 }
@@ -24,7 +25,14 @@ impl Ledger {
     pub(super) fn restore(progress: &Progress) -> Self {
         let acks = Acks::restore(progress.cursor, &progress.settled);
         let detached = progress.detached.clone();
-        Self { acks, totals: progress.totals, dead: Vec::new(), detached, changed_since: None }
+        Self {
+            acks,
+            totals: progress.totals,
+            dead: Vec::new(),
+            resolved: Vec::new(),
+            detached,
+            changed_since: None,
+        }
     }
 
     pub(super) fn cursor(&self) -> u64 {
@@ -90,18 +98,35 @@ impl Ledger {
         self.totals.retried += 1;
     }
 
-    /// An operator discarded or redelivered dead letters.
-    pub(super) fn dead_letters_resolved(&mut self, discarded: u64, delivered: u64) {
-        let resolved = discarded.saturating_add(delivered);
-        self.totals.dead = self.totals.dead.saturating_sub(resolved);
-        self.totals.discarded = self.totals.discarded.saturating_add(discarded);
-        self.totals.delivered = self.totals.delivered.saturating_add(delivered);
+    /// The dead letters that are kept.
+    pub(super) fn letters(&self) -> u64 {
+        letters(&self.totals, &self.detached)
+    }
+
+    /// A dead letter that was redriven has arrived: it is removed in the same write that counts it, at once.
+    pub(super) fn letter_delivered(&mut self, sequence: u64, now: Duration) {
+        self.totals.letter_delivered();
+        self.resolved.push(sequence);
+        self.changed(now);
+    }
+
+    /// A dead letter that was redriven is one again.
+    pub(super) fn letter_refused(&mut self, dead: DeadRecord, now: Duration) {
+        self.dead.push(dead);
+        self.changed(now);
+    }
+
+    /// An operator threw a dead letter away.
+    pub(super) fn letter_discarded(&mut self, sequence: u64) {
+        self.totals.letter_discarded();
+        self.resolved.push(sequence);
+        self.changed_since = Some(Duration::ZERO);
     }
 
     /// When there will be something to write; [`Duration::ZERO`] is at once.
     pub(super) fn due(&self) -> Option<Duration> {
         let since = self.changed_since?;
-        if !self.dead.is_empty() {
+        if !self.dead.is_empty() || !self.resolved.is_empty() {
             return Some(Duration::ZERO);
         }
         Some(since.saturating_add(Duration::from_millis(FLUSH_EVERY_MS)))
@@ -110,7 +135,8 @@ impl Ledger {
     /// Everything up to now, counted as written from here on.
     pub(super) fn settlement(&mut self) -> Settlement {
         self.changed_since = None;
-        Settlement { progress: self.progress(), dead: std::mem::take(&mut self.dead) }
+        let (dead, resolved) = (std::mem::take(&mut self.dead), std::mem::take(&mut self.resolved));
+        Settlement { progress: self.progress(), dead, resolved }
     }
 
     fn progress(&self) -> Progress {
@@ -178,10 +204,18 @@ mod tests {
     }
 
     #[test]
-    fn resolved_dead_letters_keep_the_sum() {
+    fn resolved_dead_letters_keep_the_sum_and_are_removed_at_once() {
         let totals = Totals { delivered: 10, dead: 5, discarded: 1, retried: 0 };
-        let mut ledger = Ledger::restore(&Progress { totals, ..Progress::default() });
-        ledger.dead_letters_resolved(2, 1);
-        assert_eq!(ledger.totals(), Totals { delivered: 11, dead: 2, discarded: 3, retried: 0 });
+        let detached = vec![Detached { first: 1, last: 2, events: 2, unix_ms: 0 }];
+        let mut ledger = Ledger::restore(&Progress { totals, detached, ..Progress::default() });
+        assert_eq!(ledger.letters(), 3, "what was let go of has no dead letters");
+        ledger.letter_delivered(4, NOW);
+        assert_eq!(ledger.due(), Some(Duration::ZERO));
+        ledger.letter_discarded(5);
+        ledger.letter_refused(dead(6), NOW);
+        assert_eq!(ledger.totals(), Totals { delivered: 11, dead: 3, discarded: 2, retried: 0 });
+        let written = ledger.settlement();
+        assert_eq!((written.dead.len(), written.resolved), (1, vec![4, 5]));
+        assert!(ledger.settlement().resolved.is_empty(), "each is handed over once");
     }
 }

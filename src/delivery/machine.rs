@@ -5,10 +5,17 @@
 //! gets no input wants nothing but its timer.
 
 mod interface;
+mod redrive;
+mod spare;
 
 use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
-pub use self::interface::{BatchId, Effect, Input, Now};
+use self::redrive::Redrive;
+pub use self::{
+    interface::{BatchId, Effect, Input, Now},
+    redrive::{MAX_DEAD_LETTERS, MAX_REDRIVING_LETTERS},
+    spare::Spare,
+};
 
 use super::{
     Outgoing,
@@ -35,6 +42,8 @@ pub struct Config {
     pub breaker: BreakerLimits,
     /// Records per second at most; `None` for no cap.
     pub rate_per_second: Option<NonZeroU32>,
+    /// Dead letters that are kept at most; at the limit what is refused waits, and is sent again.
+    pub max_dead_letters: u64,
 }
 
 impl Config {
@@ -46,6 +55,7 @@ impl Config {
             backoff: Backoff::RECORD,
             breaker: BreakerLimits::default(),
             rate_per_second: None,
+            max_dead_letters: MAX_DEAD_LETTERS,
         }
     }
 }
@@ -68,11 +78,15 @@ pub struct Machine {
     breaker: Breaker,
     rate: RateCap,
     ledger: Ledger,
+    redrive: Redrive,
+    max_dead_letters: u64,
     scanned_to: u64,
     pulling: bool,
     may_have_more: bool,
     draining: bool,
     detaching: Option<(u64, u64)>,
+    /// A request to the sink is under way that is not of this machine.
+    is_lent: bool,
     wake: Option<Duration>,
     /// Unsettled records that have failed before.
     troubled: usize,
@@ -96,10 +110,13 @@ impl Machine {
             rate: RateCap::new(config.rate_per_second),
             scanned_to: ledger.cursor(),
             ledger,
+            redrive: Redrive::default(),
+            max_dead_letters: config.max_dead_letters,
             pulling: false,
             may_have_more: true,
             draining: false,
             detaching: None,
+            is_lent: false,
             wake: None,
             troubled: 0,
             last_trouble: None,
@@ -113,6 +130,8 @@ impl Machine {
             Input::LogGrew => self.may_have_more = true,
             Input::Finished { batch, outcomes } => self.finished(batch, outcomes, now, random),
             Input::Detach { to, accepted } => self.detaching = Some((to, accepted)),
+            Input::Redrive => self.redrive.ask(),
+            Input::Letters(letters) => self.letters(letters, now.elapsed),
             Input::Tick => {}
         }
         self.detach_if_idle(now);
@@ -123,6 +142,7 @@ impl Machine {
         if self.ledger.due().is_some_and(|due| due <= now.elapsed) {
             effects.push(Effect::Settle(self.ledger.settlement()));
         }
+        self.pull_letters(&mut effects);
         self.wake(now.elapsed, &mut effects);
         effects
     }
@@ -143,13 +163,6 @@ impl Machine {
         self.ledger.settlement()
     }
 
-    /// An operator discarded some dead letters and others were delivered after all: moves the totals. The
-    /// answer is to be written in one atomic write with the removal of the letters.
-    pub fn dead_letters_resolved(&mut self, discarded: u64, delivered: u64) -> Settlement {
-        self.ledger.dead_letters_resolved(discarded, delivered);
-        self.ledger.settlement()
-    }
-
     /// How the sink is doing.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -165,6 +178,8 @@ impl Machine {
             pending: self.window.records(),
             in_flight: self.in_flight.len(),
             totals: self.ledger.totals(),
+            letters: self.ledger.letters(),
+            letters_are_full: self.ledger.letters() >= self.max_dead_letters,
             detached: self.ledger.all_detached().to_vec(),
             last_trouble: self.last_trouble.clone(),
         }
@@ -196,8 +211,7 @@ impl Machine {
             return;
         }
         self.window.enter(outgoing.body.len());
-        let fresh = Pending { outgoing, first, arrived: now, attempts: 0, outages: 0, first_failed_ms: None };
-        self.queue.push(fresh);
+        self.queue.push(Pending::new(outgoing, first, now, None));
     }
 
     /// A batch this machine does not know is not its own: it was sent before a restart, and counts for nothing.
@@ -217,7 +231,7 @@ impl Machine {
         for (mut record, outcome) in records.into_iter().zip(outcomes) {
             let was_sent = !matches!(outcome, Outcome::Later(_));
             record.attempts = record.attempts.saturating_add(u32::from(was_sent));
-            match outcome {
+            match self.hold_if_full(&record, outcome, size) {
                 Outcome::Delivered => self.delivered(&record, now),
                 Outcome::Later(wait) => {
                     self.rate.give_back();
@@ -255,25 +269,36 @@ impl Machine {
     }
 
     fn delivered(&mut self, record: &Pending, now: Now) {
-        self.ledger.delivered(record.first, record.sequence(), now.elapsed);
+        match record.letter {
+            None => self.ledger.delivered(record.first, record.sequence(), now.elapsed),
+            Some(_) => self.ledger.letter_delivered(record.sequence(), now.elapsed),
+        }
         self.leave(record);
     }
 
     fn rejected(&mut self, record: Pending, trouble: Trouble, now: Now) {
         self.last_trouble = Some((now.unix_ms, trouble.clone()));
         self.leave(&record);
+        let before = record.letter;
+        let first_failed_ms = record.first_failed_ms.unwrap_or(now.unix_ms);
         let dead = DeadRecord {
             trouble,
-            attempts: record.attempts,
-            first_failed_ms: record.first_failed_ms.unwrap_or(now.unix_ms),
+            attempts: record.attempts.saturating_add(before.map_or(0, |before| before.attempts)),
+            first_failed_ms: before.map_or(first_failed_ms, |before| before.first_failed_ms),
             last_failed_ms: now.unix_ms,
             outgoing: record.outgoing,
         };
-        self.ledger.dead(record.first, dead, now.elapsed);
+        match before {
+            None => self.ledger.dead(record.first, dead, now.elapsed),
+            Some(_) => self.ledger.letter_refused(dead, now.elapsed),
+        }
     }
 
     fn leave(&mut self, record: &Pending) {
-        self.window.leave(record.body_bytes());
+        match record.letter {
+            None => self.window.leave(record.body_bytes()),
+            Some(_) => self.redrive.leave(record.sequence()),
+        }
         if record.first_failed_ms.is_some() {
             self.troubled = self.troubled.saturating_sub(1);
         }
@@ -294,6 +319,7 @@ impl Machine {
         }
         self.queue = Queue::new(self.limits.clone());
         self.window.clear();
+        self.redrive.begin_again();
         (self.scanned_to, self.troubled, self.may_have_more) = (to, 0, true);
         let range = self.ledger.detached(to, events, now.unix_ms);
         self.last_trouble = Some((now.unix_ms, detached_trouble(range)));
@@ -314,7 +340,8 @@ impl Machine {
 
     /// When the next batch may go; `None` while something other than time is missing.
     fn next_send(&self) -> Option<Duration> {
-        if self.draining || self.detaching.is_some() || self.in_flight.len() >= self.limits.max_in_flight {
+        let in_flight = self.in_flight.len().saturating_add(usize::from(self.is_lent));
+        if self.draining || self.detaching.is_some() || in_flight >= self.limits.max_in_flight {
             return None;
         }
         // A full window brings no more company, so lingering would be in vain.

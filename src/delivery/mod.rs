@@ -5,6 +5,8 @@
 //! are arguments, so that a simulation can drive the whole of it.
 //!
 //! - [`machine`]: inputs and `now` → effects; the only part the shell talks to
+//! - `machine::redrive`: dead letters that go back to their sink
+//! - `machine::spare`: what of the sink is to spare for others than the live stream
 //! - [`outcome`]: what a sink says of a record, and what it can take at once
 //! - [`status`]: how a sink is doing
 //! - [`progress`]: what is kept durably between two starts, and dead letters on their way there

@@ -7,6 +7,9 @@ use super::{Outgoing, outcome::Trouble};
 /// The most ranges that are remembered of one sink; the two oldest then count as one.
 pub const MAX_DETACHED_RANGES: usize = 16;
 
+/// What a dead letter takes beside its event, at most about.
+const LETTER_BYTES: u64 = 2 * 1_024;
+
 /// How far one sink is. It evolves by addition: a field an older version did not write reads as its default,
 /// and one that only a newer version knows is passed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +47,7 @@ pub struct Detached {
 pub struct Totals {
     /// Records the service has.
     pub delivered: u64,
-    /// Dead letters that are there still.
+    /// Dead letters that are there still, and what was let go of.
     pub dead: u64,
     /// Dead letters an operator threw away.
     pub discarded: u64,
@@ -52,11 +55,46 @@ pub struct Totals {
     pub retried: u64,
 }
 
+pub(super) fn letters(totals: &Totals, detached: &[Detached]) -> u64 {
+    let let_go = detached.iter().fold(0_u64, |sum, range| sum.saturating_add(range.events));
+    totals.dead.saturating_sub(let_go)
+}
+
+impl Totals {
+    /// A dead letter was delivered after all.
+    pub(super) fn letter_delivered(&mut self) {
+        self.dead = self.dead.saturating_sub(1);
+        self.delivered = self.delivered.saturating_add(1);
+    }
+
+    /// An operator threw a dead letter away.
+    pub fn letter_discarded(&mut self) {
+        self.dead = self.dead.saturating_sub(1);
+        self.discarded = self.discarded.saturating_add(1);
+    }
+}
+
 impl Progress {
     /// The progress of a sink that starts after `sequence`; 0 starts at the log's first event.
     #[must_use]
     pub fn starting_after(sequence: u64) -> Self {
         Self { cursor: sequence, ..Self::default() }
+    }
+
+    /// The same with the dead letters that are left of the sink's former life: they are counted, and not sent a second
+    /// time by way of the log.
+    #[must_use]
+    pub fn with_letters(mut self, sequences: &[u64]) -> Self {
+        let ahead = sequences.iter().filter(|&&sequence| sequence > self.cursor);
+        self.settled.extend(ahead.map(|&sequence| (sequence, sequence)));
+        self.totals.dead = self.totals.dead.saturating_add(sequences.len() as u64);
+        self
+    }
+
+    /// The dead letters that are kept; the rest of `totals.dead` was let go of.
+    #[must_use]
+    pub fn letters(&self) -> u64 {
+        letters(&self.totals, &self.detached)
     }
 
     /// The same, going on after `sequence`, which is past the cursor.
@@ -88,8 +126,10 @@ impl Progress {
 pub struct Settlement {
     /// Replaces the progress written before.
     pub progress: Progress,
-    /// To be added to the dead letters.
+    /// To be put among the dead letters; one that is there already is replaced.
     pub dead: Vec<DeadRecord>,
+    /// The sequences of dead letters to be removed: delivered after all, or discarded.
+    pub resolved: Vec<u64>,
 }
 
 impl Settlement {
@@ -97,15 +137,36 @@ impl Settlement {
     #[must_use]
     pub fn then(mut self, mut later: Self) -> Self {
         self.dead.append(&mut later.dead);
-        Self { progress: later.progress, dead: self.dead }
+        self.resolved.append(&mut later.resolved);
+        Self { progress: later.progress, dead: self.dead, resolved: self.resolved }
     }
 
     /// About so much is to be written.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let letters = self.dead.iter().map(|dead| dead.outgoing.body.len() as u64);
-        letters.sum::<u64>().saturating_add(self.progress.settled.len() as u64 * 42).saturating_add(1_024)
+        let letters = self.dead.iter().map(|dead| dead.outgoing.body.len() as u64 + LETTER_BYTES);
+        let ranges = self.progress.settled.len() as u64 * 42;
+        let keys = self.resolved.len() as u64 * 256;
+        letters.sum::<u64>().saturating_add(ranges).saturating_add(keys).saturating_add(1_024)
     }
+}
+
+/// A dead letter that goes back to its sink.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// The event as it is to be sent.
+    pub outgoing: Outgoing,
+    /// What became of it before.
+    pub before: Before,
+}
+
+/// The earlier life of a dead letter, in which it goes on should it be refused again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// How often it was sent.
+    pub attempts: u32,
+    /// When it first failed, milliseconds of Unix time.
+    pub first_failed_ms: u64,
 }
 
 /// A record the service calls invalid.
@@ -115,9 +176,9 @@ pub struct DeadRecord {
     pub outgoing: Outgoing,
     /// Why the service refused it, in its words.
     pub trouble: Trouble,
-    /// How often it was sent since the daemon's last start.
+    /// How often it was sent since the daemon's last start; of one that was redriven, in all.
     pub attempts: u32,
-    /// When it first failed since then, milliseconds of Unix time.
+    /// When it first failed in that time, milliseconds of Unix time.
     pub first_failed_ms: u64,
     /// When it was refused for good, milliseconds of Unix time.
     pub last_failed_ms: u64,

@@ -60,6 +60,33 @@ impl Queue {
         self.free.push(record);
     }
 
+    /// A dead letter that is redriven. Under [`Order::Batch`] it goes alone, so that no batch spans what lies between;
+    /// under [`Order::PerKey`] before whatever waits for its key, which is younger.
+    pub(super) fn redrive(&mut self, letter: Pending) {
+        match (self.order, self.keys.get_mut(&key_hash(&letter))) {
+            (Order::Batch, _) => self.send_exactly(vec![vec![letter]]),
+            (Order::PerKey, Some(behind)) => behind.insert(letters_in_front(behind), letter),
+            (Order::PerKey | Order::None, _) => self.push(letter),
+        }
+    }
+
+    /// Of records that failed those that have a dead letter of their key behind them let it pass, and come after it:
+    /// one that waits for place among the dead letters must not keep a letter from leaving them.
+    fn let_letters_pass(&mut self, failed: Vec<(Duration, Pending)>) -> Vec<(Duration, Pending)> {
+        let mut rest = Vec::with_capacity(failed.len());
+        for (due, record) in failed {
+            let behind = self.keys.get_mut(&key_hash(&record)).filter(|_| record.letter.is_none());
+            match behind.map(|behind| (letters_in_front(behind), behind)) {
+                Some((letters @ 1.., behind)) => {
+                    behind.insert(letters, record);
+                    self.free.extend(behind.pop_front());
+                }
+                _ => rest.push((due, record)),
+            }
+        }
+        rest
+    }
+
     /// A record is settled: the next of its key may go.
     pub(super) fn settled(&mut self, record: &Pending) {
         if self.order != Order::PerKey {
@@ -77,6 +104,7 @@ impl Queue {
     /// Records of one batch failed. Each is to be sent again at its time; an exact batch stays together and
     /// waits for the latest of them.
     pub(super) fn retry(&mut self, failed: Vec<(Duration, Pending)>, exact: bool) {
+        let failed = self.let_letters_pass(failed);
         if !exact && self.order != Order::Batch {
             let keyed = failed.into_iter().map(|(due, record)| ((due, record.sequence()), record));
             self.backoff.extend(keyed);
@@ -135,6 +163,10 @@ impl Queue {
             None => Formed { records: self.free.take(), exact: false },
         }
     }
+}
+
+fn letters_in_front(behind: &VecDeque<Pending>) -> usize {
+    behind.iter().take_while(|record| record.letter.is_some()).count()
 }
 
 fn key_hash(record: &Pending) -> u64 {

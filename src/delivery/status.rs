@@ -31,6 +31,10 @@ pub struct Status {
     pub in_flight: usize,
     /// Counts since the sink was first seen.
     pub totals: Totals,
+    /// Dead letters that are kept.
+    pub letters: u64,
+    /// They are as many as may be kept: what is refused from here on waits.
+    pub letters_are_full: bool,
     /// What was given up because the disk was nearly full, oldest first.
     pub detached: Vec<Detached>,
     /// The last failure since the start, and its wall time in milliseconds of Unix time.

@@ -257,7 +257,14 @@ impl Building {
             Body::PresenceExpired(expired) => {
                 self.inside.remove(&expired.employee_id);
             }
-            Body::Entry(_) | Body::Card(_) | Body::AuditRead(_) | Body::LogRepaired(_) | Body::Other => {}
+            Body::Entry(_)
+            | Body::Card(_)
+            | Body::AuditRead(_)
+            | Body::LogRepaired(_)
+            | Body::Redrive(_)
+            | Body::Discard(_)
+            | Body::Replay(_)
+            | Body::Other => {}
         }
         self.swipes.remember(event);
     }

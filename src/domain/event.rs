@@ -5,8 +5,9 @@ use uuid::Uuid;
 
 use super::{
     card::Card,
-    ids::{BuildingId, CardId, EmployeeId, GateId},
+    ids::{BuildingId, CardId, EmployeeId, GateId, ReplayName},
     reason::{Anomaly, Reason},
+    replay::ReplayOrder,
     time::Timestamp,
 };
 
@@ -43,6 +44,12 @@ pub enum Body {
     AuditRead(AuditRead),
     /// `log.repaired`: the first event after `wal repair`.
     LogRepaired(LogRepaired),
+    /// `admin.redrive`: dead letters go back to their sinks.
+    Redrive(Redrive),
+    /// `admin.discard`: a dead letter is thrown away.
+    Discard(Discard),
+    /// `admin.replay`: events are sent again, or no longer.
+    Replay(Box<Replay>),
     /// A type of another version.
     Other,
 }
@@ -147,6 +154,57 @@ pub struct AuditRead {
     pub what: String,
 }
 
+/// An operator gives dead letters back to their sinks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redrive {
+    /// All of this sink, if it was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sink: Option<String>,
+    /// Those that were named one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
+    /// How many they are.
+    pub letters: u64,
+}
+
+/// An operator throws a dead letter away: its sink never gets that event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Discard {
+    /// The dead letter's id.
+    pub dead_letter: String,
+    /// The sink.
+    pub sink: String,
+    /// The place of its event in the log, 20 digits.
+    pub event_sequence: String,
+    /// The id of its event.
+    pub event_id: String,
+    /// The service's error code.
+    pub code: String,
+    /// Why, in the operator's words.
+    pub reason: String,
+}
+
+/// An operator begins a replay, or ends one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    /// Which of the two.
+    pub action: ReplayAction,
+    /// Its name.
+    pub replay: ReplayName,
+    /// What it sends where.
+    pub order: ReplayOrder,
+}
+
+/// What an operator does to a replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplayAction {
+    /// Begins it.
+    Start,
+    /// Ends it, or forgets one that is over.
+    Delete,
+}
+
 /// What a repair of the log came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogRepaired {
@@ -208,6 +266,9 @@ impl Body {
             Self::PresenceExpired(_) => "presence.expired",
             Self::AuditRead(_) => "audit.read",
             Self::LogRepaired(_) => "log.repaired",
+            Self::Redrive(_) => "admin.redrive",
+            Self::Discard(_) => "admin.discard",
+            Self::Replay(_) => "admin.replay",
             Self::Other => "",
         }
     }
@@ -220,7 +281,12 @@ impl Body {
             Self::Exit(exit) => Some(&exit.swipe.building),
             Self::PresenceExpired(expired) => Some(&expired.building),
             Self::AuditRead(read) => read.building.as_ref(),
-            Self::Card(_) | Self::LogRepaired(_) | Self::Other => None,
+            Self::Card(_)
+            | Self::LogRepaired(_)
+            | Self::Redrive(_)
+            | Self::Discard(_)
+            | Self::Replay(_)
+            | Self::Other => None,
         }
     }
 }

@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::{
     card::Card,
     event::{
-        AuditRead, Body, CardChange, CardChanged, Decision, Entry, Event, Exit, LogRepaired, PresenceExpired,
-        Swiped,
+        AuditRead, Body, CardChange, CardChanged, Decision, Discard, Entry, Event, Exit, LogRepaired,
+        PresenceExpired, Redrive, Replay, Swiped,
     },
     ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
     reason::{Anomaly, PASSBACK_VIOLATION_BACNET_CODE, Reason},
@@ -151,6 +151,9 @@ pub fn encode(event: &Event, log: &LogName) -> Result<EventRecord, EventJsonErro
         Body::PresenceExpired(expired) => envelope(event, log, key, By { data: expired, by }),
         Body::AuditRead(read) => envelope(event, log, key, By { data: read, by }),
         Body::LogRepaired(repaired) => envelope(event, log, key, By { data: repaired, by }),
+        Body::Redrive(redrive) => envelope(event, log, key, By { data: redrive, by }),
+        Body::Discard(discard) => envelope(event, log, key, By { data: discard, by }),
+        Body::Replay(replay) => envelope(event, log, key, By { data: replay, by }),
         Body::Other => envelope(event, log, key, By { data: serde_json::Map::new(), by }),
     }?;
     Ok(EventRecord::encode(event.body.event_type(), building, key, &json)?)
@@ -217,9 +220,12 @@ fn partition_key(body: &Body) -> &str {
             swipe.employee_id.as_ref().map_or(swipe.card_id.as_str(), EmployeeId::as_str)
         }
         Body::PresenceExpired(expired) => expired.employee_id.as_str(),
-        Body::AuditRead(_) | Body::LogRepaired(_) | Body::Other => {
-            body.building().map_or("", BuildingId::as_str)
-        }
+        Body::AuditRead(_)
+        | Body::LogRepaired(_)
+        | Body::Redrive(_)
+        | Body::Discard(_)
+        | Body::Replay(_)
+        | Body::Other => body.building().map_or("", BuildingId::as_str),
     }
 }
 
@@ -240,7 +246,9 @@ fn subject(body: &Body) -> Option<String> {
         Body::Card(changed) => &changed.card.card_id,
         Body::Entry(Entry { swipe, .. }) | Body::Exit(Exit { swipe, .. }) => &swipe.card_id,
         Body::PresenceExpired(expired) => return Some(format!("employee/{}", expired.employee_id)),
-        Body::AuditRead(_) | Body::LogRepaired(_) | Body::Other => return None,
+        Body::Discard(discard) => return Some(format!("dead-letter/{}", discard.dead_letter)),
+        Body::Replay(replay) => return Some(format!("replay/{}", replay.replay)),
+        Body::AuditRead(_) | Body::LogRepaired(_) | Body::Redrive(_) | Body::Other => return None,
     };
     Some(format!("card/{card_id}"))
 }
@@ -296,6 +304,9 @@ fn decode_body(event_type: &str, id: Uuid, data: &str) -> Result<Body, EventJson
         "presence.expired" => Body::PresenceExpired(serde_json::from_str::<PresenceExpired>(data)?),
         "audit.read" => Body::AuditRead(serde_json::from_str::<AuditRead>(data)?),
         "log.repaired" => Body::LogRepaired(serde_json::from_str::<LogRepaired>(data)?),
+        "admin.redrive" => Body::Redrive(serde_json::from_str::<Redrive>(data)?),
+        "admin.discard" => Body::Discard(serde_json::from_str::<Discard>(data)?),
+        "admin.replay" => Body::Replay(Box::new(serde_json::from_str::<Replay>(data)?)),
         _ => Body::Other,
     })
 }

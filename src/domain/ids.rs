@@ -100,6 +100,11 @@ id!(
     GateId, "_-", "A-Z a-z 0-9 _ -"
 );
 
+id!(
+    /// A replay, as the operator who began it names it.
+    ReplayName, "_-.", "A-Z a-z 0-9 _ - ."
+);
+
 fn check(text: &str, extra: &str, allowed: &'static str) -> Result<(), InvalidId> {
     if text.is_empty() || text.len() > MAX_ID_BYTES {
         return Err(InvalidId::Length(text.chars().count()));

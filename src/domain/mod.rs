@@ -16,6 +16,7 @@ pub mod pattern;
 mod raw_object;
 pub mod reason;
 pub mod record;
+pub mod replay;
 pub mod routes;
 mod sorted_cards;
 pub mod swipes;

@@ -64,6 +64,40 @@ pub fn edit(json: &[u8], form: &Form, previous_hash: &[u8; 32]) -> Result<Bytes,
     splice(&edited, previous_hash)
 }
 
+/// A body of [`edit`] in this form, which may be another than then. What was left out before cannot come back.
+///
+/// # Errors
+/// [`EditError`] if `body` is not an object. Without edits it is not looked at.
+pub fn edit_again(body: Bytes, form: &Form) -> Result<Bytes, EditError> {
+    let strip_holder = !form.personal && mentions_holder(&body)?;
+    if form.drop.is_empty() && form.add.is_empty() && !strip_holder {
+        return Ok(body);
+    }
+    let mut event: RawObject<'_> = serde_json::from_slice(&body)?;
+    edit_data(&mut event, form, strip_holder)?;
+    let mut edited = Vec::with_capacity(body.len());
+    event.write(&mut edited)?;
+    Ok(edited.into())
+}
+
+/// How the mark of a replayed event stands in JSON.
+const REPLAYED_IN_JSON: &str = "\"replayed\"";
+
+/// A body of [`edit`] with the extension `replayed`; one that has it already stays as it is.
+///
+/// # Errors
+/// [`EditError`] if `body` is not an object.
+pub fn mark_replayed(body: Bytes) -> Result<Bytes, EditError> {
+    let text = std::str::from_utf8(&body).map_err(|_| EditError::NotAnObject)?;
+    if text.contains(REPLAYED_IN_JSON) {
+        let event: RawObject<'_> = serde_json::from_str(text)?;
+        if event.get("replayed").is_some() {
+            return Ok(body);
+        }
+    }
+    with_last_member(&body, "\"replayed\":true")
+}
+
 /// A quick look at the text: true may be a false alarm (the words in a value), false never is.
 fn mentions_holder(json: &[u8]) -> Result<bool, EditError> {
     let text = std::str::from_utf8(json).map_err(|_| EditError::NotAnObject)?;
@@ -71,15 +105,20 @@ fn mentions_holder(json: &[u8]) -> Result<bool, EditError> {
 }
 
 fn splice(json: &[u8], previous_hash: &[u8; 32]) -> Result<Bytes, EditError> {
+    let mut member = String::with_capacity(CHAINHASH_BYTES);
+    member.push_str("\"chainhash\":\"");
+    push_hex(&mut member, previous_hash);
+    member.push('"');
+    with_last_member(json, &member)
+}
+
+fn with_last_member(json: &[u8], member: &str) -> Result<Bytes, EditError> {
     let body = json.trim_ascii().strip_suffix(b"}").ok_or(EditError::NotAnObject)?.trim_ascii_end();
     if !body.starts_with(b"{") {
         return Err(EditError::NotAnObject);
     }
-    let mut member = String::with_capacity(CHAINHASH_BYTES);
-    member.push_str(if body.len() == 1 { "\"chainhash\":\"" } else { ",\"chainhash\":\"" });
-    push_hex(&mut member, previous_hash);
-    member.push_str("\"}");
-    Ok([body, member.as_bytes()].concat().into())
+    let comma: &[u8] = if body.len() == 1 { b"" } else { b"," };
+    Ok([body, comma, member.as_bytes(), b"}"].concat().into())
 }
 
 fn edit_data(event: &mut RawObject<'_>, form: &Form, strip_holder: bool) -> Result<(), EditError> {
@@ -179,6 +218,36 @@ mod tests {
         assert!(edited(event, &form).starts_with(expected), "{}", edited(event, &form));
         assert!(edited(r#"{"z":1}"#, &form).starts_with(r#"{"z":1,"data":{"site":"north","n":2},"#));
         assert!(edited(r#"{"data":null}"#, &form).starts_with(r#"{"data":null,"#));
+    }
+
+    #[test]
+    fn editing_again_keeps_the_hash_and_takes_the_present_form() {
+        let body = edit(br#"{"id":"1","data":{"n":1,"big":"x"}}"#, &Form::default(), &HASH).unwrap();
+        assert_eq!(edit_again(body.clone(), &Form::default()).unwrap(), body);
+        let form = Form {
+            drop: vec!["big".into()],
+            add: json!({"site": 1}).as_object().unwrap().clone(),
+            personal: false,
+        };
+        let again = edit_again(body, &form).unwrap();
+        let expected = format!(r#"{{"id":"1","data":{{"n":1,"site":1}},"chainhash":"{}"}}"#, hash());
+        assert_eq!(str::from_utf8(&again).unwrap(), expected);
+        assert_eq!(edit_again(again.clone(), &form).unwrap(), again);
+    }
+
+    #[test]
+    fn a_replayed_event_says_so_once() {
+        for (body, expected) in [
+            (r#"{"id":"1"}"#, r#"{"id":"1","replayed":true}"#),
+            ("{}", r#"{"replayed":true}"#),
+            (r#"{"replayed":true,"id":"1"}"#, r#"{"replayed":true,"id":"1"}"#),
+            (r#"{"data":{"replayed":1}}"#, r#"{"data":{"replayed":1},"replayed":true}"#),
+        ] {
+            let marked = mark_replayed(Bytes::from(body.to_owned())).unwrap();
+            assert_eq!(str::from_utf8(&marked).unwrap(), expected);
+            assert_eq!(mark_replayed(marked.clone()).unwrap(), marked);
+        }
+        assert!(mark_replayed(Bytes::from_static(b"[]")).is_err());
     }
 
     #[test]

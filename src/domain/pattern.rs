@@ -2,13 +2,15 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The longest pattern; no event type comes near it.
 pub const MAX_PATTERN_BYTES: usize = 256;
 
 /// A checked pattern, such as `access.*.recorded` or `card.**`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Pattern(Vec<Word>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +75,20 @@ impl Word {
             Self::Exactly(expected) => expected == word,
             Self::One | Self::Any => true,
         }
+    }
+}
+
+impl TryFrom<String> for Pattern {
+    type Error = PatternError;
+
+    fn try_from(text: String) -> Result<Self, PatternError> {
+        text.parse()
+    }
+}
+
+impl From<Pattern> for String {
+    fn from(pattern: Pattern) -> Self {
+        pattern.to_string()
     }
 }
 

@@ -5,7 +5,10 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::{
-    actors::{building::SwipeError, directory::ChangeError, places::NoPlace},
+    actors::{
+        building::SwipeError, delivery::letters::DiscardError, directory::ChangeError, places::NoPlace,
+        replay::manager::ReplaysError,
+    },
     domain::directory::CardRefusal,
 };
 
@@ -144,6 +147,28 @@ impl ResponseError for ApiError {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl From<DiscardError> for ApiError {
+    fn from(error: DiscardError) -> Self {
+        match error {
+            DiscardError::NotThere => Self::NotFound(error.to_string()),
+            DiscardError::OnItsWay => Self::Conflict(error.to_string()),
+            DiscardError::DiskFull | DiscardError::Waits | DiscardError::Unreadable => {
+                Self::Unavailable(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<ReplaysError> for ApiError {
+    fn from(error: ReplaysError) -> Self {
+        match error {
+            ReplaysError::NameIsTaken(_) | ReplaysError::TooMany => Self::Conflict(error.to_string()),
+            ReplaysError::NotThere(_) => Self::NotFound(error.to_string()),
+            ReplaysError::DiskFull => Self::Unavailable(error.to_string()),
         }
     }
 }

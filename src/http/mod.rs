@@ -4,11 +4,13 @@ pub mod answers;
 pub mod auth;
 mod body;
 pub mod cards;
+pub mod dead_letters;
 pub mod error;
 pub mod fields;
 pub mod health;
 mod plain_swipe;
 pub mod presence;
+pub mod replays;
 pub mod routes;
 pub mod sinks;
 pub mod swipes;
@@ -26,8 +28,17 @@ use tokio::sync::oneshot;
 use self::{auth::Auth, error::ApiError, trace_context::TraceContext};
 use crate::{
     actors::{
-        building::BuildingActor, busy_poll::BusyPoll, directory::DirectoryActor, disk::DiskBoard,
-        recorder::LogEnd, recorder::Origin, sink_board::SinkBoard, sink_state::SinkStates,
+        admin::AdminActor,
+        building::BuildingActor,
+        busy_poll::BusyPoll,
+        delivery::DeliveryActor,
+        directory::DirectoryActor,
+        disk::DiskBoard,
+        recorder::LogEnd,
+        recorder::Origin,
+        replay::{board::ReplayBoard, manager::ReplaysActor, prepare::ReplayPlaces},
+        sink_board::SinkBoard,
+        sink_state::SinkStates,
     },
     domain::ids::{BuildingId, GateId},
     metrics::Metrics,
@@ -40,6 +51,12 @@ pub struct Services {
     pub buildings: HashMap<BuildingId, BuildingServices>,
     /// The cards.
     pub directory: Addr<DirectoryActor>,
+    /// Who records what operators do.
+    pub admin: Addr<AdminActor>,
+    /// Who delivers, by sink.
+    pub deliveries: HashMap<String, Addr<DeliveryActor>>,
+    /// Events that are sent again.
+    pub replays: ReplayServices,
     /// Who may call.
     pub auth: Auth,
     /// How the sinks do.
@@ -54,6 +71,17 @@ pub struct Services {
     pub disk: DiskBoard,
     /// Where the log ends, and whether it can go on.
     pub end_of_log: LogEnd,
+}
+
+/// Replays, as handlers see them.
+#[derive(Debug)]
+pub struct ReplayServices {
+    /// What may be asked for.
+    pub places: ReplayPlaces,
+    /// How they do.
+    pub board: ReplayBoard,
+    /// Who begins and ends them.
+    pub manager: Addr<ReplaysActor>,
 }
 
 /// One building, as handlers see it.

@@ -6,7 +6,7 @@ use actix_web::{
     web::{self, PayloadConfig, ServiceConfig},
 };
 
-use super::{cards, error::ApiError, health, presence, sinks, swipes};
+use super::{cards, dead_letters, error::ApiError, health, presence, replays, sinks, swipes};
 
 /// The largest body (contract, section 3).
 pub const MAX_BODY_BYTES: usize = 64 << 10;
@@ -39,7 +39,26 @@ fn paths() -> Vec<Path> {
         post("/v1/cards/{card_id}/{action}", web::post().to(cards::act)),
         get("/v1/sinks", web::get().to(sinks::list)),
         small("/v1/sinks/{name}/cursor", vec![(Method::DELETE, web::delete().to(sinks::forget))]),
-        get("/v1/dead-letters", web::get().to(sinks::dead_letters)),
+        get("/v1/dead-letters", web::get().to(dead_letters::list)),
+        post("/v1/dead-letters/redrive", web::post().to(dead_letters::redrive)),
+        small(
+            "/v1/dead-letters/{id}",
+            vec![
+                (Method::GET, web::get().to(dead_letters::get)),
+                (Method::DELETE, web::delete().to(dead_letters::discard)),
+            ],
+        ),
+        small(
+            "/v1/replays",
+            vec![(Method::GET, web::get().to(replays::list)), (Method::POST, web::post().to(replays::begin))],
+        ),
+        small(
+            "/v1/replays/{name}",
+            vec![
+                (Method::GET, web::get().to(replays::get)),
+                (Method::DELETE, web::delete().to(replays::delete)),
+            ],
+        ),
         get("/healthz", web::get().to(health::live)),
         get("/readyz", web::get().to(health::ready)),
         get("/metrics", web::get().to(health::metrics)),

@@ -1,10 +1,10 @@
-//! How delivery is doing: sinks and dead letters.
+//! How the sinks are doing.
 
 use std::time::Instant;
 
 use actix_web::{
-    HttpRequest, HttpResponse,
-    web::{self, Data, Query},
+    HttpResponse,
+    web::{self, Data},
 };
 use serde_json::json;
 
@@ -17,9 +17,6 @@ use crate::clock;
 
 /// A write that forgets a sink, generously.
 const FORGET_BYTES: u64 = 4 * 1_024;
-
-/// Dead letters in one page.
-const PAGE_LETTERS: usize = 100;
 
 /// `GET /v1/sinks`
 ///
@@ -35,45 +32,6 @@ pub async fn list(services: Data<Services>, person: Person) -> Result<HttpRespon
     let items =
         looked.await.map_err(|_| ApiError::Unavailable("the sinks cannot be looked at".to_owned()))?;
     Ok(HttpResponse::Ok().json(json!({ "items": items, "next_cursor": null })))
-}
-
-/// `GET /v1/dead-letters?sink=&cursor=`
-///
-/// # Errors
-/// As the contract has them.
-pub async fn dead_letters(
-    services: Data<Services>,
-    request: HttpRequest,
-    person: Person,
-) -> Result<HttpResponse, ApiError> {
-    person.must_be(&[Role::Admin], None)?;
-    let pairs = Query::<Vec<(String, String)>>::from_query(request.query_string())
-        .map_err(|error| ApiError::Malformed(format!("the query cannot be read: {error}")))?;
-    let (mut sink, mut cursor) = (None, None);
-    for (name, value) in pairs.into_inner() {
-        match name.as_str() {
-            "sink" if services.sinks.has(&value) => sink = Some(value),
-            "sink" => return Err(ApiError::NotFound(format!("there is no sink {:?}", super::cut(&value)))),
-            "cursor" if value.contains(':') => cursor = Some(value),
-            "cursor" => return Err(ApiError::field("cursor", "is not a cursor of this list")),
-            _ => return Err(ApiError::field(&super::cut(&name), "is not a parameter of this request")),
-        }
-    }
-    let states = services.dead_letters.clone();
-    // On a thread of its own: a read waits for a cursor that is being written.
-    let found = web::block(move || {
-        let found = states.dead_letters(sink.as_deref(), cursor.as_deref(), PAGE_LETTERS + 1);
-        found.inspect_err(|error| tracing::error!(%error, "dead letters cannot be read"))
-    });
-    let Ok(Ok(mut letters)) = found.await else {
-        return Err(ApiError::Unavailable(
-            "dead letters cannot be read; the server's log says why".to_owned(),
-        ));
-    };
-    let is_more = letters.len() > PAGE_LETTERS;
-    letters.truncate(PAGE_LETTERS);
-    let next_cursor = letters.last().filter(|_| is_more).map(|letter| letter.id.clone());
-    Ok(HttpResponse::Ok().json(json!({ "items": letters, "next_cursor": next_cursor })))
 }
 
 /// `DELETE /v1/sinks/{name}/cursor`: forgets a sink that the configuration no longer names, for which the log would

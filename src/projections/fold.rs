@@ -54,7 +54,13 @@ impl Touched {
             Body::PresenceExpired(expired) => {
                 self.put(inside_key(&expired.building, &expired.employee_id), None);
             }
-            Body::Entry(_) | Body::AuditRead(_) | Body::LogRepaired(_) | Body::Other => {}
+            Body::Entry(_)
+            | Body::AuditRead(_)
+            | Body::LogRepaired(_)
+            | Body::Redrive(_)
+            | Body::Discard(_)
+            | Body::Replay(_)
+            | Body::Other => {}
         }
         if let (Some(building), Some((key, first))) = (event.body.building(), Remembered::of(event)) {
             self.put(swipe_key(building, &key), Some(write_swipe(&first)?));

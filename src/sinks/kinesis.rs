@@ -3,9 +3,12 @@
 //! PutRecords promises no order between the records of a request, so at most one record of a key is in
 //! flight. It answers HTTP 200 with a result a record, and the SDK never retries those that failed. A shard that
 //! throttled is paced ([`pace`]); its shards are listed then, and not before.
-//! Aggregated records (`aggregate = true`) are not here yet.
+//! With `aggregate = true` a record holds many events ([`aggregated`]).
 
+mod aggregated;
+mod groups;
 mod known;
+mod kpl;
 mod pace;
 mod shards;
 
@@ -30,6 +33,7 @@ use crate::{
     },
     sinks::{
         Sink,
+        aws::Target,
         envelope::{key_or_server, reject, reject_too_large, reject_unbuildable},
         failure::outcome_of_entry,
         outcomes::{Request, entries},
@@ -47,8 +51,21 @@ const MAX_RECORD_BYTES: usize = 1024 * 1024;
 const MAX_KEY_CHARS: usize = 256;
 /// What the delivery machine counts for a key: the longest that the log's record header can hold.
 const KEY_BYTES: usize = 255;
+/// Events in one request of aggregated records.
+const MAX_AGGREGATED_EVENTS: usize = 4_096;
+/// What an aggregated event takes beside its body: its key, tags and lengths.
+const AGGREGATED_EVENT_BYTES: usize = KEY_BYTES + 65;
 /// Requests under way at once.
 const MAX_IN_FLIGHT: usize = 4;
+
+/// Which stream, and in which form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KinesisSettings {
+    /// The stream.
+    pub stream: Target,
+    /// Many events in one record, as AWS' Kinesis Producer Library does it.
+    pub aggregate: bool,
+}
 
 /// Puts events on a stream.
 #[derive(Clone, Debug)]
@@ -56,15 +73,17 @@ pub struct KinesisSink {
     client: Client,
     stream: String,
     shards: Arc<KnownShards>,
+    aggregate: bool,
 }
 
 impl KinesisSink {
     /// A sink on a stream.
     #[must_use]
-    pub fn new(stream: String, sdk_config: &SdkConfig) -> Self {
+    pub fn new(settings: KinesisSettings, sdk_config: &SdkConfig) -> Self {
+        let KinesisSettings { stream: Target { name: stream, .. }, aggregate } = settings;
         let client = Client::new(sdk_config);
         let shards = Arc::new(KnownShards::new(client.clone(), stream.clone()));
-        Self { client, stream, shards }
+        Self { client, stream, shards, aggregate }
     }
 
     async fn put(&self, batch: &[Outgoing]) -> Vec<Outcome> {
@@ -100,9 +119,9 @@ impl KinesisSink {
 impl Sink for KinesisSink {
     fn limits(&self) -> BatchLimits {
         BatchLimits {
-            max_records: MAX_BATCH_RECORDS,
+            max_records: if self.aggregate { MAX_AGGREGATED_EVENTS } else { MAX_BATCH_RECORDS },
             max_bytes: MAX_BATCH_BYTES,
-            record_overhead_bytes: KEY_BYTES,
+            record_overhead_bytes: if self.aggregate { AGGREGATED_EVENT_BYTES } else { KEY_BYTES },
             linger: Duration::ZERO,
             max_in_flight: MAX_IN_FLIGHT,
             order: Order::PerKey,
@@ -111,11 +130,13 @@ impl Sink for KinesisSink {
 
     fn send(&self, batch: Vec<Outgoing>) -> BoxFuture<'static, Vec<Outcome>> {
         let sink = self.clone();
-        Box::pin(async move { sink.put(&batch).await })
+        Box::pin(async move {
+            if sink.aggregate { sink.put_aggregated(&batch).await } else { sink.put(&batch).await }
+        })
     }
 }
 
-fn record(event: &Outgoing) -> Result<PutRecordsRequestEntry, Outcome> {
+fn refuse_impossible(event: &Outgoing) -> Result<(), Outcome> {
     let key = key_or_server(event);
     let bytes = event.body.len() + key.len();
     if bytes > MAX_RECORD_BYTES {
@@ -128,9 +149,14 @@ fn record(event: &Outgoing) -> Result<PutRecordsRequestEntry, Outcome> {
             &format!("key has {chars} characters, Kinesis takes {MAX_KEY_CHARS}"),
         ));
     }
+    Ok(())
+}
+
+fn record(event: &Outgoing) -> Result<PutRecordsRequestEntry, Outcome> {
+    refuse_impossible(event)?;
     PutRecordsRequestEntry::builder()
         .data(Blob::new(event.body.to_vec()))
-        .partition_key(key)
+        .partition_key(key_or_server(event))
         .build()
         .map_err(|error| reject_unbuildable(&error))
 }

@@ -16,6 +16,7 @@ pub mod file;
 pub mod firehose;
 pub mod http;
 pub mod kinesis;
+pub mod letter_queue;
 pub mod messages;
 pub mod outcomes;
 pub mod parquet_file;
@@ -72,7 +73,7 @@ pub enum SinkSettings {
     /// An SQS queue, by its URL; one that ends in `.fifo` is used as such.
     Sqs(Target),
     /// A Kinesis stream.
-    Kinesis(Target),
+    Kinesis(kinesis::KinesisSettings),
     /// A Firehose delivery stream.
     Firehose(Target),
     /// An EventBridge bus.
@@ -102,9 +103,8 @@ impl SinkSettings {
     pub fn aws(&self) -> Option<&aws::AwsSettings> {
         match self {
             Self::File(_) | Self::Stdout | Self::Http(_) => None,
-            Self::Sns(target) | Self::Sqs(target) | Self::Kinesis(target) | Self::Firehose(target) => {
-                Some(&target.aws)
-            }
+            Self::Sns(target) | Self::Sqs(target) | Self::Firehose(target) => Some(&target.aws),
+            Self::Kinesis(settings) => Some(&settings.stream.aws),
             Self::EventBridge(settings) => Some(&settings.bus.aws),
             Self::S3(settings) => Some(&settings.aws),
             Self::DynamoDb(settings) => Some(&settings.table.aws),
@@ -120,7 +120,10 @@ impl fmt::Display for SinkSettings {
             Self::Stdout => out.write_str("stdout"),
             Self::Sns(topic) => write!(out, "sns {}", topic.name),
             Self::Sqs(queue) => write!(out, "sqs {}", queue.name),
-            Self::Kinesis(stream) => write!(out, "kinesis {}", stream.name),
+            Self::Kinesis(settings) => {
+                let form = if settings.aggregate { ", aggregated" } else { "" };
+                write!(out, "kinesis {}{form}", settings.stream.name)
+            }
             Self::Firehose(stream) => write!(out, "firehose {}", stream.name),
             Self::EventBridge(settings) => write!(out, "eventbridge {}", settings.bus.name),
             Self::Http(settings) => write!(out, "http {}", settings.url),
@@ -156,7 +159,7 @@ pub fn open_with(settings: &SinkSettings, sdk_config: &SdkConfig) -> Arc<dyn Sin
         SinkSettings::Stdout => Arc::new(stdout::StdoutSink::new()),
         SinkSettings::Sns(topic) => Arc::new(sns::SnsSink::new(topic.name, sdk_config)),
         SinkSettings::Sqs(queue) => Arc::new(sqs::SqsSink::new(queue.name, sdk_config)),
-        SinkSettings::Kinesis(stream) => Arc::new(kinesis::KinesisSink::new(stream.name, sdk_config)),
+        SinkSettings::Kinesis(settings) => Arc::new(kinesis::KinesisSink::new(settings, sdk_config)),
         SinkSettings::Firehose(stream) => Arc::new(firehose::FirehoseSink::new(stream.name, sdk_config)),
         SinkSettings::EventBridge(settings) => {
             Arc::new(eventbridge::EventBridgeSink::new(settings, sdk_config))

@@ -31,6 +31,13 @@ impl Outcomes {
         }
     }
 
+    /// The same outcome for the records at some places.
+    pub fn set_all(&mut self, places: &[usize], outcome: &Outcome) {
+        for place in places {
+            self.set(*place, outcome.clone());
+        }
+    }
+
     /// The same outcome for every record that has none yet.
     pub fn set_open(&mut self, outcome: &Outcome) {
         for open in self.places.iter_mut().filter(|place| place.is_none()) {

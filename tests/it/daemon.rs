@@ -251,6 +251,11 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
+    /// Where it listens.
+    pub(crate) fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
     /// A turnstile with this key.
     pub(crate) fn device(&self, key: &str) -> Caller {
         Caller::new(self.base_url.clone(), Some(("X-Api-Key", key.to_owned())))

@@ -19,15 +19,20 @@ pub(crate) fn json_reply(body: &Value) -> Reply {
 
 /// What a stream of two shards says that each have half of the hash keys.
 pub(crate) fn two_shards() -> Value {
-    let shard = |id: &str, first: u128, last: u128| {
+    let middle = u128::MAX / 2;
+    shard_list(&[("low", 0, middle), ("high", middle + 1, u128::MAX)])
+}
+
+/// What a stream says of its shards: id, first and last hash key of each.
+pub(crate) fn shard_list(shards: &[(&str, u128, u128)]) -> Value {
+    let shard = |(id, first, last): &(&str, u128, u128)| {
         json!({
             "ShardId": id,
             "HashKeyRange": { "StartingHashKey": first.to_string(), "EndingHashKey": last.to_string() },
             "SequenceNumberRange": { "StartingSequenceNumber": "1" }
         })
     };
-    let middle = u128::MAX / 2;
-    json!({ "Shards": [shard("low", 0, middle), shard("high", middle + 1, u128::MAX)] })
+    json!({ "Shards": shards.iter().map(shard).collect::<Vec<_>>() })
 }
 
 /// Whether a key leads to the lower half of all hash keys.

@@ -58,7 +58,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("jsonwebtoken::", &["src/http/auth"]),
     ("prometheus::", &["src/metrics.rs"]),
     ("smol_str::", &["src/domain/card.rs", "src/domain/ids.rs", "src/projections/entry.rs"]),
-    ("reqwest::", &["src/cli/demo"]),
+    ("reqwest::", &["src/cli/demo", "src/cli/client.rs", "src/cli/dlq.rs", "src/cli/replay.rs"]),
 ];
 
 /// What the pure core may not name: the outside world.

@@ -21,6 +21,7 @@ use turnstiled::{
         aws::{AwsSettings, Target},
         dynamodb::DynamoDbSettings,
         eventbridge::EventBridgeSettings,
+        kinesis::KinesisSettings,
         open_with,
         s3::S3Settings,
         s3_objects::{Compression, ObjectFormat},
@@ -85,7 +86,7 @@ pub(crate) fn retry_kinds(outcomes: &[Outcome]) -> Vec<TroubleKind> {
     outcomes.iter().map(kind).collect()
 }
 
-fn target(name: &str) -> Target {
+pub(crate) fn target(name: &str) -> Target {
     Target { name: name.to_owned(), aws: AwsSettings::default() }
 }
 
@@ -98,7 +99,7 @@ pub(crate) fn sqs(queue_url: &str) -> SinkSettings {
 }
 
 pub(crate) fn kinesis(stream: &str) -> SinkSettings {
-    SinkSettings::Kinesis(target(stream))
+    SinkSettings::Kinesis(KinesisSettings { stream: target(stream), aggregate: false })
 }
 
 pub(crate) fn firehose(delivery_stream: &str) -> SinkSettings {

@@ -108,8 +108,8 @@ const CASES: &[Case] = &[
     ),
     (
         "[auth]",
-        "[auth]\n[sinks.x]\ntype = 'kinesis'\nstream = 's'\naggregate = true",
-        &["7: sinks.x.aggregate: `aggregate = true` is not supported by this version yet"],
+        "[auth]\n[sinks.x]\ntype = 'kinesis'\nstream = 's'\naggregate = 'yes'",
+        &["7: sinks.x.aggregate: must be true or false, this is a string"],
     ),
     ("[auth]", "[auth]\n[sinks.x]\ntype = 'eventbridge'", &["4: sinks.x.bus: is required"]),
     (

@@ -48,12 +48,29 @@ fn sinks(text: &str) -> Vec<SinkConfig> {
 }
 
 #[test]
+fn dead_letters_may_be_mirrored_to_a_queue() {
+    let queue = |text: &str| {
+        parse(&LEAST.replace("[auth]\n", &format!("[auth]\n{text}"))).map(|config| config.letter_queue)
+    };
+    assert_eq!(queue("").unwrap(), None);
+    assert_eq!(queue("[dead_letters]\n").unwrap(), None);
+    let url = "https://sqs.eu-central-1.amazonaws.com/000000000000/dlq";
+    let found = queue(&format!("[dead_letters]\nqueue_url = '{url}'\nprofile = 'p'\n")).unwrap().unwrap();
+    assert_eq!((found.queue_url.as_str(), found.aws.profile.as_deref()), (url, Some("p")));
+    let errors =
+        queue("[dead_letters]\nqueue_url = 'arn:aws:sqs:eu-central-1:0:dlq'\n").unwrap_err().to_string();
+    assert!(errors.contains("dead_letters.queue_url") && errors.contains("is no queue URL"), "{errors}");
+    let errors = queue("[dead_letters]\nqueue = 'x'\n").unwrap_err().to_string();
+    assert!(errors.contains("queue_url"), "the nearest known key: {errors}");
+}
+
+#[test]
 fn every_type_of_sink_is_read_in_the_order_of_the_file() {
     let found = sinks(
         "z = { type = 'file', dir = '/var/x' }
          n = { type = 'sns', topic_arn = '${TOPIC}', required = true, from = 'oldest', rate_limit = 9 }
          q = { type = 'sqs', queue_url = 'http://localhost:4566/000000000000/q', region = 'eu-west-1', endpoint_url = '${EMPTY:-http://h:1}', profile = 'p' }
-         k = { type = 'kinesis', stream = 's', aggregate = false }
+         k = { type = 'kinesis', stream = 's', aggregate = true }
          s = { type = 's3', bucket = 'bucket', prefix = 'a/b/', format = 'ndjson' }
          t = { type = 's3', bucket = 'other', format = 'ndjson', compression = 'zstd', max_age = '1s', max_bytes = '1MiB' }
          p = { type = 's3', bucket = 'columns', compression = 'zstd' }
@@ -70,7 +87,7 @@ fn every_type_of_sink_is_read_in_the_order_of_the_file() {
     assert_eq!(*kinds[0], SinkKind::File { dir: "/var/x".into(), max_bytes: 64 << 20, max_age: hour });
     assert_eq!(*kinds[1], SinkKind::Sns { topic_arn: env("TOPIC").unwrap() });
     assert_eq!(*kinds[2], SinkKind::Sqs { queue_url: "http://localhost:4566/000000000000/q".into() });
-    assert_eq!(*kinds[3], SinkKind::Kinesis { stream: "s".into() });
+    assert_eq!(*kinds[3], SinkKind::Kinesis { stream: "s".into(), aggregate: true });
     let object = |bucket: &str, prefix: &str, format, max_bytes, seconds| SinkKind::S3 {
         bucket: bucket.into(),
         prefix: prefix.into(),

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::delivery::{Outgoing, outcome::Outcome, progress::Settlement};
+use crate::delivery::{
+    Outgoing,
+    outcome::Outcome,
+    progress::{Letter, Settlement},
+};
 
 /// Names one batch in flight; unique within one machine, not beyond it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,6 +49,10 @@ pub enum Input {
         /// The events up to there that the sink's routes have led to it since it was first seen.
         accepted: u64,
     },
+    /// Dead letters are marked to be redriven. For the start, too: what was marked before goes on.
+    Redrive,
+    /// The answer to [`Effect::PullLetters`]: marked letters, ascending; none says that there are no more.
+    Letters(Vec<Letter>),
     /// Time has passed.
     Tick,
 }
@@ -67,6 +75,14 @@ pub enum Effect {
         batch: BatchId,
         /// Within the sink's limits, ascending.
         records: Vec<Outgoing>,
+    },
+    /// Read on in the marked dead letters and answer with [`Input::Letters`]; what a [`Effect::Settle`] before it says
+    /// is to be written by then. There is never more than one such pull outstanding.
+    PullLetters {
+        /// The sequence of the last one that was read.
+        after: u64,
+        /// Letters at most.
+        max_letters: usize,
     },
     /// Answer with [`Input::Tick`] at this time, in terms of [`Now::elapsed`]. It replaces the one before.
     WakeAt(Duration),

@@ -1,5 +1,8 @@
 //! Single rules, one a test. Whole histories are in `simulation`.
 
+mod letters;
+mod spare;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -19,6 +22,7 @@ struct Bench {
     pulls: Vec<(u64, usize)>,
     wakes: Vec<Duration>,
     settled: Vec<Settlement>,
+    letter_pulls: Vec<(u64, usize)>,
 }
 
 impl Bench {
@@ -29,9 +33,9 @@ impl Bench {
 
     fn with(limits: BatchLimits, progress: &Progress, config: Config) -> Self {
         let machine = Machine::new(limits, progress, config);
-        let (sent, pulls, wakes, settled) = Default::default();
-        let mut bench =
-            Self { machine, now: Duration::from_secs(10), draw: 1.0, sent, pulls, wakes, settled };
+        let (sent, pulls, wakes, settled, letter_pulls) = Default::default();
+        let now = Duration::from_secs(10);
+        let mut bench = Self { machine, now, draw: 1.0, sent, pulls, wakes, settled, letter_pulls };
         bench.input(Input::Tick);
         bench
     }
@@ -47,6 +51,7 @@ impl Bench {
                 }
                 Effect::WakeAt(at) => self.wakes.push(at),
                 Effect::Settle(settlement) => self.settled.push(settlement),
+                Effect::PullLetters { after, max_letters } => self.letter_pulls.push((after, max_letters)),
             }
         }
     }

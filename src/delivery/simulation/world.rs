@@ -12,8 +12,8 @@ use crate::delivery::{
     batch::tests::outgoing,
     machine::{BatchId, Config, Effect, Input, Machine, Now},
     outcome::{BatchLimits, Order, Outcome, Trouble, TroubleKind},
-    progress::{Progress, Settlement},
-    status::SinkState,
+    progress::{Before, DeadRecord, Letter, Progress, Settlement, Totals},
+    status::{SinkState, Status},
     window::WindowLimits,
 };
 
@@ -24,8 +24,8 @@ const GROWS_FOR_MS: u64 = 20_000;
 /// Above this a machine spins. Every answer takes at least a millisecond and there are at most five under way.
 const MAX_CALLS_PER_SECOND: u64 = 6_100;
 const OVERHEAD_BYTES: usize = 10;
-/// Virtual time no history needs: half an hour.
-const MAX_MS: u64 = 1_800_000;
+/// Virtual time no history needs: a record that waits for a dead letter to go waits for half a minute each time.
+const MAX_MS: u64 = 14_400_000;
 
 #[derive(Clone, Debug)]
 pub(super) struct Faults {
@@ -55,6 +55,10 @@ pub(super) struct Plan {
     pub(super) window_bytes: usize,
     pub(super) rate: Option<u32>,
     pub(super) crashes: usize,
+    /// What an operator does: redrives, discards, and lets go of what is behind.
+    pub(super) acts: usize,
+    pub(super) detaches: usize,
+    pub(super) max_dead_letters: Option<u64>,
 }
 
 /// A splitmix64 generator: small, and the same on every machine.
@@ -87,6 +91,9 @@ enum Happening {
     Crash,
     Pull { after: u64, head: u64, max_records: usize, max_bytes: usize },
     Finish { batch: BatchId },
+    PullLetters { after: u64, max_letters: usize },
+    Act,
+    Detach,
     Wake,
 }
 
@@ -107,7 +114,19 @@ pub(super) struct World {
     /// Under batch order: what failed of the last batch, to come next and alone.
     must_come_next: Vec<u64>,
     durable: Progress,
-    dead: BTreeSet<u64>,
+    /// What the machine began with.
+    restored: Progress,
+    /// The dead letters, as they are kept.
+    dead: BTreeMap<u64, DeadRecord>,
+    /// Those that are marked to be redriven.
+    marked: BTreeSet<u64>,
+    /// Those whose mark was read, and that the machine may send.
+    read: BTreeSet<u64>,
+    pulling_letters: bool,
+    discarded: BTreeSet<u64>,
+    /// What the service takes although it was invalid once.
+    cured: BTreeSet<u64>,
+    act_is_planned: bool,
     /// How often the service took each record.
     pub(super) arrivals: BTreeMap<u64, usize>,
     /// Records that arrived before a crash and were not settled durably then, counted at every crash.
@@ -142,7 +161,14 @@ impl World {
             in_flight: BTreeMap::new(),
             must_come_next: Vec::new(),
             durable: Progress::default(),
-            dead: BTreeSet::new(),
+            restored: Progress::default(),
+            dead: BTreeMap::new(),
+            marked: BTreeSet::new(),
+            read: BTreeSet::new(),
+            pulling_letters: false,
+            discarded: BTreeSet::new(),
+            cured: BTreeSet::new(),
+            act_is_planned: false,
             arrivals: BTreeMap::new(),
             may_repeat: 0,
             acknowledged_ms: BTreeMap::new(),
@@ -157,6 +183,14 @@ impl World {
         for _ in 0..world.plan.crashes {
             let at = world.rng.below(HEALED_AFTER_MS);
             world.plan_at(at, Happening::Crash);
+        }
+        for _ in 0..world.plan.acts {
+            let at = world.rng.below(HEALED_AFTER_MS * 2);
+            world.plan_at(at, Happening::Act);
+        }
+        for _ in 0..world.plan.detaches {
+            let at = world.rng.below(HEALED_AFTER_MS);
+            world.plan_at(at, Happening::Detach);
         }
         world
     }
@@ -192,6 +226,9 @@ impl World {
                 self.pull(after..head, max_records, max_bytes)
             }
             Happening::Finish { batch } => self.finish(batch),
+            Happening::PullLetters { after, max_letters } => self.pull_letters(after, max_letters),
+            Happening::Act => self.act(),
+            Happening::Detach => self.detach(),
             Happening::Wake => {
                 self.wake = None;
                 self.input(Input::Tick);
@@ -216,20 +253,26 @@ impl World {
                 self.outcomes(batch);
             }
         }
-        let machine_side = |what: &Happening| !matches!(what, Happening::Grow | Happening::Crash);
+        let machine_side = |what: &Happening| {
+            !matches!(what, Happening::Grow | Happening::Crash | Happening::Act | Happening::Detach)
+        };
         self.agenda.retain(|_, happening| !machine_side(happening));
-        (self.pulling, self.wake) = (false, None);
+        (self.pulling, self.pulling_letters, self.wake) = (false, false, None);
+        self.read.clear();
         self.in_flight.clear();
         self.must_come_next.clear();
         self.may_repeat +=
             self.arrivals.keys().filter(|sequence| !is_durable(&self.durable, **sequence)).count();
+        self.may_repeat += self.dead.keys().filter(|sequence| self.arrivals.contains_key(sequence)).count();
         let text = serde_json::to_string(&self.durable).unwrap();
         for (sequence, at_ms) in std::mem::take(&mut self.acknowledged_ms) {
             let young = self.now_ms - at_ms <= FLUSH_EVERY_MS;
             assert!(young || is_durable(&self.durable, sequence), "{sequence} was acknowledged at {at_ms}");
         }
-        self.machine = start(&self.plan, &self.limits, &serde_json::from_str(&text).unwrap());
+        self.restored = serde_json::from_str(&text).unwrap();
+        self.machine = start(&self.plan, &self.limits, &self.restored);
         self.input(Input::Tick);
+        self.input(Input::Redrive);
     }
 
     /// Reads like a shell does: the log as it was when asked, at most so much, not always to the end.
@@ -250,10 +293,55 @@ impl World {
         self.input(Input::Pulled { records, scanned_to });
     }
 
+    /// Reads like a shell does: marked letters as they are when it reads, told a moment later.
+    fn pull_letters(&mut self, after: u64, max_letters: usize) {
+        let marked: Vec<u64> = self.marked.range(after + 1..).take(max_letters).copied().collect();
+        let letter = |sequence: &u64| {
+            let DeadRecord { outgoing, attempts, first_failed_ms, .. } = self.dead[sequence].clone();
+            Letter { outgoing, before: Before { attempts, first_failed_ms } }
+        };
+        let letters: Vec<Letter> = marked.iter().map(letter).collect();
+        self.pulling_letters = false;
+        self.read.extend(marked);
+        self.input(Input::Letters(letters));
+    }
+
+    /// An operator gives some letters back, some of them mended, or throws one away.
+    fn act(&mut self) {
+        self.act_is_planned = false;
+        if self.rng.percent(60) {
+            let (everything, mended) = (self.rng.percent(50), self.rng.below(101));
+            for sequence in self.dead.keys().copied().collect::<Vec<_>>() {
+                if everything || self.rng.percent(50) {
+                    self.marked.insert(sequence);
+                    if self.rng.percent(mended) {
+                        self.cured.insert(sequence);
+                    }
+                }
+            }
+            self.input(Input::Redrive);
+        } else if let Some(sequence) =
+            self.dead.keys().find(|sequence| !self.marked.contains(sequence)).copied()
+            && let Some(settlement) = self.machine.discard(sequence)
+        {
+            self.discarded.insert(sequence);
+            self.settle(settlement);
+            self.conserves();
+        }
+    }
+
+    fn detach(&mut self) {
+        let accepted = self.log.iter().flatten().count() as u64;
+        self.input(Input::Detach { to: self.log.len() as u64, accepted });
+    }
+
     fn finish(&mut self, batch: BatchId) {
         let outcomes = self.outcomes(batch);
         let records = self.in_flight.remove(&batch).unwrap();
-        if self.plan.order == Order::Batch {
+        let is_letter = records.iter().any(|record| self.dead.contains_key(&record.sequence));
+        // what waits because it would be one dead letter too many comes again with what failed
+        let is_plain = !is_letter && self.plan.max_dead_letters.is_none();
+        if self.plan.order == Order::Batch && is_plain {
             let failed = records
                 .iter()
                 .enumerate()
@@ -278,17 +366,20 @@ impl World {
             return vec![Outcome::Retry(trouble); records.len()];
         }
         let poisoned = |record: &Outgoing| {
-            faults.poison_every > 0 && record.sequence.is_multiple_of(faults.poison_every)
+            faults.poison_every > 0
+                && record.sequence.is_multiple_of(faults.poison_every)
+                && !self.cured.contains(&record.sequence)
         };
-        if !faults.poison_is_named && records.len() > 1 && records.iter().any(poisoned) {
+        let is_poisoned: Vec<bool> = records.iter().map(poisoned).collect();
+        if !faults.poison_is_named && records.len() > 1 && is_poisoned.contains(&true) {
             return vec![Outcome::BatchRefused(trouble(TroubleKind::Invalid)); records.len()];
         }
         let mut outcomes = Vec::new();
-        for record in &records {
+        for (record, is_poisoned) in records.iter().zip(is_poisoned) {
             // A service that keeps the order of a batch takes a batch whole or not.
             let fails = self.plan.order != Order::Batch && self.rng.percent(faults.record_fails_percent);
             let short = self.plan.order != Order::Batch && self.rng.percent(faults.short_answer_percent);
-            if poisoned(record) {
+            if is_poisoned {
                 outcomes.push(Outcome::Rejected(trouble(TroubleKind::Invalid)));
             } else if outage && self.plan.order != Order::Batch && self.rng.percent(5) {
                 outcomes.push(Outcome::Later(Duration::from_millis(self.rng.below(500))));
@@ -317,7 +408,8 @@ impl World {
     fn arrived(&mut self, record: &Outgoing) {
         let times = self.arrivals.entry(record.sequence).or_default();
         *times += 1;
-        if *times == 1 && self.plan.order != Order::None {
+        let is_letter = self.dead.contains_key(&record.sequence);
+        if *times == 1 && self.plan.order != Order::None && !is_letter {
             let key = record.record.partition_key().to_owned();
             let before = self.last_of_key.insert(key, record.sequence);
             assert!(before < Some(record.sequence), "{} arrived after {before:?}", record.sequence);
@@ -328,12 +420,40 @@ impl World {
         self.count_call();
         let now = Now { elapsed: Duration::from_millis(self.now_ms), unix_ms: self.now_ms };
         let effects = self.machine.handle(input, now, &mut || self.rng.unit());
-        assert!(effects.len() <= self.limits.max_in_flight + 3, "{} effects at once", effects.len());
+        assert!(effects.len() <= self.limits.max_in_flight + 4, "{} effects at once", effects.len());
         for effect in effects {
             self.effect(effect);
         }
         let pending = self.machine.status().pending;
         assert!(pending <= self.plan.window_records, "{pending} records outstanding");
+        self.conserves();
+        if self.machine.status().letters_are_full && !self.act_is_planned {
+            self.act_is_planned = true;
+            let at = self.now_ms + 1 + self.rng.below(5_000);
+            self.plan_at(at, Happening::Act);
+        }
+    }
+
+    /// Promise 2, after every step: what the log holds for the sink is delivered, pending, dead or discarded.
+    fn conserves(&self) {
+        let Status { totals, pending, scanned_to, letters, detached, .. } = self.machine.status();
+        let accepted = self.log.iter().flatten().count() as u64;
+        let to_come =
+            self.log.iter().flatten().filter(|record| {
+                record.sequence > scanned_to && !is_durable(&self.restored, record.sequence)
+            });
+        let pending = pending as u64 + to_come.count() as u64;
+        assert_eq!(
+            accepted,
+            totals.delivered + pending + totals.dead + totals.discarded,
+            "{totals:?} {pending}"
+        );
+        assert_eq!(totals.discarded, self.discarded.len() as u64);
+        let let_go: u64 = detached.iter().map(|range| range.events).sum();
+        assert_eq!(letters + let_go, totals.dead);
+        if let Some(max) = self.plan.max_dead_letters {
+            assert!(letters <= max, "{letters} dead letters");
+        }
     }
 
     fn count_call(&mut self) {
@@ -363,6 +483,11 @@ impl World {
                 self.wake = Some(self.plan_at(at_ms, Happening::Wake));
             }
             Effect::Settle(settlement) => self.settle(settlement),
+            Effect::PullLetters { after, max_letters } => {
+                assert!(!self.pulling_letters && max_letters > 0, "two pulls of letters outstanding");
+                self.pulling_letters = true;
+                self.plan_soon(Happening::PullLetters { after, max_letters });
+            }
         }
     }
 
@@ -380,7 +505,11 @@ impl World {
         let bytes: usize = records.iter().map(|record| record.body.len() + OVERHEAD_BYTES).sum();
         assert!(bytes <= self.limits.max_bytes || records.len() == 1, "{bytes} bytes in a batch");
         for sequence in &sequences {
-            assert!(!is_durable(&self.durable, *sequence), "{sequence} was settled and is sent again");
+            let is_letter = self.dead.contains_key(sequence) && self.read.contains(sequence);
+            assert!(
+                is_letter || !is_durable(&self.durable, *sequence),
+                "{sequence} was settled and is sent again"
+            );
         }
         let under_way = self.in_flight.values().flatten();
         match self.plan.order {
@@ -393,7 +522,13 @@ impl World {
             }
             Order::Batch => {
                 assert_eq!(under_way.count(), 0, "two batches in flight");
-                let expected = std::mem::take(&mut self.must_come_next);
+                if sequences.iter().any(|sequence| self.dead.contains_key(sequence)) {
+                    assert_eq!(sequences.len(), 1, "a dead letter goes alone");
+                    return;
+                }
+                let mut expected = std::mem::take(&mut self.must_come_next);
+                let let_go = self.machine.status().detached;
+                expected.retain(|sequence| !let_go.iter().any(|range| *sequence <= range.last));
                 assert!(
                     expected.is_empty() || expected == sequences,
                     "{expected:?} failed, {sequences:?} came"
@@ -406,7 +541,20 @@ impl World {
     fn settle(&mut self, settlement: Settlement) {
         for dead in settlement.dead {
             assert!(dead.attempts > 0 && dead.first_failed_ms <= dead.last_failed_ms);
-            assert!(self.dead.insert(dead.outgoing.sequence), "two dead letters of one record");
+            let sequence = dead.outgoing.sequence;
+            if let Some(before) = self.dead.get(&sequence) {
+                assert!(self.marked.remove(&sequence), "two dead letters of one record");
+                assert!(before.attempts < dead.attempts && before.first_failed_ms == dead.first_failed_ms);
+            }
+            self.read.remove(&sequence);
+            self.dead.insert(sequence, dead);
+        }
+        for sequence in settlement.resolved {
+            let done = self.discarded.contains(&sequence)
+                || self.arrivals.contains_key(&sequence) && self.marked.remove(&sequence);
+            assert!(done, "{sequence} neither arrived nor was discarded, and its dead letter goes");
+            self.read.remove(&sequence);
+            assert!(self.dead.remove(&sequence).is_some(), "{sequence} goes twice");
         }
         let progress = settlement.progress;
         assert!(progress.cursor <= self.log.len() as u64);
@@ -416,14 +564,21 @@ impl World {
             let sequence = record.sequence;
             if is_durable(&progress, sequence) {
                 settled += 1;
-                let done = self.arrivals.contains_key(&sequence) || self.dead.contains(&sequence);
+                let let_go =
+                    progress.detached.iter().any(|range| (range.first..=range.last).contains(&sequence));
+                let done = self.arrivals.contains_key(&sequence)
+                    || self.dead.contains_key(&sequence)
+                    || self.discarded.contains(&sequence)
+                    || let_go;
                 assert!(done, "{sequence} is settled, and neither arrived nor dead");
             } else {
                 assert!(!is_durable(&self.durable, sequence), "{sequence} was settled before");
-                assert!(!self.dead.contains(&sequence), "{sequence} is dead and not settled");
+                assert!(!self.dead.contains_key(&sequence), "{sequence} is dead and not settled");
             }
         }
-        assert_eq!(progress.totals.delivered + progress.totals.dead, settled);
+        let Totals { delivered, dead, discarded, .. } = progress.totals;
+        assert_eq!(delivered + dead + discarded, settled);
+        assert_eq!((progress.letters(), discarded), (self.dead.len() as u64, self.discarded.len() as u64));
         self.durable = progress;
     }
 
@@ -432,14 +587,27 @@ impl World {
         for record in self.log.iter().flatten() {
             let sequence = record.sequence;
             let poison = faults.poison_every > 0 && sequence.is_multiple_of(faults.poison_every);
-            assert_eq!(self.dead.contains(&sequence), poison, "{sequence} dead");
-            assert_eq!(self.arrivals.contains_key(&sequence), !poison, "{sequence} arrived");
+            let let_go =
+                (self.durable.detached.iter()).any(|range| (range.first..=range.last).contains(&sequence));
+            let is_dead = self.dead.contains_key(&sequence);
+            let is_discarded = self.discarded.contains(&sequence);
+            let has_arrived = self.arrivals.contains_key(&sequence);
+            assert!(poison || !is_dead && !is_discarded, "{sequence} dead");
+            assert!(
+                poison && !self.cured.contains(&sequence) || has_arrived || is_discarded || is_dead || let_go
+            );
+            assert!(has_arrived || is_dead || is_discarded || let_go, "{sequence} is lost");
+            assert!(!has_arrived || !poison || self.cured.contains(&sequence), "{sequence} arrived");
         }
+        assert!(self.marked.is_empty(), "{:?} are to be redriven still", self.marked);
         assert_eq!((self.durable.cursor, self.durable.settled.len()), (self.log.len() as u64, 0));
-        assert_eq!(self.durable.totals.delivered, self.arrivals.len() as u64);
-        assert_eq!(self.durable.totals.dead, self.dead.len() as u64);
+        if self.plan.detaches == 0 {
+            assert_eq!(self.durable.totals.delivered, self.arrivals.len() as u64);
+        }
         let status = self.machine.status();
-        assert_eq!((status.state, status.pending, status.in_flight), (SinkState::Healthy, 0, 0));
+        assert_eq!((status.pending, status.in_flight), (0, 0));
+        // a sink that was let go of in an outage has nothing to find out with that it is over
+        assert!(self.plan.detaches > 0 || status.state == SinkState::Healthy, "{status:?}");
         let later = Now { elapsed: Duration::from_millis(self.now_ms + 3_600_000), unix_ms: 0 };
         assert!(self.machine.handle(Input::Tick, later, &mut || 0.5).is_empty(), "an idle machine rests");
     }
@@ -448,6 +616,7 @@ impl World {
 fn start(plan: &Plan, limits: &BatchLimits, progress: &Progress) -> Machine {
     let config = Config {
         window: WindowLimits { max_records: plan.window_records, max_bytes: plan.window_bytes },
+        max_dead_letters: plan.max_dead_letters.unwrap_or(u64::MAX),
         rate_per_second: plan.rate.and_then(NonZeroU32::new),
         ..Config::for_batches(limits)
     };

@@ -12,7 +12,7 @@ use super::{
     shards::{ShardMap, hash_key},
 };
 use crate::{
-    delivery::outcome::{Outcome, Trouble},
+    delivery::outcome::{Outcome, Trouble, TroubleKind},
     sinks::failure::{trouble_of_no_answer, trouble_of_sdk_error},
 };
 
@@ -50,6 +50,21 @@ impl Known {
         let Some(shard) = map.of_hash(hash()) else { return Ok(()) };
         self.paces.admit(&shard.id, bytes, now).map_err(Outcome::Later)
     }
+
+    /// The same for a record whose shard is known.
+    pub(super) fn admit_to(&mut self, shard: &str, bytes: usize, now: Instant) -> Result<(), Outcome> {
+        self.paces.admit(shard, bytes, now).map_err(Outcome::Later)
+    }
+
+    /// Paces a shard from now on.
+    pub(super) fn throttled(&mut self, shard: &Arc<str>, now: Instant) {
+        self.paces.throttled(shard, now);
+    }
+
+    /// The stream has other shards by now.
+    pub(super) fn forget_map(&mut self) {
+        self.map = None;
+    }
 }
 
 impl KnownShards {
@@ -75,6 +90,24 @@ impl KnownShards {
         for shard in hashes.into_iter().filter_map(|hash| map.of_hash(hash)) {
             paces.throttled(&shard.id, now);
         }
+    }
+
+    /// The stream's shards, asked for if they are not known.
+    ///
+    /// # Errors
+    /// Why they are not known: nothing can be aggregated meanwhile.
+    pub(super) async fn map(&self) -> Result<Arc<ShardMap>, Trouble> {
+        if let Some(map) = &self.lock().map {
+            return Ok(Arc::clone(map));
+        }
+        // whatever is wrong with the question, it is not the events
+        let held = |trouble: Trouble| match trouble.kind {
+            TroubleKind::Invalid => Trouble { kind: TroubleKind::Hold, ..trouble },
+            _ => trouble,
+        };
+        let map = Arc::new(self.list().await.map_err(held)?.ok_or_else(trouble_of_no_shards)?);
+        self.lock().map = Some(Arc::clone(&map));
+        Ok(map)
     }
 
     async fn ask_again(&self) {
@@ -116,5 +149,14 @@ impl KnownShards {
         tokio::time::timeout(ASK_TIMEOUT, pages)
             .await
             .unwrap_or_else(|_| Err(trouble_of_no_answer(ASK_TIMEOUT)))
+    }
+}
+
+fn trouble_of_no_shards() -> Trouble {
+    Trouble {
+        kind: TroubleKind::Hold,
+        code: "NoShards".to_owned(),
+        text: "the stream lists no open shard, so nothing can be aggregated".to_owned(),
+        retry_after: None,
     }
 }

@@ -1,0 +1,173 @@
+//! The live log as the source of a replay. Its places are the sequences.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use turnstiled_wal::{LogReader, ReadError};
+
+use super::{record::Trimmed, source::Read};
+use crate::{
+    delivery::Outgoing,
+    domain::{
+        event_json::{self, EventJsonError},
+        outbound::{EditError, edit, mark_replayed},
+        record::{EventRecord, RecordError},
+        replay::ReplayOrder,
+        routes::RouteTable,
+        time::Timestamp,
+    },
+};
+
+/// Log records that one read looks at.
+const MAX_SCANNED_RECORDS: usize = 1_000;
+/// Log bytes that one read looks at.
+const MAX_SCANNED_BYTES: usize = 4 << 20;
+
+/// Reads the log for one replay.
+#[derive(Clone, Debug)]
+pub(super) struct WalSource {
+    pub(super) log: LogReader,
+    pub(super) routes: Arc<RouteTable>,
+    pub(super) order: Arc<ReplayOrder>,
+    /// The last sequence of it.
+    pub(super) end: u64,
+}
+
+/// Why the log cannot be read on.
+#[derive(Debug, Error)]
+pub enum WalError {
+    /// The log.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A record that is no event.
+    #[error("sequence {sequence}: {source}")]
+    Record {
+        /// Its place.
+        sequence: u64,
+        /// What is wrong.
+        source: RecordError,
+    },
+    /// An event whose JSON cannot be read.
+    #[error("sequence {sequence}: {source}")]
+    Json {
+        /// Its place.
+        sequence: u64,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// An event that lacks what its type has.
+    #[error("sequence {sequence}: {source}")]
+    Event {
+        /// Its place.
+        sequence: u64,
+        /// What is wrong.
+        source: EventJsonError,
+    },
+    /// An event that cannot be brought into the route's form.
+    #[error("sequence {sequence}: {source}")]
+    Edit {
+        /// Its place.
+        sequence: u64,
+        /// What is wrong.
+        source: EditError,
+    },
+}
+
+/// The part of the log that an order is about: the place before it, its last place, and what of it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub(super) begin: u64,
+    pub(super) end: u64,
+    pub(super) trimmed: Option<Trimmed>,
+}
+
+/// Looks where an order begins and ends. It ends with what is committed now: what comes later is live.
+///
+/// # Errors
+/// [`WalError`].
+pub(super) fn extent(log: &LogReader, order: &ReplayOrder) -> Result<Extent, WalError> {
+    let (before_first, committed) = (log.first().saturating_sub(1), log.committed());
+    let begin = match order.since {
+        Some(since) => last_before(log, since, committed)?,
+        None => before_first,
+    };
+    let end = match order.until {
+        Some(until) => last_before(log, until, committed)?.max(begin),
+        None => committed.max(begin),
+    };
+    // without a time all is meant that the log has; a time before its first event means events that are gone
+    let is_cut = order.since.is_some() && begin <= before_first && !is_acknowledged(log, 0, before_first);
+    let trimmed = is_cut.then_some(Trimmed { first: 1, last: before_first });
+    Ok(Extent { begin, end, trimmed })
+}
+
+/// The place of the last event before a moment: times never run backwards in the log.
+fn last_before(log: &LogReader, moment: Timestamp, committed: u64) -> Result<u64, WalError> {
+    let (mut before, mut from) = (log.first().saturating_sub(1), committed);
+    while before < from {
+        let middle = before + (from - before) / 2;
+        match log.read(middle, 1, 1)?.pop() {
+            Some(found)
+                if found.sequence <= from && time_of(found.sequence, found.payload.clone())? < moment =>
+            {
+                before = found.sequence;
+            }
+            _ => from = middle,
+        }
+    }
+    Ok(before)
+}
+
+fn time_of(sequence: u64, payload: bytes::Bytes) -> Result<Timestamp, WalError> {
+    let record = EventRecord::parse(payload).map_err(|source| WalError::Record { sequence, source })?;
+    event_json::decode(&record).map(|event| event.time).map_err(|source| WalError::Event { sequence, source })
+}
+
+fn is_acknowledged(log: &LogReader, after: u64, to: u64) -> bool {
+    after >= to || log.is_acknowledged(after.saturating_add(1)..=to)
+}
+
+impl WalSource {
+    /// Reads on after a place, passing over what is gone meanwhile.
+    ///
+    /// # Errors
+    /// [`WalError`].
+    pub(super) fn read(&self, after: u64, max_records: usize, max_bytes: usize) -> Result<Read, WalError> {
+        let before_first = self.log.first().saturating_sub(1).min(self.end);
+        let gone = (!is_acknowledged(&self.log, after, before_first))
+            .then_some(Trimmed { first: after.saturating_add(1), last: before_first });
+        let mut read = Read { trimmed: gone, ..Read::nothing(after.max(before_first)) };
+        let mut bytes = 0_usize;
+        let found = self.log.read(read.scanned_to, MAX_SCANNED_RECORDS, MAX_SCANNED_BYTES)?;
+        read.is_end = found.is_empty();
+        for found in found {
+            let sequence = found.sequence;
+            if sequence > self.end {
+                read.is_end = true;
+                break;
+            }
+            let record =
+                EventRecord::parse(found.payload).map_err(|source| WalError::Record { sequence, source })?;
+            if let Some(form) = self.routes.form_for(record.event_type(), &self.order.to)
+                && self.order.wants(&record).map_err(|source| WalError::Json { sequence, source })?
+            {
+                let body = edit(&record.json(), &form, &found.previous_hash)
+                    .and_then(mark_replayed)
+                    .map_err(|source| WalError::Edit { sequence, source })?;
+                let is_full =
+                    read.records.len() >= max_records || bytes.saturating_add(body.len()) > max_bytes;
+                if is_full && !read.records.is_empty() {
+                    return Ok(read);
+                }
+                bytes += body.len();
+                read.records.push(Outgoing { sequence, record, body });
+            }
+            read.scanned_to = sequence;
+        }
+        read.is_end |= read.scanned_to >= self.end;
+        if read.is_end {
+            read.scanned_to = self.end;
+        }
+        Ok(read)
+    }
+}
