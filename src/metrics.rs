@@ -53,6 +53,8 @@ pub struct Families {
     pub log_damaged_segments: IntGauge,
     /// Bytes of sealed segments looked through for damage.
     pub scrubbed_bytes: IntCounter,
+    /// Events that took a route since the start, also where an earlier one decided their form.
+    pub route_events: IntCounterVec,
     /// Events that a sink's routes have led to it.
     pub sink_accepted: IntCounterVec,
     /// Events the sink's service has.
@@ -165,6 +167,12 @@ impl Metrics {
                 &registry,
                 "scrubbed_bytes_total",
                 "Bytes of sealed segments looked through for damage.",
+            ),
+            route_events: counters(
+                &registry,
+                "route_events_total",
+                "Events that took the route since the start.",
+                &["route"],
             ),
             sink_accepted: counters(&registry, "sink_accepted_total", "Events led to the sink.", &["sink"]),
             sink_delivered: counters(&registry, "sink_delivered_total", "Events the service has.", &["sink"]),
