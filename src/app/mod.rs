@@ -51,6 +51,7 @@ use self::{
 };
 use crate::{
     actors::{
+        busy_poll::BusyPoll,
         mirror::MirrorParts,
         recorder::LogEnd,
         replay::{manager::ReplaysActor, state_check::LiveState},
@@ -146,8 +147,8 @@ impl App {
             Scrub::start(log.scrubber(), metrics.clone(), Schedule::default()).map_err(StartError::Scrub)?;
         let disk_board = disk.board.clone();
         let disk = disk.watched_for(metrics.clone());
-        let reader = log.reader();
-        let log = LogSide::start(log, recovered, end, delivery.router(), disk).await?;
+        let (reader, busy_poll) = (log.reader(), BusyPoll::default());
+        let log = LogSide::start(log, recovered, end, delivery.router(), disk, busy_poll.clone()).await?;
         let ids = config.buildings.iter().map(|building| building.rules.building.clone());
         let live = ids.zip(log.buildings.iter().cloned()).collect();
         let beside = Beside {
@@ -181,6 +182,7 @@ impl App {
             sinks: delivery.board.clone(),
             dead_letters: states,
             metrics,
+            busy_poll,
             disk: disk_board,
             end_of_log,
         });
