@@ -53,6 +53,8 @@ pub struct Families {
     pub log_damaged_segments: IntGauge,
     /// Bytes of sealed segments looked through for damage.
     pub scrubbed_bytes: IntCounter,
+    /// Events that took a route since the start, also where an earlier one decided their form.
+    pub route_events: IntCounterVec,
     /// Events that a sink's routes have led to it.
     pub sink_accepted: IntCounterVec,
     /// Events the sink's service has.
@@ -64,6 +66,10 @@ pub struct Families {
     pub sink_dead: IntGaugeVec,
     /// Dead letters that are kept.
     pub sink_dead_letters: IntGaugeVec,
+    /// Dead letters that the mirror queue has not got; 0 without one.
+    pub dead_letters_to_mirror: IntGauge,
+    /// Dead letters that the mirror queue refuses.
+    pub dead_letters_not_mirrored: IntCounter,
     /// Events given up on purpose.
     pub sink_discarded: IntCounterVec,
     /// Events the sink has still to take.
@@ -162,6 +168,12 @@ impl Metrics {
                 "scrubbed_bytes_total",
                 "Bytes of sealed segments looked through for damage.",
             ),
+            route_events: counters(
+                &registry,
+                "route_events_total",
+                "Events that took the route since the start.",
+                &["route"],
+            ),
             sink_accepted: counters(&registry, "sink_accepted_total", "Events led to the sink.", &["sink"]),
             sink_delivered: counters(&registry, "sink_delivered_total", "Events the service has.", &["sink"]),
             sink_retried: counters(&registry, "sink_retried_total", "Sends to be done again.", &["sink"]),
@@ -176,6 +188,16 @@ impl Metrics {
                 "sink_dead_letters",
                 "Dead letters that are kept; at 10000 what is refused waits and holds up the sink.",
                 &["sink"],
+            ),
+            dead_letters_to_mirror: gauge(
+                &registry,
+                "dead_letters_to_mirror",
+                "Dead letters that [dead_letters] queue_url has not got.",
+            ),
+            dead_letters_not_mirrored: counter(
+                &registry,
+                "dead_letters_not_mirrored_total",
+                "Dead letters that [dead_letters] queue_url refuses.",
             ),
             sink_discarded: counters(
                 &registry,

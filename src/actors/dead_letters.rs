@@ -1,6 +1,6 @@
 //! Dead letters as they are kept: `dead/<sink>/<sequence>` is a letter, `redrive/<sink>/<sequence>` marks one that is to
 //! go back to its sink. The marks are what a redrive is: they are durable, and go with the letter, or when it is
-//! refused again.
+//! refused again. [Other marks](super::mirror_marks) say which ones the mirror queue has not got.
 
 use std::sync::PoisonError;
 
@@ -10,7 +10,10 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 use turnstiled_wal::Change;
 
-use super::sink_state::{SinkStateError, SinkStates};
+use super::{
+    mirror_marks,
+    sink_state::{SinkStateError, SinkStates},
+};
 use crate::{
     delivery::{
         Outgoing,
@@ -146,19 +149,22 @@ pub fn parse_id(id: &str) -> Option<(&str, u64)> {
     Some((sink, sequence.parse().ok().filter(|_| is_whole)?))
 }
 
-/// Puts a letter; a mark of an earlier redrive goes.
-pub(super) fn put(sink: &str, dead: &DeadRecord) -> Result<[Change; 2], serde_json::Error> {
+/// Puts a letter, to be mirrored; a mark of an earlier redrive goes.
+pub(super) fn put(sink: &str, dead: &DeadRecord) -> Result<[Change; 3], serde_json::Error> {
     let value = serde_json::to_vec(&DeadLetter::new(sink, dead)?)?;
     let sequence = dead.outgoing.sequence;
     Ok([
         Change::Put { key: letter_key(sink, sequence), value: value.into() },
         Change::Delete { key: mark_key(sink, sequence) },
+        mirror_marks::put(sink, dead),
     ])
 }
 
-/// Removes a letter and its mark.
-pub(super) fn remove(sink: &str, sequence: u64) -> [Change; 2] {
-    [letter_key(sink, sequence), mark_key(sink, sequence)].map(|key| Change::Delete { key })
+/// Removes a letter and its marks.
+pub(super) fn remove(sink: &str, sequence: u64) -> [Change; 3] {
+    let [letter, mark] =
+        [letter_key(sink, sequence), mark_key(sink, sequence)].map(|key| Change::Delete { key });
+    [letter, mark, mirror_marks::remove(sink, sequence)]
 }
 
 impl SinkStates {
@@ -279,7 +285,7 @@ impl SinkStates {
     }
 }
 
-fn digits(sequence: u64) -> String {
+pub(super) fn digits(sequence: u64) -> String {
     format!("{sequence:020}")
 }
 

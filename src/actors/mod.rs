@@ -9,11 +9,14 @@
 
 pub mod admin;
 pub mod building;
+pub mod busy_poll;
 pub mod dead_letters;
 pub mod delivery;
 pub mod directory;
 pub mod disk;
 pub mod log;
+pub mod mirror;
+mod mirror_marks;
 mod oldest_pending;
 pub mod places;
 pub mod recorder;

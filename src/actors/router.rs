@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     domain::{record::EventRecord, routes::RouteTable},
+    metrics::Metrics,
     space::Step,
 };
 
@@ -35,6 +36,7 @@ pub struct RouterActor {
     routes: Arc<RouteTable>,
     board: SinkBoard,
     disk: DiskBoard,
+    metrics: Metrics,
     sinks: HashMap<Arc<str>, Addr<DeliveryActor>>,
     scanned_to: u64,
     scanning: bool,
@@ -52,6 +54,8 @@ pub struct RouterParts {
     pub board: SinkBoard,
     /// How full the disk is.
     pub disk: DiskBoard,
+    /// Where routes are counted.
+    pub metrics: Metrics,
     /// The sinks. What the log holds for them already has been counted.
     pub sinks: Vec<(String, Addr<DeliveryActor>)>,
 }
@@ -60,10 +64,13 @@ impl RouterActor {
     /// Counts from the log's end on.
     #[must_use]
     pub fn new(parts: RouterParts) -> Self {
-        let RouterParts { log, routes, board, disk, sinks } = parts;
+        let RouterParts { log, routes, board, disk, metrics, sinks } = parts;
         let scanned_to = log.committed();
+        for route in routes.routes() {
+            metrics.route_events.with_label_values(&[&route.name]); // 0 is shown, too
+        }
         let sinks = sinks.into_iter().map(|(name, delivery)| (name.into(), delivery)).collect();
-        Self { log, routes, board, disk, sinks, scanned_to, scanning: false, is_stalled: false }
+        Self { log, routes, board, disk, metrics, sinks, scanned_to, scanning: false, is_stalled: false }
     }
 
     fn scan(&mut self, ctx: &mut Context<Self>) {
@@ -79,25 +86,38 @@ impl RouterActor {
             }
         };
         self.is_stalled = false;
-        let mut counts: HashMap<Arc<str>, u64> = HashMap::new();
+        let mut by_type: HashMap<String, u64> = HashMap::new();
         for found in records {
             self.scanned_to = found.sequence;
             // The deliveries stall here and say so.
             let Ok(record) = EventRecord::parse(found.payload) else { continue };
-            for destination in self.routes.sinks_for(record.event_type()).iter() {
-                if self.sinks.contains_key(&destination.sink) {
-                    *counts.entry(Arc::clone(&destination.sink)).or_default() += 1;
-                }
+            match by_type.get_mut(record.event_type()) {
+                Some(events) => *events += 1,
+                None => drop(by_type.insert(record.event_type().to_owned(), 1)),
             }
         }
-        for (name, events) in counts {
-            self.board.accept(&name, events);
-            if let Some(delivery) = self.sinks.get(&name) {
-                wake(delivery);
-            }
-        }
+        self.count(&by_type);
         if self.scanned_to < self.log.committed() {
             self.scan_soon(ctx);
+        }
+    }
+
+    /// Counts events by type for their routes and sinks, and wakes those sinks.
+    fn count(&self, by_type: &HashMap<String, u64>) {
+        let mut led: HashMap<Arc<str>, u64> = HashMap::new();
+        for (event_type, &events) in by_type {
+            for route in self.routes.taken_by(event_type) {
+                self.metrics.route_events.with_label_values(&[&route.name]).inc_by(events);
+            }
+            for destination in self.routes.sinks_for(event_type).iter() {
+                *led.entry(Arc::clone(&destination.sink)).or_default() += events;
+            }
+        }
+        for (name, events) in led {
+            if let Some(delivery) = self.sinks.get(&name) {
+                self.board.accept(&name, events);
+                wake(delivery);
+            }
         }
     }
 

@@ -54,7 +54,7 @@ pub fn open_archive(location: &Location, sink: Option<&SinkConfig>) -> io::Resul
     match location {
         Location::Dir(path) => Ok(Archive::of_dir(path)),
         Location::S3 { bucket, prefix } => {
-            let settings = sink.map_or_else(AwsSettings::default, aws_settings);
+            let settings = sink.map_or_else(AwsSettings::default, |sink| aws_settings(&sink.aws));
             Archive::of_bucket(bucket, prefix, async || Box::pin(aws::load_sdk_config(&settings)).await)
         }
     }

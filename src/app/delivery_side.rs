@@ -12,6 +12,7 @@ use crate::{
         delivery::{DeliveryActor, DeliveryParts, StopDelivery},
         disk::DiskBoard,
         log::LogGrew,
+        mirror::{MirrorActor, MirrorParts},
         replay::manager::{ReplaysActor, StopReplays},
         router::{RouterActor, RouterParts},
         sink_board::SinkBoard,
@@ -22,6 +23,7 @@ use crate::{
         sinks::{SinkConfig, StartAt},
     },
     delivery::progress::Progress,
+    metrics::Metrics,
     sinks::Sink,
 };
 
@@ -44,13 +46,15 @@ pub(super) struct DeliverySide {
 }
 
 impl DeliverySide {
-    /// Starts with the sinks of the configuration, in its order.
+    /// Starts with the sinks of the configuration, in its order, and the mirror of their dead letters, if there is one.
     pub(super) async fn start(
         config: &Config,
         sinks: Vec<OpenedSink>,
         log: &LogReader,
         states: &SinkStates,
         disk: &DiskBoard,
+        metrics: &Metrics,
+        mirror: Option<MirrorParts>,
     ) -> Result<Self, StartError> {
         let board = SinkBoard::new(config.sinks.iter().map(|sink| sink.name.clone()), log.clone());
         let routes = Arc::new(config.routes.clone());
@@ -73,14 +77,18 @@ impl DeliverySide {
         }
         let arbiter = Arbiter::new();
         let (started, addresses) = oneshot::channel();
-        let (log, router_board, disk) = (log.clone(), board.clone(), disk.clone());
+        let (log, router_board) = (log.clone(), board.clone());
+        let (disk, metrics) = (disk.clone(), metrics.clone());
         arbiter.spawn_fn(move || {
             let sinks: Vec<_> = (parts.into_iter())
                 .map(|part| (part.name.clone(), DeliveryActor::new(part).start()))
                 .collect();
             let deliveries: HashMap<_, _> = sinks.iter().cloned().collect();
-            let router =
-                RouterActor::new(RouterParts { log, routes, board: router_board, disk, sinks }).start();
+            let router = RouterParts { log, routes, board: router_board, disk, metrics, sinks };
+            let router = RouterActor::new(router).start();
+            if let Some(mirror) = mirror {
+                MirrorActor::new(mirror).start();
+            }
             // Nobody to tell: the start was given up.
             let _ = started.send((router, deliveries));
         });

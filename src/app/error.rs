@@ -10,7 +10,7 @@ use crate::{
     domain::{event_json::EventJsonError, record::RecordError},
     http::auth::{device_keys::DeviceKeysError, local_issuer::IssuerError},
     projections::store::SnapshotError,
-    sinks::OpenSinkError,
+    sinks::{OpenSinkError, letter_queue::NoRegion},
 };
 
 /// Why the server does not start. No event was recorded; the process is to end.
@@ -87,6 +87,9 @@ pub enum StartError {
     /// Cursors or dead letters.
     #[error(transparent)]
     SinkState(#[from] SinkStateError),
+    /// The queue of dead letters could never work.
+    #[error(transparent)]
+    LetterQueue(#[from] NoRegion),
     /// A sink that could never work.
     #[error(transparent)]
     Sink(#[from] OpenSinkError),

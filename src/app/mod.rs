@@ -50,7 +50,13 @@ use self::{
     scrub::{Schedule, Scrub},
 };
 use crate::{
-    actors::{recorder::LogEnd, replay::manager::ReplaysActor, sink_state::SinkStates},
+    actors::{
+        busy_poll::BusyPoll,
+        mirror::MirrorParts,
+        recorder::LogEnd,
+        replay::{manager::ReplaysActor, state_check::LiveState},
+        sink_state::SinkStates,
+    },
     config::{Config, auth::JwtConfig},
     data_dir::{self, DataDir},
     delivery::progress::Progress,
@@ -107,20 +113,17 @@ impl App {
 
         sinks::remove_forgotten_spools(&config.sinks, &data_dir.path, &states)?;
         let sinks = sinks::open(&config.sinks, &data_dir.path, &disk.board).await?;
-        let limits = sinks.iter().map(|sink| sink.limits()).collect();
+        let replayed_to = sinks.clone();
         let sinks = sinks.into_iter().zip(progress).zip(recovered.pending.iter().copied());
         let sinks = sinks.map(|((sink, (_, progress)), pending)| OpenedSink { sink, progress, pending });
+        let mirror = sinks::open_letter_queue(&config).await?.map(|queue| {
+            let (states, disk, metrics) = (states.clone(), disk.board.clone(), metrics.clone());
+            MirrorParts { queue, states, disk, metrics }
+        });
+        let sinks = sinks.collect();
         let delivery =
-            DeliverySide::start(&config, sinks.collect(), &log.reader(), &states, &disk.board).await?;
-        let beside = Beside {
-            delivery: &delivery,
-            limits,
-            log: log.reader(),
-            states: states.clone(),
-            disk: disk.board.clone(),
-            metrics: metrics.clone(),
-        };
-        let replay = ReplaySide::start(&config, beside).await?;
+            DeliverySide::start(&config, sinks, &log.reader(), &states, &disk.board, &metrics, mirror)
+                .await?;
         let end = LogEnd {
             name: data_dir.log_name.clone(),
             next_sequence: log.next_sequence(),
@@ -144,7 +147,21 @@ impl App {
             Scrub::start(log.scrubber(), metrics.clone(), Schedule::default()).map_err(StartError::Scrub)?;
         let disk_board = disk.board.clone();
         let disk = disk.watched_for(metrics.clone());
-        let log = LogSide::start(log, recovered, end, delivery.router(), disk).await?;
+        let (reader, busy_poll) = (log.reader(), BusyPoll::default());
+        let log = LogSide::start(log, recovered, end, delivery.router(), disk, busy_poll.clone()).await?;
+        let ids = config.buildings.iter().map(|building| building.rules.building.clone());
+        let live = ids.zip(log.buildings.iter().cloned()).collect();
+        let beside = Beside {
+            delivery: &delivery,
+            sinks: replayed_to,
+            log_name: data_dir.log_name.clone(),
+            live: LiveState { directory: log.directory.clone(), buildings: live },
+            log: reader,
+            states: states.clone(),
+            disk: disk_board.clone(),
+            metrics: metrics.clone(),
+        };
+        let replay = ReplaySide::start(&config, beside).await?;
         let buildings = (config.buildings.iter().zip(&log.buildings))
             .map(|(building, actor)| {
                 let (id, gates) = (building.rules.building.clone(), building.rules.gates.clone());
@@ -165,6 +182,7 @@ impl App {
             sinks: delivery.board.clone(),
             dead_letters: states,
             metrics,
+            busy_poll,
             disk: disk_board,
             end_of_log,
         });

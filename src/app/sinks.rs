@@ -7,7 +7,10 @@ use turnstiled_wal::file_system_space;
 use super::StartError;
 use crate::{
     actors::{disk::DiskBoard, sink_state::SinkStates},
-    config::sinks::{Compression, ObjectFormat, SinkConfig, SinkKind},
+    config::{
+        Config,
+        sinks::{AwsOverrides, Compression, ObjectFormat, SinkConfig, SinkKind},
+    },
     data_dir,
     sinks::{
         Sink, SinkSettings,
@@ -17,6 +20,7 @@ use crate::{
         file::FileSettings,
         http::HttpSettings,
         kinesis::KinesisSettings,
+        letter_queue::LetterQueue,
         open as open_sink,
         s3::S3Settings,
         s3_objects,
@@ -68,17 +72,23 @@ pub(super) fn remove_forgotten_spools(
     Ok(())
 }
 
-/// What a sink sets beside the SDK's own chain.
-pub(super) fn aws_settings(sink: &SinkConfig) -> AwsSettings {
+/// The queue that dead letters are mirrored to, if there is one.
+pub(super) async fn open_letter_queue(config: &Config) -> Result<Option<LetterQueue>, StartError> {
+    let Some(queue) = &config.letter_queue else { return Ok(None) };
+    Ok(Some(LetterQueue::open(queue.queue_url.clone(), &aws_settings(&queue.aws)).await?))
+}
+
+/// What is set beside the SDK's own chain.
+pub(super) fn aws_settings(set: &AwsOverrides) -> AwsSettings {
     AwsSettings {
-        region: sink.aws.region.clone(),
-        endpoint_url: sink.aws.endpoint_url.clone(),
-        profile: sink.aws.profile.clone(),
+        region: set.region.clone(),
+        endpoint_url: set.endpoint_url.clone(),
+        profile: set.profile.clone(),
     }
 }
 
 fn settings(sink: &SinkConfig, spool: SpoolSettings) -> SinkSettings {
-    let aws = aws_settings(sink);
+    let aws = aws_settings(&sink.aws);
     match sink.kind.clone() {
         SinkKind::File { dir, max_bytes, max_age } => {
             SinkSettings::File(FileSettings { dir, max_bytes, max_age })
@@ -110,6 +120,7 @@ fn settings(sink: &SinkConfig, spool: SpoolSettings) -> SinkSettings {
             max_age,
             max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),
             spool,
+            tag: None,
             aws,
         }),
         SinkKind::DynamoDb { table, events } => {

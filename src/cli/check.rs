@@ -11,7 +11,7 @@ use super::Verdict;
 use crate::{
     app::disk_is_smaller,
     config::{Config, ConfigErrors},
-    domain::{event_types::EVENT_TYPES, outbound::Form},
+    domain::{event_types::EVENT_TYPES, outbound::Form, routes::Route},
 };
 
 const LEGEND: &str =
@@ -76,7 +76,10 @@ fn report(config: &Config, out: &mut dyn Write, err: &mut dyn Write) -> io::Resu
         config.tests.len()
     )?;
     write_table(config, out)?;
-    writeln!(out, "\n{LEGEND}")?;
+    writeln!(out, "\n{LEGEND}\n")?;
+    for route in config.routes.routes() {
+        writeln!(out, "{}", describe(route))?;
+    }
     Ok(Verdict::Passed)
 }
 
@@ -107,6 +110,25 @@ fn write_row<'c>(
         row.push_str(&format!("  {cell:width$}"));
     }
     writeln!(out, "{}", row.trim_end())
+}
+
+/// A route in one line: its name, which metrics have, its types, its sinks, and what it does to events.
+fn describe(route: &Route) -> String {
+    let types = route.types.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let to = if route.to.is_empty() { "nowhere".to_owned() } else { route.to.join(", ") };
+    let mut line = format!("route {}: {types} -> {to}", route.name);
+    let Form { personal, drop, add } = &*route.form;
+    if *personal {
+        line.push_str("; with holder_name");
+    }
+    if !drop.is_empty() {
+        line.push_str(&format!("; drops {}", drop.join(", ")));
+    }
+    if !add.is_empty() {
+        let added: Vec<&str> = add.keys().map(String::as_str).collect();
+        line.push_str(&format!("; adds {}", added.join(", ")));
+    }
+    line
 }
 
 fn mark(form: &Form) -> &'static str {
@@ -148,17 +170,25 @@ mod tests {
         assert_eq!(lines[2], "type                      internal  exits  archive");
         assert_eq!(lines[3], "access.entry.denied       x         .      x");
         assert_eq!(lines[6], "access.exit.recorded      .         x      x");
-        assert_eq!(lines.last(), Some(&LEGEND));
+        assert_eq!(lines[lines.len() - 5], LEGEND);
+        assert_eq!(
+            lines[lines.len() - 2..],
+            ["route exits: access.exit.* -> exits", "route everything: ** -> archive"]
+        );
     }
 
     #[test]
     fn forms_are_marked_and_warnings_shown() {
         let changed = EMBEDDED
-            .replace("to = [\"internal\"]", "to = [\"internal\"]\npersonal = true\ndrop = [\"by\"]")
+            .replace(
+                "to = [\"internal\"]",
+                "to = [\"internal\"]\npersonal = true\ndrop = [\"by\"]\nadd = { n = 1 }",
+            )
             .replacen("type = \"file\"", "type = \"file\"\nregion = \"eu-west-1\"", 1);
         let (verdict, out, err) = check(&changed);
         assert_eq!(verdict, Verdict::Passed);
         assert!(out.contains("card.lost                 pe        .      x\n"), "{out}");
+        assert!(out.contains(" -> internal; with holder_name; drops by; adds n\n"), "{out}");
         assert!(
             err.starts_with("warning: routes.toml:")
                 && err.contains("region: has no effect on this type of sink"),

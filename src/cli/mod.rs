@@ -3,6 +3,7 @@
 pub mod check;
 mod client;
 pub mod demo;
+mod dlq;
 mod keys;
 mod replay;
 mod run;
@@ -58,6 +59,8 @@ enum Command {
     Keys(keys::Keys),
     /// Make a token for a person, alone on stdout (with jwt = { local = true })
     Token(token::Token),
+    /// Dead letters of a running daemon: what a service called invalid
+    Dlq(dlq::Dlq),
     /// Send events again through a running daemon: from its log or an archive to a sink
     Replay(replay::Replay),
     /// Look at the log of a stopped daemon
@@ -108,7 +111,8 @@ pub fn run(arguments: Arguments) -> Result<Verdict, CommandError> {
         Command::TestRoutes(file) => Ok(test_routes::run(file.config.as_deref(), &mut out, &mut err)?),
         Command::Keys(keys) => keys::run(keys, &mut out),
         Command::Token(token) => token::run(&token, &mut out),
-        Command::Replay(replay) => replay::run(&replay, &mut out, &mut err),
+        Command::Dlq(dlq) => dlq::run(dlq, &mut out),
+        Command::Replay(replay) => replay::run(replay, &mut out, &mut err),
         Command::Wal(wal) => wal::run(wal, &mut out),
         Command::Openapi => {
             out.write_all(OPENAPI.as_bytes())?;

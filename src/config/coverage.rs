@@ -1,7 +1,14 @@
 //! What only all routes together show: types that go nowhere, routes and sinks that get nothing.
 
-use super::{routes::Routes, sinks::Sinks, value::Value};
+use super::{
+    routes::Routes,
+    sinks::{SinkKind, Sinks},
+    value::Value,
+};
 use crate::domain::{event_types::EVENT_TYPES, routes::Route};
+
+/// The fields of `data` that say which item of a DynamoDB table an event changes, and whether it may.
+const ITEM_FIELDS: [&str; 4] = ["building", "card_id", "employee_id", "version"];
 
 /// Reports types without a route, routes that earlier ones make void, and sinks without a route.
 pub(super) fn check(all: &Value<'_>, read: &Routes<'_>, sinks: &Sinks) {
@@ -11,6 +18,7 @@ pub(super) fn check(all: &Value<'_>, read: &Routes<'_>, sinks: &Sinks) {
     }
     for (index, (route, at)) in routes.iter().enumerate() {
         report_shadowed(route, at, routes.get(..index).unwrap_or_default());
+        report_needed_fields(route, at, sinks);
     }
     for (sink, at) in &sinks.valid {
         if !routes.iter().any(|(route, _)| route.to.iter().any(|to| **to == *sink.name)) {
@@ -27,6 +35,23 @@ fn report_lost_types(all: &Value<'_>, routes: &[(Route, Value<'_>)]) {
         let hint = "add them to a route, or to one with `to = []` if they shall go nowhere";
         all.error(problem, Some(hint.to_owned()));
     }
+}
+
+/// Without these fields every event would be a dead letter, or change nothing.
+fn report_needed_fields(route: &Route, at: &Value<'_>, sinks: &Sinks) {
+    let is_table = |name: &str| {
+        let mut kinds = sinks.valid.iter().filter(|(sink, _)| sink.name == name).map(|(sink, _)| &sink.kind);
+        kinds.any(|kind| matches!(kind, SinkKind::DynamoDb { .. }))
+    };
+    let form = &route.form;
+    let is_edited =
+        |field: &&str| form.drop.iter().any(|dropped| dropped == field) || form.add.contains_key(*field);
+    let edited: Vec<&str> = ITEM_FIELDS.into_iter().filter(is_edited).collect();
+    let Some(table) = route.to.iter().find(|name| is_table(name)).filter(|_| !edited.is_empty()) else {
+        return;
+    };
+    let problem = format!("drops or adds {}, which the items of {table} are made of", edited.join(", "));
+    at.error(problem, Some(format!("lead these events to {table} by a route of its own")));
 }
 
 /// A sink gets an event once, by the first route: a route that always comes second is a mistake, as its

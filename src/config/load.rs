@@ -5,7 +5,7 @@ use std::{fs::File, io::Read as _, path::Path};
 use toml::de::DeTable;
 
 use super::{
-    Config, ConfigErrors, EMBEDDED, Finding, auth, buildings, coverage,
+    Config, ConfigErrors, EMBEDDED, Finding, auth, buildings, coverage, dead_letters,
     document::{Document, Place},
     env::Environment,
     limits::MAX_FILE_BYTES,
@@ -96,9 +96,8 @@ fn read(mut root: TableReader<'_>) -> Option<Config> {
     let sinks = root.optional("sinks").map(|value| sinks::read(&value)).unwrap_or_default();
     let routes = read_routes(&mut root, &sinks);
     let tests = root.optional("tests").map(|value| route_tests::read(&value, &sinks.names));
-    if let Some(table) = root.optional("dead_letters").and_then(|value| value.table("dead_letters")) {
-        table.finish();
-    }
+    let letters = root.optional("dead_letters").and_then(|value| value.table("dead_letters"));
+    let letter_queue = letters.and_then(dead_letters::read);
     root.finish();
     Some(Config {
         server: server?,
@@ -107,6 +106,7 @@ fn read(mut root: TableReader<'_>) -> Option<Config> {
         buildings: buildings?,
         sinks: sinks.valid.into_iter().map(|(sink, _)| sink).collect(),
         routes: RouteTable::new(routes?),
+        letter_queue,
         tests: tests.unwrap_or_default(),
         warnings: Vec::new(),
     })

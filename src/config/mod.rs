@@ -8,6 +8,7 @@ pub mod auth;
 mod aws_names;
 pub mod buildings;
 mod coverage;
+pub mod dead_letters;
 mod document;
 pub mod duration;
 pub mod env;
@@ -53,6 +54,8 @@ pub struct Config {
     pub sinks: Vec<sinks::SinkConfig>,
     /// Names no sink that is not in `sinks`, and leaves no event type out.
     pub routes: RouteTable,
+    /// Where dead letters are mirrored to, if anywhere.
+    pub letter_queue: Option<dead_letters::LetterQueueConfig>,
     /// For `turnstiled test-routes`.
     pub tests: Vec<route_tests::RouteTest>,
     /// What is allowed but perhaps not meant.

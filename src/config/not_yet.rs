@@ -8,7 +8,6 @@ const KEYS: &[(&str, &[&str])] = &[
     ("auth.jwt", &["issuer", "audience", "roles_claim", "jwks_url", "jwks_file"]),
     ("buildings", &["daily_reset"]),
     ("sinks", &["order"]),
-    ("dead_letters", &["queue_url"]),
 ];
 
 /// Values by section and key.

@@ -13,7 +13,7 @@ use super::{
 const ARN_HINT: &str = "write arn:aws:sns:REGION:ACCOUNT:NAME";
 const WEBHOOK_HINT: &str = "such as \"https://hooks.example.com/turnstiles\"";
 const SECRET_HINT: &str = "write whsec_ and what `openssl rand -base64 32` prints";
-const QUEUE_HINT: &str = "write https://sqs.REGION.amazonaws.com/ACCOUNT/NAME";
+pub(super) const QUEUE_HINT: &str = "write https://sqs.REGION.amazonaws.com/ACCOUNT/NAME";
 
 /// Reads a sink's own keys; `None` after an error.
 pub(super) type ReadKind = fn(&mut TableReader<'_>) -> Option<SinkKind>;

@@ -227,7 +227,7 @@ fn read_sink(name: &str, mut table: TableReader<'_>) -> Option<SinkConfig> {
     })
 }
 
-fn read_aws(table: &mut TableReader<'_>, has_effect: bool) -> AwsOverrides {
+pub(super) fn read_aws(table: &mut TableReader<'_>, has_effect: bool) -> AwsOverrides {
     let mut read = |key, parse: fn(&str) -> Result<String, String>, hint| {
         let value = table.optional(key)?;
         if !has_effect {

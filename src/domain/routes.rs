@@ -72,6 +72,11 @@ impl RouteTable {
         destinations.iter().find(|found| *found.sink == *sink).map(|found| Arc::clone(&found.form))
     }
 
+    /// Every route that events of this type take, also where an earlier one decides their form.
+    pub fn taken_by(&self, event_type: &str) -> impl Iterator<Item = &Route> {
+        self.routes.iter().filter(move |route| route.matches(event_type))
+    }
+
     /// The routes, in the order of the file.
     #[must_use]
     pub fn routes(&self) -> &[Route] {
@@ -131,6 +136,8 @@ mod tests {
             route("all", &["card.*"], &["a"], false),
         ]);
         assert_eq!(names(&table, "card.lost"), ["a"]);
+        let taken: Vec<&str> = table.taken_by("card.lost").map(|route| route.name.as_str()).collect();
+        assert_eq!(taken, ["none", "all"]);
         assert!(names(&table, "audit.read").is_empty());
     }
 

@@ -30,6 +30,7 @@ use crate::{
     actors::{
         admin::AdminActor,
         building::BuildingActor,
+        busy_poll::BusyPoll,
         delivery::DeliveryActor,
         directory::DirectoryActor,
         disk::DiskBoard,
@@ -64,6 +65,8 @@ pub struct Services {
     pub dead_letters: SinkStates,
     /// What `/metrics` shows.
     pub metrics: Metrics,
+    /// Whether to wait awake.
+    pub busy_poll: BusyPoll,
     /// How full the disk is.
     pub disk: DiskBoard,
     /// Where the log ends, and whether it can go on.

@@ -270,14 +270,12 @@ impl Daemon {
         Caller::new(self.base_url.clone(), None)
     }
 
-    /// What it has of memory, and the most it has had.
-    pub(crate) fn memory(&self) -> Memory {
+    /// The most memory that it has had in RAM.
+    pub(crate) fn peak_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let kib = |name: &str| -> u64 {
-            let value = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-            value.trim().trim_end_matches(" kB").parse().unwrap()
-        };
-        Memory { resident_bytes: kib("VmRSS:") * 1_024, peak_bytes: kib("VmHWM:") * 1_024 }
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kib * 1_024
     }
 
     /// kill -9; returns when the process is gone.
@@ -322,13 +320,6 @@ impl Daemon {
         let status = self.child.wait().unwrap();
         Refused { status, stderr: self.stderr() }
     }
-}
-
-/// Memory of a process that lies in RAM.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Memory {
-    pub(crate) resident_bytes: u64,
-    pub(crate) peak_bytes: u64,
 }
 
 impl Drop for Daemon {

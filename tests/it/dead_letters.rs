@@ -1,6 +1,6 @@
 //! What a service itself calls invalid becomes a dead letter, alone; everything around it is delivered.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -9,6 +9,7 @@ use crate::{
     daemon::{Daemon, FILE_SINK, Site, TWO_BUILDINGS},
     fake_service::{Reply, serve},
     http::{Answer, Caller},
+    moody_queue::{Mood, Service, Taken, moody_queue, queue_site},
     sinks::{conserves, settled, sinks_by_name},
     wait::eventually,
 };
@@ -17,9 +18,6 @@ use crate::{
 const POISON: &str = "POISON";
 const EXITS: usize = 25;
 const POISONED_AT: usize = 7;
-
-/// What a fake service has taken.
-type Taken = Arc<Mutex<Vec<String>>>;
 
 #[tokio::test]
 async fn a_refused_event_dies_alone_and_is_kept() {
@@ -248,65 +246,10 @@ async fn dead_letters_outlive_their_sink() {
     assert_eq!(taken.lock().unwrap().len(), 2);
 }
 
-const REDRIVE: &str = "/v1/dead-letters/redrive";
+pub(crate) const REDRIVE: &str = "/v1/dead-letters/redrive";
 
-async fn discard(person: &Caller, id: &str, body: &Value) -> Answer {
+pub(crate) async fn discard(person: &Caller, id: &str, body: &Value) -> Answer {
     person.send(reqwest::Method::DELETE, &format!("/v1/dead-letters/{id}"), &[], &body.to_string()).await
-}
-
-fn queue_site(queue_url: &str) -> Site {
-    let sinks = format!(
-        r#"
-        [sinks.queue]
-        type = "sqs"
-        queue_url = "{queue_url}/{ACCOUNT}/queue"
-        endpoint_url = "{queue_url}"
-        [[routes]]
-        name = "exits"
-        types = ["access.exit.*"]
-        to = ["queue"]
-        "#
-    );
-    Site::new(&format!("{TWO_BUILDINGS}{FILE_SINK}{sinks}")).with_aws_at(queue_url.to_owned())
-}
-
-/// How a service feels.
-#[derive(Clone, Copy, Default)]
-enum Service {
-    #[default]
-    RefusesAll,
-    RefusesOnly(&'static str),
-    Away,
-}
-
-type Mood = Arc<Mutex<Service>>;
-
-/// An SQS queue that answers as its mood is; `asked` is told of every message that came.
-fn moody_queue(taken: Taken, asked: Taken, mood: Mood) -> String {
-    let headers = vec!["content-type: application/x-amz-json-1.0".to_owned()];
-    serve(move |request| {
-        let request: Value = serde_json::from_str(request).unwrap();
-        let mood = *mood.lock().unwrap();
-        let (mut successful, mut failed) = (Vec::new(), Vec::new());
-        for entry in request["Entries"].as_array().unwrap() {
-            let (id, body) = (&entry["Id"], entry["MessageBody"].as_str().unwrap().to_owned());
-            asked.lock().unwrap().push(body.clone());
-            let is_refused = match mood {
-                Service::RefusesAll => true,
-                Service::RefusesOnly(card) => body.contains(card),
-                Service::Away => return Reply { status: 503, headers: headers.clone(), body: String::new() },
-            };
-            if is_refused {
-                let text = "The message is not what this queue takes.";
-                failed.push(json!({ "Id": id, "Code": "InvalidMessageContents", "SenderFault": true, "Message": text }));
-            } else {
-                taken.lock().unwrap().push(body);
-                successful.push(json!({ "Id": id, "MessageId": "m", "MD5OfMessageBody": "" }));
-            }
-        }
-        let body = json!({ "Successful": successful, "Failed": failed }).to_string();
-        Reply { status: 200, headers: headers.clone(), body }
-    })
 }
 
 fn site(topic_url: &str, queue_url: &str) -> Site {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde_json::Value;
 
 use crate::{
-    daemon::{Site, sequence},
+    daemon::{Daemon, Site, sequence},
     http::Caller,
     wait::eventually,
 };
@@ -22,6 +22,22 @@ pub(crate) fn conserves(sink: &Value) {
     let settled: u64 =
         ["delivered", "pending", "dead", "discarded"].map(|name| sink[name].as_u64().unwrap()).iter().sum();
     assert_eq!(sink["accepted"].as_u64().unwrap(), settled, "{sink}");
+}
+
+/// Promise 2 in one look at `/metrics`, for each of these sinks; the sample by name and sink.
+pub(crate) async fn metrics_conserve(daemon: &Daemon, sinks: &[&str]) -> HashMap<String, u64> {
+    let text = daemon.anyone().get("/metrics").await.body;
+    let samples = text.lines().filter_map(|line| {
+        let (name, value) = line.strip_prefix("turnstiled_")?.rsplit_once(' ')?;
+        Some((name.to_owned(), value.parse().ok()?))
+    });
+    let samples: HashMap<String, u64> = samples.collect();
+    for sink in sinks {
+        let value = |name: &str| samples[&format!("sink_{name}{{sink=\"{sink}\"}}")];
+        let settled = value("delivered_total") + value("dead_total") + value("discarded_total");
+        assert_eq!(value("accepted_total"), settled + value("pending"), "{sink}: {text}");
+    }
+    samples
 }
 
 /// Waits until these sinks have accepted so many events and have nothing left to deliver.

@@ -7,7 +7,10 @@ use std::{
 
 use serde::Serialize;
 
-use super::record::{Refusal, ReplayRecord, ReplayState};
+use super::{
+    record::{Refusal, ReplayRecord, ReplayState},
+    source::Objects,
+};
 use crate::{
     actors::sink_board::LastError,
     delivery::status::Status,
@@ -16,6 +19,7 @@ use crate::{
         replay::{ReplayOrder, WAL},
         time::Timestamp,
     },
+    projections::rebuilt::Differences,
 };
 
 /// Every replay by name. Cheap to clone.
@@ -52,10 +56,20 @@ pub struct ReplayReport {
     pub scanned: u64,
     /// How many there are to look at, if that is known.
     pub total: Option<u64>,
+    /// Objects of the archive, while it is read.
+    pub objects: Option<Objects>,
+    /// Events of other servers in the archive.
+    pub others: u64,
+    /// Lines of the archive that are no events.
+    pub unreadable: u64,
+    /// The first of them, and what is wrong with them.
+    pub problems: Vec<String>,
     /// The part of the log that is looked at.
     pub range: Option<SequenceRange>,
     /// Sequences that were asked for and are no longer in the log.
     pub trimmed: Option<SequenceRange>,
+    /// Of a comparison with the live state: what it has found.
+    pub differences: Option<Differences>,
     /// The first of those refused.
     pub refusals: Vec<Refusal>,
     /// Why it does not go on, or what failed last since the start.
@@ -78,10 +92,14 @@ impl ReplayBoard {
         self.lock().get(name).cloned()
     }
 
-    /// Every replay, by name.
+    /// Every replay, by name, without what differs: that may be long.
     #[must_use]
     pub fn reports(&self) -> Vec<ReplayReport> {
-        self.lock().values().cloned().collect()
+        let mut reports: Vec<ReplayReport> = self.lock().values().cloned().collect();
+        for differences in reports.iter_mut().filter_map(|report| report.differences.as_mut()) {
+            differences.listed.clear();
+        }
+        reports
     }
 
     /// How many are running.
@@ -138,8 +156,13 @@ impl ReplayReport {
             retried: totals.retried,
             scanned: cursor.saturating_sub(record.begin),
             total: (record.end > 0).then(|| record.end.saturating_sub(record.begin)),
+            objects: None,
+            others: record.others,
+            unreadable: record.unreadable,
+            problems: record.problems.clone(),
             range: (record.order.from == WAL).then_some(range),
             trimmed: record.trimmed.map(|gone| SequenceRange::between(gone.first, gone.last)),
+            differences: record.differences.clone(),
             refusals: record.refusals.clone(),
             last_error: error.or_else(|| stalled.cloned()).or_else(trouble),
         }

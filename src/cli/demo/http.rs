@@ -1,16 +1,15 @@
 //! One request, its answer, and how long that took. Anything but the expected status is a failure.
 
 use std::{
-    error::Error as _,
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 
-/// How long an answer may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::cli::client::with_cause;
+
 /// How much of a refusal is shown.
 const MAX_DETAIL_CHARS: usize = 300;
 
@@ -19,11 +18,6 @@ const MAX_DETAIL_CHARS: usize = 300;
 pub(super) struct Timed<T> {
     pub(super) answer: T,
     pub(super) took: Duration,
-}
-
-/// A client that speaks to the daemon alone, whatever proxies the environment names.
-pub(super) fn client() -> Result<Client, reqwest::Error> {
-    Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build()
 }
 
 /// Where the API begins. A daemon that listens everywhere is reached through the loopback.
@@ -56,14 +50,4 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Timed<Vec<u8>>, Stri
     }
     let detail: String = String::from_utf8_lossy(&body).chars().take(MAX_DETAIL_CHARS).collect();
     Err(format!("{path}: {status} {detail}"))
-}
-
-fn with_cause(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }

@@ -27,7 +27,7 @@ use super::{
     turnstile::{Turnstile, open_gate},
     walk::{Gate, Walker, World, ended},
 };
-use crate::cli::CommandError;
+use crate::cli::{CommandError, client};
 
 /// What people saw and nobody has counted yet.
 const MAX_UNCOUNTED: usize = 1_024;
@@ -70,7 +70,7 @@ pub(super) fn run(job: Job) -> Result<Done, String> {
 
 impl Job {
     async fn run(self, progress: &Progress) -> Result<Done, CommandError> {
-        let client = http::client()?;
+        let client = client::new()?;
         let base = http::base_url(self.address);
         let office = Office::new(client.clone(), base.clone(), self.token.clone());
         self.register(&office, progress).await?;

@@ -241,6 +241,24 @@ fn a_shadowed_route_is_an_error_and_a_shadowed_sink_a_warning() {
     );
 }
 
+#[test]
+fn a_route_may_not_edit_what_items_are_made_of() {
+    let text = LEAST
+        .replace(
+            "[auth]\n",
+            "[auth]\n[sinks]\nx = { type = 'stdout' }\nt = { type = 'dynamodb', table = 'cards' }\n",
+        )
+        .replace("to = []", "to = ['x', 't']\ndrop = ['by', 'version']\nadd = { card_id = 1 }");
+    assert_eq!(
+        errors(&text),
+        [
+            "10: routes[0]: drops or adds card_id, version, which the items of t are made of; lead these events to t by a route of its own"
+        ]
+    );
+    assert!(errors(&text.replace("'version'", "'note'").replace("card_id", "site")).is_empty());
+    assert!(errors(&text.replace("['x', 't']", "['x']")).is_empty());
+}
+
 proptest! {
     #[test]
     fn arbitrary_text_never_panics(text in ".{0,200}|[\\[\\]={}\"'a-z.\n$ 0-9]{0,200}") {

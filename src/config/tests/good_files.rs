@@ -48,6 +48,23 @@ fn sinks(text: &str) -> Vec<SinkConfig> {
 }
 
 #[test]
+fn dead_letters_may_be_mirrored_to_a_queue() {
+    let queue = |text: &str| {
+        parse(&LEAST.replace("[auth]\n", &format!("[auth]\n{text}"))).map(|config| config.letter_queue)
+    };
+    assert_eq!(queue("").unwrap(), None);
+    assert_eq!(queue("[dead_letters]\n").unwrap(), None);
+    let url = "https://sqs.eu-central-1.amazonaws.com/000000000000/dlq";
+    let found = queue(&format!("[dead_letters]\nqueue_url = '{url}'\nprofile = 'p'\n")).unwrap().unwrap();
+    assert_eq!((found.queue_url.as_str(), found.aws.profile.as_deref()), (url, Some("p")));
+    let errors =
+        queue("[dead_letters]\nqueue_url = 'arn:aws:sqs:eu-central-1:0:dlq'\n").unwrap_err().to_string();
+    assert!(errors.contains("dead_letters.queue_url") && errors.contains("is no queue URL"), "{errors}");
+    let errors = queue("[dead_letters]\nqueue = 'x'\n").unwrap_err().to_string();
+    assert!(errors.contains("queue_url"), "the nearest known key: {errors}");
+}
+
+#[test]
 fn every_type_of_sink_is_read_in_the_order_of_the_file() {
     let found = sinks(
         "z = { type = 'file', dir = '/var/x' }

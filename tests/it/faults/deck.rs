@@ -28,11 +28,9 @@ pub(super) enum Fault {
 }
 
 /// Of every request, whatever it holds. Lost replies more often: they alone may repeat an event.
-const OF_ANY_REQUEST: [Fault; 13] = [
-    Fault::Throttle,
+const OF_ANY_REQUEST: [Fault; 11] = [
     Fault::Throttle,
     Fault::ServerError,
-    Fault::Reset,
     Fault::Reset,
     Fault::LoseReply,
     Fault::LoseReply,
