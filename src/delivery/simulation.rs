@@ -3,6 +3,8 @@
 //! The world plays the shell. It answers pulls and batches after random delays, lets the log grow, kills the
 //! machine and starts another from the last settlement, and checks every effect against a plain model.
 
+mod outage;
+mod random;
 mod world;
 
 use proptest::prelude::*;
@@ -15,13 +17,14 @@ fn orders() -> impl Strategy<Value = Order> {
 }
 
 fn faults() -> impl Strategy<Value = Faults> {
-    let percents = (0_u64..60, 0_u64..40, 0_u64..30, 0_u64..10);
+    let percents = (0_u64..60, 0_u64..40, 0_u64..30, 0_u64..10, prop_oneof![Just(0_u64), 0..30_u64]);
     (percents, prop_oneof![Just(0_u64), 3..40_u64], any::<bool>()).prop_map(
-        |((failing, batch_failing, throttled, short), poison_every, named)| Faults {
+        |((failing, batch_failing, throttled, short, lost), poison_every, named)| Faults {
             record_fails_percent: failing,
             batch_fails_percent: batch_failing,
             throttled_percent: throttled,
             short_answer_percent: short,
+            lost_reply_percent: lost,
             poison_every,
             poison_is_named: named,
         },
@@ -59,17 +62,18 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
-    fn without_a_crash_every_event_arrives_once(plan in plans(Just(0), Just(0))) {
+    fn without_a_crash_every_event_arrives_once_and_again_for_each_lost_reply(plan in plans(Just(0), Just(0))) {
         let world = World::new(plan).run();
         for (sequence, times) in &world.arrivals {
-            prop_assert_eq!(*times, 1, "sequence {}", sequence);
+            prop_assert_eq!(*times, 1 + world.lost_replies(*sequence), "sequence {}", sequence);
         }
     }
 
     #[test]
     fn through_crashes_every_event_arrives_at_least_once(plan in plans(1_usize..6, Just(0))) {
         let world = World::new(plan).run();
-        let repeats: usize = world.arrivals.values().map(|times| times - 1).sum();
+        let unheard = |sequence: &u64| world.lost_replies(*sequence);
+        let repeats: usize = world.arrivals.iter().map(|(sequence, times)| times.saturating_sub(1 + unheard(sequence))).sum();
         prop_assert!(repeats <= world.may_repeat, "{} repeats, {} unsettled at crashes", repeats, world.may_repeat);
     }
 

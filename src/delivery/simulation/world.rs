@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use super::random::Rng;
 use crate::delivery::{
     FLUSH_EVERY_MS, Outgoing,
     batch::tests::outgoing,
@@ -33,6 +34,8 @@ pub(super) struct Faults {
     pub(super) batch_fails_percent: u64,
     pub(super) throttled_percent: u64,
     pub(super) short_answer_percent: u64,
+    /// The service takes what is valid, and nobody hears of it.
+    pub(super) lost_reply_percent: u64,
     /// Every n-th sequence is invalid; 0: none.
     pub(super) poison_every: u64,
     /// The service says which record is invalid, instead of refusing the batch.
@@ -59,30 +62,6 @@ pub(super) struct Plan {
     pub(super) acts: usize,
     pub(super) detaches: usize,
     pub(super) max_dead_letters: Option<u64>,
-}
-
-/// A splitmix64 generator: small, and the same on every machine.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    fn percent(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
 }
 
 #[derive(Debug)]
@@ -129,6 +108,8 @@ pub(super) struct World {
     act_is_planned: bool,
     /// How often the service took each record.
     pub(super) arrivals: BTreeMap<u64, usize>,
+    /// How often it took each and the answer was lost.
+    lost: BTreeMap<u64, usize>,
     /// Records that arrived before a crash and were not settled durably then, counted at every crash.
     pub(super) may_repeat: usize,
     /// When the machine first heard that a record was delivered.
@@ -170,6 +151,7 @@ impl World {
             cured: BTreeSet::new(),
             act_is_planned: false,
             arrivals: BTreeMap::new(),
+            lost: BTreeMap::new(),
             may_repeat: 0,
             acknowledged_ms: BTreeMap::new(),
             last_of_key: BTreeMap::new(),
@@ -374,6 +356,18 @@ impl World {
         if !faults.poison_is_named && records.len() > 1 && is_poisoned.contains(&true) {
             return vec![Outcome::BatchRefused(trouble(TroubleKind::Invalid)); records.len()];
         }
+        if outage && self.rng.percent(faults.lost_reply_percent) {
+            for record in records
+                .iter()
+                .zip(is_poisoned)
+                .filter(|(_, is_poisoned)| !is_poisoned)
+                .map(|(record, _)| record)
+            {
+                self.arrived(record);
+                *self.lost.entry(record.sequence).or_default() += 1;
+            }
+            return vec![Outcome::Retry(trouble(TroubleKind::Transient)); records.len()];
+        }
         let mut outcomes = Vec::new();
         for (record, is_poisoned) in records.iter().zip(is_poisoned) {
             // A service that keeps the order of a batch takes a batch whole or not.
@@ -413,7 +407,16 @@ impl World {
             let key = record.record.partition_key().to_owned();
             let before = self.last_of_key.insert(key, record.sequence);
             assert!(before < Some(record.sequence), "{} arrived after {before:?}", record.sequence);
+        } else if self.plan.crashes == 0 && self.plan.order == Order::PerKey && !is_letter {
+            // nothing later of its key leaves before the service has said that it has it
+            let last = self.last_of_key.get(record.record.partition_key());
+            assert_eq!(last, Some(&record.sequence), "{} arrived again after it", record.sequence);
         }
+    }
+
+    /// How often the service took a record and nobody heard of it.
+    pub(super) fn lost_replies(&self, sequence: u64) -> usize {
+        self.lost.get(&sequence).copied().unwrap_or_default()
     }
 
     fn input(&mut self, input: Input) {
@@ -628,6 +631,6 @@ fn is_durable(progress: &Progress, sequence: u64) -> bool {
         || progress.settled.iter().any(|&(first, last)| (first..=last).contains(&sequence))
 }
 
-fn trouble(kind: TroubleKind) -> Trouble {
+pub(super) fn trouble(kind: TroubleKind) -> Trouble {
     Trouble { kind, code: "Code".to_owned(), text: String::new(), retry_after: None }
 }
