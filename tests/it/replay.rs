@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use crate::{
     daemon::{Daemon, Site, TWO_BUILDINGS, events},
-    dead_letters::{self, Taken, leave_in_a_batch, picky_queue, picky_topic},
+    dead_letters::{self, leave_in_a_batch, picky_queue, picky_topic},
     http::Caller,
+    moody_queue::Taken,
     sinks::{conserves, settled, sinks_by_name},
     wait::eventually,
 };
