@@ -8,6 +8,7 @@
 
 mod aws;
 mod chain;
+mod consumer;
 mod cut_fs;
 mod daemon;
 mod fake_service;
