@@ -51,7 +51,10 @@ use self::{
 };
 use crate::{
     actors::{
-        busy_poll::BusyPoll, mirror::MirrorParts, recorder::LogEnd, replay::manager::ReplaysActor,
+        busy_poll::BusyPoll,
+        mirror::MirrorParts,
+        recorder::LogEnd,
+        replay::{manager::ReplaysActor, state_check::LiveState},
         sink_state::SinkStates,
     },
     config::{Config, auth::JwtConfig},
@@ -121,16 +124,6 @@ impl App {
         let delivery =
             DeliverySide::start(&config, sinks, &log.reader(), &states, &disk.board, &metrics, mirror)
                 .await?;
-        let beside = Beside {
-            delivery: &delivery,
-            sinks: replayed_to,
-            server: config.server.id.clone(),
-            log: log.reader(),
-            states: states.clone(),
-            disk: disk.board.clone(),
-            metrics: metrics.clone(),
-        };
-        let replay = ReplaySide::start(&config, beside).await?;
         let end = LogEnd {
             name: data_dir.log_name.clone(),
             next_sequence: log.next_sequence(),
@@ -154,8 +147,21 @@ impl App {
             Scrub::start(log.scrubber(), metrics.clone(), Schedule::default()).map_err(StartError::Scrub)?;
         let disk_board = disk.board.clone();
         let disk = disk.watched_for(metrics.clone());
-        let busy_poll = BusyPoll::default();
+        let (reader, busy_poll) = (log.reader(), BusyPoll::default());
         let log = LogSide::start(log, recovered, end, delivery.router(), disk, busy_poll.clone()).await?;
+        let ids = config.buildings.iter().map(|building| building.rules.building.clone());
+        let live = ids.zip(log.buildings.iter().cloned()).collect();
+        let beside = Beside {
+            delivery: &delivery,
+            sinks: replayed_to,
+            log_name: data_dir.log_name.clone(),
+            live: LiveState { directory: log.directory.clone(), buildings: live },
+            log: reader,
+            states: states.clone(),
+            disk: disk_board.clone(),
+            metrics: metrics.clone(),
+        };
+        let replay = ReplaySide::start(&config, beside).await?;
         let buildings = (config.buildings.iter().zip(&log.buildings))
             .map(|(building, actor)| {
                 let (id, gates) = (building.rules.building.clone(), building.rules.gates.clone());

@@ -19,6 +19,7 @@ use crate::{
             board::ReplayBoard,
             manager::{ReplaySink, ReplaysActor, ReplaysParts},
             prepare::{Parts, ReplayPlaces},
+            state_check::LiveState,
         },
         sink_state::SinkStates,
     },
@@ -26,6 +27,7 @@ use crate::{
         Config,
         sinks::{SinkConfig, SinkKind},
     },
+    domain::ids::LogName,
     metrics::Metrics,
     sinks::{Sink, archive::Location},
 };
@@ -44,8 +46,9 @@ pub(super) struct Beside<'a> {
     pub(super) delivery: &'a DeliverySide,
     /// In the order of the configuration.
     pub(super) sinks: Vec<Arc<dyn Sink>>,
-    /// Whose events are replayed.
-    pub(super) server: String,
+    /// Whose events are replayed, and the present epoch.
+    pub(super) log_name: LogName,
+    pub(super) live: LiveState,
     pub(super) log: LogReader,
     pub(super) states: SinkStates,
     pub(super) disk: DiskBoard,
@@ -55,13 +58,20 @@ pub(super) struct Beside<'a> {
 impl ReplaySide {
     /// Those that a stop or a crash has interrupted go on.
     pub(super) async fn start(config: &Config, beside: Beside<'_>) -> Result<Self, StartError> {
-        let Beside { delivery, sinks, server, log, states, disk, metrics } = beside;
+        let Beside { delivery, sinks, log_name, live, log, states, disk, metrics } = beside;
         let archives = config.sinks.iter().map(|sink| (sink.name.clone(), archive_of(sink))).collect();
         let opened_by = config.clone();
         let opener =
             ArchiveOpener::new(move |location| open_archive(location, sink_of(&opened_by, location)));
         let routes = Arc::new(config.routes.clone());
-        let places = ReplayPlaces::new(Parts { log, routes, server, opener, sinks: archives });
+        let places = ReplayPlaces::new(Parts {
+            log,
+            routes,
+            log_name,
+            states: states.clone(),
+            opener,
+            sinks: archives,
+        });
         let sinks = config.sinks.iter().zip(sinks).filter_map(|(settings, sink)| {
             let delivery = delivery.deliveries.get(&settings.name)?.clone();
             Some((settings.name.clone(), ReplaySink { delivery, sink }))
@@ -71,6 +81,7 @@ impl ReplaySide {
         let parts = ReplaysParts {
             places: places.clone(),
             sinks,
+            live,
             states,
             board: board.clone(),
             disk,
