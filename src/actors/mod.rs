@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod building;
 pub mod dead_letters;
+pub mod deliveries;
 pub mod delivery;
 pub mod directory;
 pub mod disk;

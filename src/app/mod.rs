@@ -139,7 +139,6 @@ impl App {
             trimmer: log.trimmer(),
             snapshots,
             states: states.clone(),
-            sinks: config.sinks.iter().map(|sink| sink.name.clone()).collect(),
             retention: config.wal.retention,
             snapshot_every: config.wal.snapshot_every,
             disk: disk.board.clone(),

@@ -58,6 +58,7 @@ impl Touched {
             | Body::AuditRead(_)
             | Body::LogRepaired(_)
             | Body::Redrive(_)
+            | Body::Reload(_)
             | Body::Discard(_)
             | Body::Replay(_)
             | Body::Other => {}
