@@ -107,7 +107,7 @@ impl App {
 
         sinks::remove_forgotten_spools(&config.sinks, &data_dir.path, &states)?;
         let sinks = sinks::open(&config.sinks, &data_dir.path, &disk.board).await?;
-        let limits = sinks.iter().map(|sink| sink.limits()).collect();
+        let replayed_to = sinks.clone();
         let sinks = sinks.into_iter().zip(progress).zip(recovered.pending.iter().copied());
         let sinks = sinks.map(|((sink, (_, progress)), pending)| OpenedSink { sink, progress, pending });
         let mirror = sinks::open_letter_queue(&config).await?.map(|queue| {
@@ -120,7 +120,8 @@ impl App {
                 .await?;
         let beside = Beside {
             delivery: &delivery,
-            limits,
+            sinks: replayed_to,
+            server: config.server.id.clone(),
             log: log.reader(),
             states: states.clone(),
             disk: disk.board.clone(),

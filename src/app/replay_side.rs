@@ -6,13 +6,18 @@ use actix::{Actor, Addr};
 use tokio::sync::oneshot;
 use turnstiled_wal::LogReader;
 
-use super::{StartError, delivery_side::DeliverySide};
+use super::{
+    StartError,
+    archive_sink::{open_archive, sink_of},
+    delivery_side::DeliverySide,
+};
 use crate::{
     actors::{
         disk::DiskBoard,
         replay::{
+            archive::ArchiveOpener,
             board::ReplayBoard,
-            manager::{ReplaysActor, ReplaysParts},
+            manager::{ReplaySink, ReplaysActor, ReplaysParts},
             prepare::{Parts, ReplayPlaces},
         },
         sink_state::SinkStates,
@@ -21,9 +26,8 @@ use crate::{
         Config,
         sinks::{SinkConfig, SinkKind},
     },
-    delivery::outcome::BatchLimits,
     metrics::Metrics,
-    sinks::archive::Location,
+    sinks::{Sink, archive::Location},
 };
 
 /// Who replays, and what there is to ask them for.
@@ -38,8 +42,10 @@ pub(super) struct ReplaySide {
 #[derive(Debug)]
 pub(super) struct Beside<'a> {
     pub(super) delivery: &'a DeliverySide,
-    /// What each sink takes at once, in the order of the configuration.
-    pub(super) limits: Vec<BatchLimits>,
+    /// In the order of the configuration.
+    pub(super) sinks: Vec<Arc<dyn Sink>>,
+    /// Whose events are replayed.
+    pub(super) server: String,
     pub(super) log: LogReader,
     pub(super) states: SinkStates,
     pub(super) disk: DiskBoard,
@@ -49,14 +55,18 @@ pub(super) struct Beside<'a> {
 impl ReplaySide {
     /// Those that a stop or a crash has interrupted go on.
     pub(super) async fn start(config: &Config, beside: Beside<'_>) -> Result<Self, StartError> {
-        let Beside { delivery, limits, log, states, disk, metrics } = beside;
-        let sinks = config.sinks.iter().map(|sink| (sink.name.clone(), archive_of(sink))).collect();
-        let places = ReplayPlaces::new(Parts { log, routes: Arc::new(config.routes.clone()), sinks });
-        let with_limits = config.sinks.iter().zip(limits).filter_map(|(sink, limits)| {
-            let delivery = delivery.deliveries.get(&sink.name)?;
-            Some((sink.name.clone(), (delivery.clone(), limits)))
+        let Beside { delivery, sinks, server, log, states, disk, metrics } = beside;
+        let archives = config.sinks.iter().map(|sink| (sink.name.clone(), archive_of(sink))).collect();
+        let opened_by = config.clone();
+        let opener =
+            ArchiveOpener::new(move |location| open_archive(location, sink_of(&opened_by, location)));
+        let routes = Arc::new(config.routes.clone());
+        let places = ReplayPlaces::new(Parts { log, routes, server, opener, sinks: archives });
+        let sinks = config.sinks.iter().zip(sinks).filter_map(|(settings, sink)| {
+            let delivery = delivery.deliveries.get(&settings.name)?.clone();
+            Some((settings.name.clone(), ReplaySink { delivery, sink }))
         });
-        let sinks: HashMap<_, _> = with_limits.collect();
+        let sinks: HashMap<_, _> = sinks.collect();
         let (board, found) = (ReplayBoard::default(), states.replays()?);
         let parts = ReplaysParts {
             places: places.clone(),

@@ -120,6 +120,7 @@ fn settings(sink: &SinkConfig, spool: SpoolSettings) -> SinkSettings {
             max_age,
             max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),
             spool,
+            tag: None,
             aws,
         }),
         SinkKind::DynamoDb { table, events } => {

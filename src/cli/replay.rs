@@ -31,8 +31,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const RESTART_LIMIT: Duration = Duration::from_secs(60);
 /// How the bar looks.
 const BAR: &str = "{elapsed_precise} {bar:40} {pos}/{len} looked at, {msg}";
-/// How it looks while nobody knows where the end is.
-const SPINNER: &str = "{elapsed_precise} {spinner} {pos} looked at, {msg}";
+/// How it looks for an archive, of which nobody knows how many events it has.
+const OBJECTS_BAR: &str = "{elapsed_precise} {bar:40} {pos}/{len} objects, {msg}";
 
 /// Which events, and where to.
 #[derive(Debug, Args)]
@@ -92,10 +92,20 @@ struct Report {
     refused: u64,
     scanned: u64,
     total: Option<u64>,
+    objects: Option<Objects>,
+    others: u64,
+    unreadable: u64,
+    problems: Vec<String>,
     range: Option<Range>,
     trimmed: Option<Range>,
     refusals: Vec<Refusal>,
     last_error: Option<LastError>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Objects {
+    done: u64,
+    total: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -213,12 +223,17 @@ impl Api {
     }
 
     async fn watch(&self, mut report: Report) -> Result<Report, CommandError> {
-        let bar = report.total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
-        let style = if report.total.is_some() { BAR } else { SPINNER };
-        bar.set_style(ProgressStyle::with_template(style)?);
+        let bar = ProgressBar::new(report.total.unwrap_or(0));
+        bar.set_style(ProgressStyle::with_template(if report.total.is_some() { BAR } else { OBJECTS_BAR })?);
         let mut seen = Instant::now();
         while report.state == "running" {
-            bar.set_position(report.scanned);
+            match report.objects {
+                Some(Objects { done, total }) => {
+                    bar.set_length(total);
+                    bar.set_position(done);
+                }
+                None => bar.set_position(report.scanned),
+            }
             bar.set_message(report.progress());
             tokio::time::sleep(LOOK_EVERY).await;
             match self.ask(Method::GET, &[&report.name], None).await {
@@ -325,6 +340,16 @@ impl Report {
                 "sequences {first} to {last} are no longer in the log; replay them from the archive"
             )?;
         }
+        if self.others > 0 {
+            writeln!(err, "{} events of other servers are not replayed", self.others)?;
+        }
+        for problem in &self.problems {
+            writeln!(err, "{problem}")?;
+        }
+        let unnamed = self.unreadable.saturating_sub(self.problems.len() as u64);
+        if unnamed > 0 {
+            writeln!(err, "and {unnamed} more lines that are no events")?;
+        }
         for Refusal { event_id, code, text } in &self.refusals {
             writeln!(err, "refused: {event_id}: {code}: {text}")?;
         }
@@ -342,7 +367,8 @@ impl Report {
                 self.delivered, self.scanned, self.to, self.refused
             )?,
         }
-        let is_whole = self.state == "done" && self.refused == 0 && self.trimmed.is_none();
+        let is_whole =
+            self.state == "done" && self.refused == 0 && self.unreadable == 0 && self.trimmed.is_none();
         Ok(if is_whole { Verdict::Passed } else { Verdict::Failed })
     }
 }

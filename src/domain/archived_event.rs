@@ -55,6 +55,17 @@ pub enum ArchivedLine {
     OfOther,
 }
 
+/// One event of an archive, as it can be sent again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventOfLine {
+    /// Whose sequence it is.
+    pub log: LogName,
+    /// Its place in that log.
+    pub sequence: u64,
+    /// The event as it was archived, with what was added on the way out.
+    pub record: EventRecord,
+}
+
 /// Why a line is no event that can be compared.
 #[derive(Debug, Error)]
 pub enum ArchivedEventError {
@@ -125,7 +136,33 @@ impl ArchivedEvent {
     }
 }
 
-/// The records that the event can have been. An event of no building, card or employee has an empty key in its
+impl EventOfLine {
+    /// Reads a line of an archive; `None` if it is an event of another server.
+    ///
+    /// # Errors
+    /// [`ArchivedEventError`] if it is no whole event.
+    pub fn read(line: &[u8], server: &str) -> Result<Option<Self>, ArchivedEventError> {
+        let members: RawObject<'_> = serde_json::from_slice(line)?;
+        if let Some(name) = members.repeated_name() {
+            return Err(ArchivedEventError::Twice(name.to_owned()));
+        }
+        let text = |name| text(&members, name).ok_or(ArchivedEventError::Missing(name));
+        let log: LogName = text("log")?.parse()?;
+        if log.server != server {
+            return Ok(None);
+        }
+        let sequence = text("sequence")?;
+        let sequence = sequence.parse().map_err(|_| ArchivedEventError::Sequence(sequence))?;
+        for member in ["id", "time"] {
+            text(member)?;
+        }
+        let record = payloads(&members, &text("type")?, server, line)?.pop();
+        let record = record.ok_or(ArchivedEventError::Missing("type"))?;
+        Ok(Some(Self { log, sequence, record }))
+    }
+}
+
+/// The records that the event can have been, the one with the empty key last. An event of no building, card or employee has an empty key in its
 /// record, and the server's id in its JSON.
 fn payloads(
     members: &RawObject<'_>,
@@ -188,6 +225,25 @@ mod tests {
             assert_eq!((read.chainhash, &read.json[..]), ([3; 32], json.as_bytes()));
             assert!(read.own.contains(&fake_hash(42, &[3; 32], true, record.payload())));
             assert!(read.own.contains(&fake_hash(42, &[3; 32], false, record.payload())));
+        }
+    }
+
+    #[test]
+    fn a_line_becomes_the_record_that_it_was() {
+        for (key, building, source) in
+            [("E1", "hq", "/buildings/hq/gates/north-1"), ("hq-1", "", "/servers/hq-1")]
+        {
+            let line = edit(event(key, source).as_bytes(), &Form::default(), &[3; 32]).unwrap();
+            let read = EventOfLine::read(&line, "hq-1").unwrap().unwrap();
+            assert_eq!((read.sequence, read.log.epoch), (42, 7));
+            let key = if key == "hq-1" { "" } else { key };
+            assert_eq!(read.record, EventRecord::encode("card.lost", building, key, &line).unwrap());
+        }
+        let line = event("E1", "");
+        assert_eq!(EventOfLine::read(line.as_bytes(), "annex-1").unwrap(), None);
+        for wrong in ["{", "{}", "[]", &line.replace("\"time\"", "\"when\""), &line.replace("0042\"", "x\"")]
+        {
+            assert!(EventOfLine::read(wrong.as_bytes(), "hq-1").is_err(), "{wrong}");
         }
     }
 

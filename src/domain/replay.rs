@@ -23,6 +23,9 @@ const NAME_PREFIX: &str = "replay-";
 /// Bytes of the hash in such a name.
 const NAME_HASH_BYTES: usize = 6;
 
+/// What one part of an archive holds.
+const HOUR_MS: i64 = 3_600_000;
+
 /// What an operator asks for. It is kept with the replay and recorded, so it evolves by addition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -99,6 +102,20 @@ impl ReplayOrder {
         Ok(self.wants_time(time) && self.card.as_ref().is_none_or(|card| is_of_card(card, subject, data)))
     }
 
+    /// Whether an object of an archive may hold such events, by its name in the form of the `s3` sink. Others may.
+    #[must_use]
+    pub fn wants_object(&self, name: &str) -> bool {
+        let part = |name_of: &str| name.split('/').find_map(|part| part.strip_prefix(name_of));
+        let building = part("building=").zip(self.building.as_ref());
+        if building.is_some_and(|(there, wanted)| there != wanted.as_str()) {
+            return false;
+        }
+        let hour = part("dt=").zip(part("hour=")).map(|(date, hour)| format!("{date}T{hour}:00:00Z"));
+        let Some(begins) = hour.and_then(|hour| hour.parse::<Timestamp>().ok()) else { return true };
+        let ends = Timestamp::from_millis(begins.as_millis().saturating_add(HOUR_MS));
+        self.since.is_none_or(|since| since < ends) && self.until.is_none_or(|until| until > begins)
+    }
+
     fn wants_time(&self, time: Timestamp) -> bool {
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
     }
@@ -164,6 +181,23 @@ mod tests {
         let broken = EventRecord::encode("card.lost", "", "E1", b"{").unwrap();
         assert!(order(json!({ "type": "card.*" })).wants(&broken).unwrap());
         assert!(order(json!({ "card": "C1" })).wants(&broken).is_err());
+    }
+
+    #[test]
+    fn objects_of_other_buildings_and_hours_are_not_read() {
+        let order = order(
+            json!({ "building": "hq", "since": "2026-11-20T08:30:00Z", "until": "2026-11-20T10:00:00Z" }),
+        );
+        let key = |building: &str, hour: &str| {
+            format!(
+                "events/building={building}/dt=2026-11-20/hour={hour}/hq-1.1-00000000000000000001.parquet"
+            )
+        };
+        let wants = |building, hour| order.wants_object(&key(building, hour));
+        assert!(wants("hq", "08") && wants("hq", "09"));
+        assert!(!wants("hq", "07") && !wants("hq", "10") && !wants("annex", "08"));
+        assert!(order.wants_object("hq-1.1-00000000000000000001.ndjson") && wants("hq", "x"));
+        assert!(ReplayOrder::default().wants_object(&key("annex", "07")));
     }
 
     #[test]

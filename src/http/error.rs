@@ -166,7 +166,9 @@ impl From<DiscardError> for ApiError {
 impl From<ReplaysError> for ApiError {
     fn from(error: ReplaysError) -> Self {
         match error {
-            ReplaysError::NameIsTaken(_) | ReplaysError::TooMany => Self::Conflict(error.to_string()),
+            ReplaysError::NameIsTaken(_) | ReplaysError::TooMany | ReplaysError::Source(_) => {
+                Self::Conflict(error.to_string())
+            }
             ReplaysError::NotThere(_) => Self::NotFound(error.to_string()),
             ReplaysError::DiskFull => Self::Unavailable(error.to_string()),
         }

@@ -59,6 +59,12 @@ pub trait Sink: Debug + Send + Sync {
     /// Everything up to `cursor` is durably settled: nothing of it is sent again. Called before the first `send`, and
     /// whenever progress was written. For sinks that keep what they sent until then.
     fn settled(&self, _cursor: u64) {}
+
+    /// A sink of its own for a replay, to the same place and with cursors of its own; called at each of its starts.
+    /// `None`: it may use this one. For sinks that keep what they sent by its place in the log.
+    fn for_replay(&self, _replay: &str) -> Option<Arc<dyn Sink>> {
+        None
+    }
 }
 
 /// What a sink of each type needs to be opened.

@@ -5,7 +5,7 @@
 //! operator. Events that a spooled object holds are delivered by that object, also after a crash and however the batch
 //! is cut then.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{ffi::OsStr, io, sync::Arc, time::Duration};
 
 use aws_config::SdkConfig;
 use aws_sdk_s3::{Client, config::timeout::TimeoutConfig};
@@ -59,6 +59,8 @@ pub struct S3Settings {
     pub max_bytes: usize,
     /// Where objects wait for their upload.
     pub spool: SpoolSettings,
+    /// What is added to the names of objects, so that they are no others'.
+    pub tag: Option<String>,
     /// The AWS settings.
     pub aws: AwsSettings,
 }
@@ -94,11 +96,15 @@ impl S3Sink {
     /// A sink on a bucket.
     #[must_use]
     pub fn new(settings: S3Settings, sdk_config: &SdkConfig) -> Self {
+        Self::with_client(settings, Client::from_conf(client_config(sdk_config).build()))
+    }
+
+    fn with_client(settings: S3Settings, client: Client) -> Self {
         let target = Target { bucket: settings.bucket.clone(), prefix: settings.prefix.clone() };
         let batches_bytes = (settings.max_bytes as u64).saturating_mul(MAX_UPLOADED_BATCHES);
         let max_uploaded_bytes = batches_bytes.max(MIN_UPLOADED_BYTES);
         let spool = Arc::new(Spool::new(settings.spool.clone(), target, max_uploaded_bytes));
-        Self { client: Client::from_conf(client_config(sdk_config).build()), settings, spool }
+        Self { client, settings, spool }
     }
 
     async fn put_batch(&self, batch: Vec<Outgoing>) -> Vec<Outcome> {
@@ -154,11 +160,11 @@ impl S3Sink {
 
     /// Makes the object and spools it.
     fn form(&self, plan: &ObjectPlan, events: &[Outgoing]) -> io::Result<Arc<Spooled>> {
-        let S3Settings { bucket, prefix, format, .. } = &self.settings;
+        let S3Settings { bucket, prefix, format, tag, .. } = &self.settings;
         let bytes = format.write(events)?;
         let manifest = Manifest {
             target: Target { bucket: bucket.clone(), prefix: prefix.clone() },
-            key: plan.key(prefix, *format),
+            key: plan.key(prefix, tag.as_deref(), *format),
             sha256: checksum(&bytes),
             bytes: bytes.len() as u64,
             first: plan.first,
@@ -222,6 +228,19 @@ impl Sink for S3Sink {
             tracing::warn!(%dir, %error, "delivered objects stay in the spool; the next start removes them");
         }
     }
+
+    /// With a spool of its own, whose places are the replay's, and names of its own: what it forms after a restart may be
+    /// cut differently.
+    fn for_replay(&self, replay: &str) -> Option<Arc<dyn Sink>> {
+        let mut settings = self.settings.clone();
+        let mut name = settings.spool.dir.file_name().map(OsStr::to_os_string).unwrap_or_default();
+        // no sink has such a name, so the next start removes it
+        let tag = format!("{replay}-{}", uuid::Uuid::now_v7().simple());
+        name.push(format!("@{tag}"));
+        settings.spool.dir.set_file_name(name);
+        settings.tag = Some(tag);
+        Some(Arc::new(Self::with_client(settings, self.client.clone())))
+    }
 }
 
 /// What whoever writes to a bucket and whoever reads from it set. Endpoints other than AWS' own are addressed by path,
@@ -256,6 +275,7 @@ mod tests {
             max_age: Duration::from_secs(60),
             max_bytes: 16 * 1024 * 1024,
             spool: SpoolSettings { dir: "spool".into(), room: Room::asking(|_| Ok(true)) },
+            tag: None,
             aws: AwsSettings::default(),
         }
     }

@@ -111,13 +111,14 @@ fn partition(event: &Outgoing) -> Result<(Partition, u64), Outcome> {
 impl ObjectPlan {
     /// The object's key, in Hive's form, which Athena's partition projection reads without a crawler.
     #[must_use]
-    pub fn key(&self, prefix: &str, format: ObjectFormat) -> String {
+    pub fn key(&self, prefix: &str, tag: Option<&str>, format: ObjectFormat) -> String {
         let Partition { building, date, hour, log } = &self.partition;
         let (prefix, log, ending) = (prefix.trim_matches('/'), log.to_string(), format.ending());
         let slash = if prefix.is_empty() { "" } else { "/" };
         format!(
             "{prefix}{slash}building={building}/dt={date}/hour={hour}/\
-             {log}-{first:0SEQUENCE_DIGITS$}-{last:0SEQUENCE_DIGITS$}{ending}",
+             {log}-{first:0SEQUENCE_DIGITS$}-{last:0SEQUENCE_DIGITS$}{tag}{ending}",
+            tag = tag.map_or(String::new(), |tag| format!(".{tag}")),
             first = self.first,
             last = self.last,
         )
@@ -202,7 +203,9 @@ mod tests {
         let (plans, _) = plan_objects(&batch, |_| false);
         let planned: Vec<_> = plans
             .iter()
-            .map(|plan| (plan.key("/events/", ObjectFormat::Ndjson(Compression::Gzip)), plan.places.clone()))
+            .map(|plan| {
+                (plan.key("/events/", None, ObjectFormat::Ndjson(Compression::Gzip)), plan.places.clone())
+            })
             .collect();
         let key = |partition: &str, log: &str, first: u64, last: u64| {
             format!("events/{partition}/{log}-{first:020}-{last:020}.ndjson.gz")
@@ -220,8 +223,8 @@ mod tests {
     #[test]
     fn an_empty_prefix_has_no_slash() {
         let (plans, _) = plan_objects(&[at("hq", "hq-1.1", 1, "2026-11-20T08:00:00Z")], |_| false);
-        assert!(plans[0].key("", ObjectFormat::Parquet).starts_with("building=hq/"));
-        assert!(plans[0].key("", ObjectFormat::Ndjson(Compression::None)).ends_with("1.ndjson"));
+        assert!(plans[0].key("", None, ObjectFormat::Parquet).starts_with("building=hq/"));
+        assert!(plans[0].key("", None, ObjectFormat::Ndjson(Compression::None)).ends_with("1.ndjson"));
     }
 
     #[test]

@@ -46,6 +46,7 @@ mod redrive_crash;
 mod refused_start;
 mod repair;
 mod replay;
+mod replay_archive;
 mod routes;
 mod s3;
 mod s3_once;

@@ -118,6 +118,7 @@ pub(crate) fn dynamodb(table: &str) -> SinkSettings {
 pub(crate) fn s3(dir: &Path, bucket: &str, format: ObjectFormat) -> SinkSettings {
     SinkSettings::S3(S3Settings {
         spool: SpoolSettings { dir: dir.to_owned(), room: Room::asking(|_| Ok(true)) },
+        tag: None,
         bucket: bucket.to_owned(),
         prefix: "events".to_owned(),
         format,

@@ -1,15 +1,18 @@
 //! Replays borrow a place at the sink while the live stream has no use for it.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture};
 use tokio::sync::oneshot;
 
 use super::DeliveryActor;
-use crate::delivery::{
-    Outgoing,
-    machine::{Input, Spare},
-    outcome::Outcome,
+use crate::{
+    delivery::{
+        Outgoing,
+        machine::{Input, Spare},
+        outcome::Outcome,
+    },
+    sinks::Sink,
 };
 
 /// Send these when the sink has a place to spare: nothing of the live stream is due. The reply is dropped if that does
@@ -19,6 +22,8 @@ use crate::delivery::{
 pub struct SendSpare {
     /// A batch within the sink's limits.
     pub records: Vec<Outgoing>,
+    /// What they are sent by, if it is not the delivery's own: to the same service all the same.
+    pub by: Option<Arc<dyn Sink>>,
     /// One outcome a record.
     pub reply: oneshot::Sender<Vec<Outcome>>,
 }
@@ -66,11 +71,11 @@ impl DeliveryActor {
     }
 
     fn send_lent(&mut self, ctx: &mut Context<Self>) {
-        let Some(SendSpare { records, reply }) = self.borrowers.waiting.pop_front() else {
+        let Some(SendSpare { records, by, reply }) = self.borrowers.waiting.pop_front() else {
             return self.machine.give_back(&[]);
         };
         self.borrowers.is_lent = true;
-        let sent = self.sink.send(records).into_actor(self);
+        let sent = by.unwrap_or_else(|| Arc::clone(&self.sink)).send(records).into_actor(self);
         ctx.spawn(sent.map(move |outcomes, actor, ctx| {
             actor.machine.give_back(&outcomes);
             actor.borrowers.is_lent = false;

@@ -7,7 +7,10 @@ use std::{
 
 use serde::Serialize;
 
-use super::record::{Refusal, ReplayRecord, ReplayState};
+use super::{
+    record::{Refusal, ReplayRecord, ReplayState},
+    source::Objects,
+};
 use crate::{
     actors::sink_board::LastError,
     delivery::status::Status,
@@ -52,6 +55,14 @@ pub struct ReplayReport {
     pub scanned: u64,
     /// How many there are to look at, if that is known.
     pub total: Option<u64>,
+    /// Objects of the archive, while it is read.
+    pub objects: Option<Objects>,
+    /// Events of other servers in the archive.
+    pub others: u64,
+    /// Lines of the archive that are no events.
+    pub unreadable: u64,
+    /// The first of them, and what is wrong with them.
+    pub problems: Vec<String>,
     /// The part of the log that is looked at.
     pub range: Option<SequenceRange>,
     /// Sequences that were asked for and are no longer in the log.
@@ -138,6 +149,10 @@ impl ReplayReport {
             retried: totals.retried,
             scanned: cursor.saturating_sub(record.begin),
             total: (record.end > 0).then(|| record.end.saturating_sub(record.begin)),
+            objects: None,
+            others: record.others,
+            unreadable: record.unreadable,
+            problems: record.problems.clone(),
             range: (record.order.from == WAL).then_some(range),
             trimmed: record.trimmed.map(|gone| SequenceRange::between(gone.first, gone.last)),
             refusals: record.refusals.clone(),

@@ -1,6 +1,6 @@
 //! Who begins and ends replays, and lets those go on that a stop or a crash has interrupted.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 use thiserror::Error;
@@ -11,6 +11,7 @@ use super::{
     board::{ReplayBoard, ReplayReport},
     prepare::ReplayPlaces,
     record::{MAX_KEPT_REPLAYS, RECORD_BYTES, ReplayRecord, ReplayState},
+    source::Source,
 };
 use crate::{
     actors::{
@@ -19,9 +20,9 @@ use crate::{
         sink_state::{SinkStateError, SinkStates},
     },
     clock,
-    delivery::outcome::BatchLimits,
     domain::ids::ReplayName,
     metrics::Metrics,
+    sinks::Sink,
 };
 
 /// Requests that may wait; at the limit they are answered 503.
@@ -32,8 +33,7 @@ pub const MAX_RUNNING_REPLAYS: usize = 4;
 /// Begins and ends replays.
 pub struct ReplaysActor {
     places: ReplayPlaces,
-    /// Deliveries by sink, with what each takes at once.
-    sinks: HashMap<String, (Addr<DeliveryActor>, BatchLimits)>,
+    sinks: HashMap<String, ReplaySink>,
     shared: Shared,
     running: HashMap<ReplayName, Addr<ReplayActor>>,
     /// Those that a start has found.
@@ -45,8 +45,8 @@ pub struct ReplaysActor {
 pub struct ReplaysParts {
     /// Where replays may lead.
     pub places: ReplayPlaces,
-    /// Deliveries by sink, with what each takes at once.
-    pub sinks: HashMap<String, (Addr<DeliveryActor>, BatchLimits)>,
+    /// The sinks of the configuration.
+    pub sinks: HashMap<String, ReplaySink>,
     /// Where cursors go.
     pub states: SinkStates,
     /// Who wants to know.
@@ -59,6 +59,15 @@ pub struct ReplaysParts {
     pub found: Vec<ReplayRecord>,
 }
 
+/// A sink that may be replayed into.
+#[derive(Clone, Debug)]
+pub struct ReplaySink {
+    /// Who delivers to it.
+    pub delivery: Addr<DeliveryActor>,
+    /// The sink.
+    pub sink: Arc<dyn Sink>,
+}
+
 /// Why nothing was done.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ReplaysError {
@@ -67,6 +76,9 @@ pub enum ReplaysError {
         "there is a replay {0} already, with another order: give this one another name, or delete that one"
     )]
     NameIsTaken(ReplayName),
+    /// It names no place; cannot be after [`ReplayPlaces::prepare`].
+    #[error("the source {0}")]
+    Source(String),
     /// At the limit.
     #[error("{MAX_RUNNING_REPLAYS} replays are running, the most at once: wait for one, or delete one")]
     TooMany,
@@ -116,8 +128,8 @@ impl ReplaysActor {
     fn go_on(&mut self, mut record: ReplayRecord) {
         let mut shows = ReplayReport::of(&record, None, None);
         if record.state == ReplayState::Running {
-            match self.places.check(&record.order) {
-                Ok(()) => return self.run(record),
+            match self.places.check(&record.order).and_then(|()| self.places.source(&record)) {
+                Ok(source) => return self.run(record, source),
                 Err(error) => {
                     tracing::error!(replay = %record.name, %error, "the configuration has changed, this replay cannot go on");
                     record.state = ReplayState::Failed;
@@ -133,11 +145,10 @@ impl ReplaysActor {
         self.shared.board.set(shows);
     }
 
-    fn run(&mut self, record: ReplayRecord) {
+    fn run(&mut self, record: ReplayRecord, source: Source) {
         self.running.retain(|_, replay| replay.connected());
         let name = record.name.clone();
         let target = self.sinks.get(&record.order.to).filter(|_| !record.order.dry_run).cloned();
-        let source = self.places.source(&record);
         self.shared.board.set(ReplayReport::of(&record, None, None));
         let replay = ReplayActor::new(record, source, target, self.shared.clone()).start();
         self.running.insert(name, replay);
@@ -157,10 +168,11 @@ impl ReplaysActor {
         if !self.shared.disk.has_room_for_state(RECORD_BYTES) {
             return Err(ReplaysError::DiskFull);
         }
+        let source = self.places.source(&record).map_err(|error| ReplaysError::Source(error.to_string()))?;
         self.forget_the_oldest();
         self.put(&record);
         let report = ReplayReport::of(&record, None, None);
-        self.run(record);
+        self.run(record, source);
         Ok(report)
     }
 

@@ -2,8 +2,9 @@
 //! delivery, which lends it a place when the live stream has no use for it.
 //!
 //! [`record`] is what is kept of it, [`board`] what is seen of it, [`prepare`] what may be asked for, [`manager`] who
-//! begins and ends them; `source` and `wal` read.
+//! begins and ends them; `source` reads, from [`wal`] or an [`archive`].
 
+pub mod archive;
 pub mod board;
 pub mod manager;
 pub mod prepare;
@@ -11,21 +12,24 @@ pub mod record;
 mod source;
 pub mod wal;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, SpawnHandle,
-    WrapFuture,
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture,
 };
 use tokio::{sync::oneshot, task::spawn_blocking};
 
 use self::{
     board::{ReplayBoard, ReplayReport},
+    manager::ReplaySink,
     record::{RECORD_BYTES, ReplayRecord, ReplayState},
-    source::{Read, Source, SourceError},
+    source::{Objects, Read, Source, SourceError},
 };
 use super::{
-    delivery::{DeliveryActor, random, spare::SendSpare},
+    delivery::{random, spare::SendSpare},
     disk::DiskBoard,
     sink_board::LastError,
     sink_state::SinkStates,
@@ -40,6 +44,7 @@ use crate::{
     },
     domain::replay::ReplayOrder,
     metrics::Metrics,
+    sinks::Sink,
 };
 
 /// Messages that may wait for a replay.
@@ -67,11 +72,14 @@ struct ReplayActor {
     record: ReplayRecord,
     source: Source,
     /// `None`: a dry run.
-    delivery: Option<Addr<DeliveryActor>>,
+    target: Option<ReplaySink>,
+    /// A sink for this replay alone, if the target needs that.
+    own_sink: Option<Arc<dyn Sink>>,
     machine: Machine,
     shared: Shared,
     /// Where the source ends, once that is read.
     end: Option<u64>,
+    objects: Option<Objects>,
     /// The record is not written as it is: there was no space.
     is_unwritten: bool,
     stalled: Option<LastError>,
@@ -104,31 +112,34 @@ pub(super) struct StopReplay {
 pub(super) struct CancelReplay;
 
 impl ReplayActor {
-    /// Goes on where `record` ends. `target` is the sink's delivery and limits.
+    /// Goes on where `record` ends. Without a target it is a dry run.
     pub(super) fn new(
         record: ReplayRecord,
         source: Source,
-        target: Option<(Addr<DeliveryActor>, BatchLimits)>,
+        target: Option<ReplaySink>,
         shared: Shared,
     ) -> Self {
-        let (delivery, limits) = target.unzip();
+        let limits = target.as_ref().map(|target| target.sink.limits());
         let limits = limits.map_or(DRY_RUN_LIMITS, |limits| BatchLimits {
             max_in_flight: 1,
             linger: limits.linger.min(MAX_LINGER),
             max_records: limits.max_records.min(batch_records(&record.order)),
             ..limits
         });
-        let rate_per_second = record.order.rate.filter(|_| delivery.is_some());
+        let rate_per_second = record.order.rate.filter(|_| target.is_some());
         // what is refused is counted, and stays in the source: there are no letters that could be too many
         let config = Config { rate_per_second, max_dead_letters: u64::MAX, ..Config::for_batches(&limits) };
         let machine = Machine::new(limits, &record.progress, config);
+        let own_sink = target.as_ref().and_then(|target| target.sink.for_replay(record.name.as_str()));
         Self {
             record,
             source,
-            delivery,
+            target,
+            own_sink,
             machine,
             shared,
             end: None,
+            objects: None,
             is_unwritten: false,
             stalled: None,
             started: Instant::now(),
@@ -164,7 +175,8 @@ impl ReplayActor {
     fn show(&self) {
         let status = self.machine.status();
         let status = (self.record.state == ReplayState::Running).then_some(&status);
-        self.shared.board.set(ReplayReport::of(&self.record, status, self.stalled.as_ref()));
+        let report = ReplayReport::of(&self.record, status, self.stalled.as_ref());
+        self.shared.board.set(ReplayReport { objects: self.objects, ..report });
     }
 
     fn pull(&mut self, after: u64, max_records: usize, max_bytes: usize, ctx: &mut Context<Self>) {
@@ -185,7 +197,9 @@ impl ReplayActor {
     }
 
     fn take_in(&mut self, read: Read, ctx: &mut Context<Self>) {
-        let Read { records, scanned_to, is_end, trimmed } = read;
+        let Read { records, scanned_to, is_end, trimmed, found, objects } = read;
+        self.record.found(found);
+        self.objects = objects;
         if let Some(range) = trimmed {
             tracing::error!(replay = %self.record.name, first = range.first, last = range.last, "events that this replay had still to send are no longer in the log; the archive has them");
             self.record.trimmed(range);
@@ -200,14 +214,15 @@ impl ReplayActor {
     }
 
     fn send(&self, batch: BatchId, records: Vec<Outgoing>, ctx: &mut Context<Self>) {
-        let (delivery, count) = (self.delivery.clone(), records.len());
+        let delivery = self.target.as_ref().map(|target| target.delivery.clone());
+        let (by, count) = (self.own_sink.clone(), records.len());
         let sent = async move {
             let Some(delivery) = delivery else {
                 tokio::task::yield_now().await;
                 return Some(vec![Outcome::Delivered; count]);
             };
             let (reply, outcomes) = oneshot::channel();
-            delivery.send(SendSpare { records, reply }).await.ok()?;
+            delivery.send(SendSpare { records, by, reply }).await.ok()?;
             outcomes.await.ok()
         };
         ctx.spawn(sent.into_actor(self).map(move |outcomes, actor, ctx| match outcomes {
@@ -243,6 +258,7 @@ impl ReplayActor {
             let refused = now.dead.saturating_sub(before.dead);
             metrics.replay_refused.with_label_values(label).inc_by(refused);
         }
+        self.record.at = self.source.place_of(settlement.progress.cursor);
         self.record.progress = settlement.progress;
         self.write(ctx);
     }
@@ -261,6 +277,9 @@ impl ReplayActor {
         if let Err(error) = self.shared.states.put_replay(&self.record) {
             tracing::error!(replay = %self.record.name, %error, "progress cannot be written; the server stops and goes on from disk at its next start");
             std::process::exit(1);
+        }
+        if let Some(own) = &self.own_sink {
+            own.settled(self.record.progress.cursor);
         }
         if std::mem::take(&mut self.is_unwritten) {
             self.stalled = None;

@@ -1,11 +1,12 @@
 //! What may be asked for: an order is looked at before anything is recorded or begun.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use thiserror::Error;
 use turnstiled_wal::LogReader;
 
 use super::{
+    archive::{self, ArchiveOpener, ArchiveSource},
     record::{ReplayRecord, ReplayState},
     source::Source,
     wal::{Extent, WalError, WalSource, extent},
@@ -32,6 +33,10 @@ pub struct Parts {
     pub log: LogReader,
     /// Which events a sink may have, and in which form.
     pub routes: Arc<RouteTable>,
+    /// Whose events are replayed.
+    pub server: String,
+    /// Opens archives.
+    pub opener: ArchiveOpener,
     /// The sinks of the configuration, and where those that write an archive write it.
     pub sinks: HashMap<String, Option<Location>>,
 }
@@ -45,9 +50,6 @@ pub enum RefusedOrder {
     /// The target.
     #[error("is the archive that this would read, or lies in it: it would read what it has written")]
     IntoItself,
-    /// The target.
-    #[error("is an s3 sink, which this version cannot replay into")]
-    IntoS3,
     /// The target.
     #[error("is not there yet in this version")]
     IntoState,
@@ -67,7 +69,7 @@ impl RefusedOrder {
     #[must_use]
     pub fn field(&self) -> Option<&'static str> {
         match self {
-            Self::NoSuchSink | Self::IntoItself | Self::IntoS3 | Self::IntoState => Some("to"),
+            Self::NoSuchSink | Self::IntoItself | Self::IntoState => Some("to"),
             Self::From(_) => Some("from"),
             Self::NoTime => Some("until"),
             Self::Wal(_) => None,
@@ -93,7 +95,13 @@ impl ReplayPlaces {
         by: String,
     ) -> Result<ReplayRecord, RefusedOrder> {
         self.check(&order)?;
-        let Extent { begin, end, trimmed } = extent(&self.0.log, &order)?;
+        let Extent { begin, end, trimmed } = match order.from.as_str() {
+            WAL => extent(&self.0.log, &order)?,
+            from if from.starts_with('/') && !Path::new(from).is_dir() => {
+                return Err(RefusedOrder::From("is no directory that the server can see".to_owned()));
+            }
+            _ => Extent { begin: 0, end: 0, trimmed: None },
+        };
         Ok(ReplayRecord {
             name,
             order,
@@ -105,6 +113,10 @@ impl ReplayPlaces {
             begin,
             end,
             progress: Progress::starting_after(begin),
+            at: None,
+            others: 0,
+            unreadable: 0,
+            problems: Vec::new(),
             trimmed,
             refusals: Vec::new(),
         })
@@ -122,17 +134,39 @@ impl ReplayPlaces {
             return Err(RefusedOrder::NoTime);
         }
         let written = self.0.sinks.get(&order.to).ok_or(RefusedOrder::NoSuchSink)?;
-        if let Some(Location::S3 { .. }) = written {
-            return Err(RefusedOrder::IntoS3);
-        }
         if order.from == WAL {
             return Ok(());
         }
-        Err(RefusedOrder::From(format!("is not {WAL}, which is all that this version replays from")))
+        let read = location(&order.from)?;
+        match written {
+            Some(written) if written.overlaps(&read) => Err(RefusedOrder::IntoItself),
+            _ => Ok(()),
+        }
     }
 
-    pub(super) fn source(&self, record: &ReplayRecord) -> Source {
-        let (log, routes) = (self.0.log.clone(), Arc::clone(&self.0.routes));
-        Source::Wal(WalSource { log, routes, order: Arc::new(record.order.clone()), end: record.end })
+    /// Where the events of a replay come from.
+    ///
+    /// # Errors
+    /// [`RefusedOrder`] if the order names no place.
+    pub(super) fn source(&self, record: &ReplayRecord) -> Result<Source, RefusedOrder> {
+        let (order, routes) = (record.order.clone(), Arc::clone(&self.0.routes));
+        if order.from == WAL {
+            let log = self.0.log.clone();
+            return Ok(Source::Wal(WalSource { log, routes, order: Arc::new(order), end: record.end }));
+        }
+        let (opener, server) = (self.0.opener.clone(), self.0.server.clone());
+        let parts = archive::Parts { opener, location: location(&order.from)?, routes, order, server };
+        Ok(Source::Archive(ArchiveSource::new(parts, record.at.clone())))
+    }
+}
+
+/// A bucket, or a directory of this machine.
+fn location(from: &str) -> Result<Location, RefusedOrder> {
+    let location = Location::parse(from).map_err(RefusedOrder::From)?;
+    match &location {
+        Location::Dir(dir) if !dir.is_absolute() => Err(RefusedOrder::From(format!(
+            "is neither {WAL} nor s3://BUCKET/PREFIX nor an absolute path of the server's machine"
+        ))),
+        _ => Ok(location),
     }
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use turnstiled_wal::Change;
 
+use super::{archive::ObjectPlace, source::Found};
 use crate::{
     actors::sink_state::{SinkStateError, SinkStates},
     delivery::progress::{DeadRecord, Progress},
@@ -83,6 +84,18 @@ pub struct ReplayRecord {
     /// The cursor, in places of the source, and what became of the events.
     #[serde(default)]
     pub progress: Progress,
+    /// The object of the archive that the cursor is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<ObjectPlace>,
+    /// Events of other servers in the archive; after a crash some count twice.
+    #[serde(default)]
+    pub others: u64,
+    /// Lines of the archive that are no events, likewise.
+    #[serde(default)]
+    pub unreadable: u64,
+    /// The first of them, and what is wrong with them.
+    #[serde(default)]
+    pub problems: Vec<String>,
     /// What was asked for and is not in the log any more.
     #[serde(default)]
     pub trimmed: Option<Trimmed>,
@@ -106,6 +119,14 @@ impl ReplayRecord {
             let (code, text) = (dead.trouble.code.clone(), dead.trouble.text.clone());
             self.refusals.push(Refusal { event_id, code, text });
         }
+    }
+
+    /// Takes in what of an archive is not sent.
+    pub(super) fn found(&mut self, found: Found) {
+        self.others = self.others.saturating_add(found.others);
+        self.unreadable = self.unreadable.saturating_add(found.unreadable);
+        let room = MAX_NAMED_REFUSALS.saturating_sub(self.problems.len());
+        self.problems.extend(found.problems.into_iter().take(room));
     }
 
     /// Takes in that a range is gone.

@@ -2,16 +2,16 @@
 
 use std::{fs, fs::File, io, path::Path};
 
-use super::{ArchiveError, Listing, Object, cannot_read};
+use super::{ArchiveError, Lister, Object, cannot_read};
 
 /// How deep directories are looked into: a copy of a bucket has four levels.
 const MAX_DEPTH: usize = 16;
 
-pub(super) fn list(root: &Path, listing: &mut Listing) -> Result<(), ArchiveError> {
-    list_below(root, "", MAX_DEPTH, listing)
+pub(super) fn list(root: &Path, lister: &mut Lister<'_>) -> Result<(), ArchiveError> {
+    list_below(root, "", MAX_DEPTH, lister)
 }
 
-fn list_below(root: &Path, below: &str, depth: usize, listing: &mut Listing) -> Result<(), ArchiveError> {
+fn list_below(root: &Path, below: &str, depth: usize, lister: &mut Lister<'_>) -> Result<(), ArchiveError> {
     let path = root.join(below);
     let name = path.display().to_string();
     let error = cannot_read(&name);
@@ -26,9 +26,9 @@ fn list_below(root: &Path, below: &str, depth: usize, listing: &mut Listing) -> 
         // a link to a file is one; a link to a directory is not followed, for it may lead around in a circle
         let metadata = fs::metadata(entry.path()).map_err(cannot_read(&name))?;
         if metadata.is_file() {
-            listing.add(&root.display(), name, metadata.len())?;
+            lister.add(&root.display(), name, metadata.len())?;
         } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            list_below(root, &name, depth, listing)?;
+            list_below(root, &name, depth, lister)?;
         }
     }
     Ok(())

@@ -78,11 +78,13 @@ enum Place {
 pub enum ArchiveError {
     /// More than there is memory for.
     #[error(
-        "{place} has more than {MAX_ARCHIVE_OBJECTS} objects: give a longer prefix, or a directory below"
+        "{place} has more than {max} objects that are asked for: give a longer prefix, or a directory below"
     )]
     TooManyObjects {
         /// The archive.
         place: String,
+        /// How many there may be.
+        max: usize,
     },
     /// Larger than any that a sink writes.
     #[error("{name} has {bytes} bytes, no sink writes more than {MAX_OBJECT_BYTES}: move it away")]
@@ -103,6 +105,23 @@ pub enum ArchiveError {
 }
 
 impl Location {
+    /// Whether one lies in the other, or they are the same: what is written to one may be read from the other. A
+    /// directory that is not there yet is taken as it is written.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::S3 { bucket, prefix }, Self::S3 { bucket: other_bucket, prefix: other_prefix }) => {
+                bucket == other_bucket
+                    && parts(prefix).zip(parts(other_prefix)).all(|(one, other)| one == other)
+            }
+            (Self::Dir(one), Self::Dir(other)) => {
+                let (one, other) = (real(one), real(other));
+                one.starts_with(&other) || other.starts_with(&one)
+            }
+            _ => false,
+        }
+    }
+
     /// `s3://bucket/prefix`, or a directory.
     ///
     /// # Errors
@@ -115,6 +134,14 @@ impl Location {
         }
         Ok(Self::S3 { bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned() })
     }
+}
+
+fn parts(prefix: &str) -> impl Iterator<Item = &str> {
+    prefix.split('/').filter(|part| !part.is_empty())
+}
+
+fn real(dir: &Path) -> PathBuf {
+    dir.canonicalize().or_else(|_| std::path::absolute(dir)).unwrap_or_else(|_| dir.to_owned())
 }
 
 impl fmt::Display for Location {
@@ -146,10 +173,19 @@ impl Archive {
     /// # Errors
     /// [`ArchiveError`].
     pub fn list(&self) -> Result<Listing, ArchiveError> {
+        self.list_some(MAX_ARCHIVE_OBJECTS, &|_| true)
+    }
+
+    /// The objects with a name that is wanted, at most `max`.
+    ///
+    /// # Errors
+    /// [`ArchiveError`].
+    pub fn list_some(&self, max: usize, wanted: &dyn Fn(&str) -> bool) -> Result<Listing, ArchiveError> {
         let mut listing = Listing::default();
+        let mut lister = Lister { listing: &mut listing, max, wanted };
         match &self.0 {
-            Place::Dir(path) => dir::list(path, &mut listing)?,
-            Place::S3(bucket) => bucket.list(&mut listing)?,
+            Place::Dir(path) => dir::list(path, &mut lister)?,
+            Place::S3(bucket) => bucket.list(&mut lister)?,
         }
         listing.objects.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(listing)
@@ -175,22 +211,32 @@ impl Archive {
     }
 }
 
-impl Listing {
+/// Takes what is found.
+struct Lister<'a> {
+    listing: &'a mut Listing,
+    max: usize,
+    wanted: &'a dyn Fn(&str) -> bool,
+}
+
+impl Lister<'_> {
     /// Takes an object, or counts it if it is none of a sink's.
     fn add(&mut self, place: &dyn fmt::Display, name: String, bytes: u64) -> Result<(), ArchiveError> {
         let Some(format) = format_of(&name) else {
-            self.others += 1;
-            self.other.get_or_insert(name);
+            self.listing.others += 1;
+            self.listing.other.get_or_insert(name);
             return Ok(());
         };
+        if !(self.wanted)(&name) {
+            return Ok(());
+        }
         if bytes > MAX_OBJECT_BYTES {
             return Err(ArchiveError::TooLarge { name, bytes });
         }
-        if self.objects.len() >= MAX_ARCHIVE_OBJECTS {
-            return Err(ArchiveError::TooManyObjects { place: place.to_string() });
+        if self.listing.objects.len() >= self.max {
+            return Err(ArchiveError::TooManyObjects { place: place.to_string(), max: self.max });
         }
         let range = KeyRange::of(&name);
-        self.objects.push(Object { name, range, format });
+        self.listing.objects.push(Object { name, range, format });
         Ok(())
     }
 }
@@ -211,6 +257,29 @@ mod tests {
         assert_eq!(Location::parse("s3://archive"), Ok(s3("archive", "")));
         assert_eq!(Location::parse("sinks/files"), Ok(Location::Dir("sinks/files".into())));
         assert!(Location::parse("s3:///events").is_err());
+    }
+
+    #[test]
+    fn places_overlap_if_one_lies_in_the_other() {
+        let at = |text| Location::parse(text).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("archive")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("archive"), dir.path().join("link")).unwrap();
+        let below = |name: &str| Location::Dir(dir.path().join(name));
+        for (one, other, expected) in [
+            (at("s3://a/events"), at("s3://a/events/"), true),
+            (at("s3://a/events"), at("s3://a/events/building=hq"), true),
+            (at("s3://a"), at("s3://a/events"), true),
+            (at("s3://a/events"), at("s3://a/events2"), false),
+            (at("s3://a/events"), at("s3://b/events"), false),
+            (at("s3://a/events"), at("events"), false),
+            (below("archive"), below("link"), true),
+            (below(""), below("archive"), true),
+            (below("archive"), below("archive/not-there-yet"), true),
+            (below("archive"), below("archive2"), false),
+        ] {
+            assert_eq!((one.overlaps(&other), other.overlaps(&one)), (expected, expected), "{one} {other}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use aws_sdk_s3::{Client, error::DisplayErrorContext, primitives::ByteStream};
 use bytes::{Buf, Bytes};
 use tokio::runtime::{Builder, Runtime};
 
-use super::{ArchiveError, Listing, Object, cannot_read};
+use super::{ArchiveError, Lister, Object, cannot_read};
 use crate::sinks::s3::client_config;
 
 /// Attempts of one request, with the SDK's own pauses. A sink leaves them to the delivery; here there is none.
@@ -46,7 +46,7 @@ impl Bucket {
         Ok(Self { runtime, client, bucket: bucket.to_owned(), prefix })
     }
 
-    pub(super) fn list(&self, listing: &mut Listing) -> Result<(), ArchiveError> {
+    pub(super) fn list(&self, lister: &mut Lister<'_>) -> Result<(), ArchiveError> {
         let place = format!("s3://{}/{}", self.bucket, self.prefix);
         let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(&self.prefix);
         let mut pages = request.into_paginator().send();
@@ -55,7 +55,7 @@ impl Bucket {
             for object in page.contents() {
                 let name = object.key().unwrap_or_default().to_owned();
                 let bytes = object.size().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
-                listing.add(&place, name, bytes)?;
+                lister.add(&place, name, bytes)?;
             }
         }
         Ok(())
