@@ -8,7 +8,7 @@ use std::{
 use actix::Addr;
 
 use super::delivery::DeliveryActor;
-use crate::delivery::outcome::BatchLimits;
+use crate::sinks::Sink;
 
 /// Every delivery, by sink. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +19,8 @@ pub struct Deliveries(Arc<RwLock<BTreeMap<String, Delivering>>>);
 pub struct Delivering {
     /// Who delivers.
     pub actor: Addr<DeliveryActor>,
-    /// What the sink takes at once.
-    pub limits: BatchLimits,
+    /// The sink.
+    pub sink: Arc<dyn Sink>,
 }
 
 impl Deliveries {

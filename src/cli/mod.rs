@@ -37,7 +37,7 @@ pub struct Arguments {
 }
 
 /// Which configuration a command works with.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct ConfigFile {
     /// The configuration; without it routes.toml in the working directory, else the built-in default
     #[arg(long, value_name = "FILE")]

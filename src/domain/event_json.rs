@@ -250,11 +250,9 @@ fn subject(body: &Body) -> Option<String> {
         Body::PresenceExpired(expired) => return Some(format!("employee/{}", expired.employee_id)),
         Body::Discard(discard) => return Some(format!("dead-letter/{}", discard.dead_letter)),
         Body::Replay(replay) => return Some(format!("replay/{}", replay.replay)),
-        Body::AuditRead(_)
-        | Body::LogRepaired(_)
-        | Body::Redrive(_)
-        | Body::Reload(_)
-        | Body::Other => return None,
+        Body::AuditRead(_) | Body::LogRepaired(_) | Body::Redrive(_) | Body::Reload(_) | Body::Other => {
+            return None;
+        }
     };
     Some(format!("card/{card_id}"))
 }

@@ -48,7 +48,8 @@ pub async fn forget(
     person.must_be(&[Role::Admin], None)?;
     let name = name.into_inner();
     let in_use = |name: &str| {
-        let text = format!("the configuration names the sink {name}; remove it there and reload, then forget it");
+        let text =
+            format!("the configuration names the sink {name}; remove it there and reload, then forget it");
         Err(ApiError::Conflict(text))
     };
     if services.sinks.has(&name) {

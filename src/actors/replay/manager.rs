@@ -1,6 +1,6 @@
 //! Who begins and ends replays, and lets those go on that a stop or a crash has interrupted.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::{BTreeSet, HashMap};
 
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 use thiserror::Error;
@@ -15,14 +15,13 @@ use super::{
 };
 use crate::{
     actors::{
-        delivery::DeliveryActor,
+        deliveries::Deliveries,
         disk::DiskBoard,
         sink_state::{SinkStateError, SinkStates},
     },
     clock,
     domain::ids::ReplayName,
     metrics::Metrics,
-    sinks::Sink,
 };
 
 /// Requests that may wait; at the limit they are answered 503.
@@ -33,9 +32,12 @@ pub const MAX_RUNNING_REPLAYS: usize = 4;
 /// Begins and ends replays.
 pub struct ReplaysActor {
     places: ReplayPlaces,
-    sinks: HashMap<String, ReplaySink>,
-    shared: Shared,
-    running: HashMap<ReplayName, Addr<ReplayActor>>,
+    sinks: Deliveries,
+    pub(super) shared: Shared,
+    pub(super) running: HashMap<ReplayName, Addr<ReplayActor>>,
+    /// Sinks whose deliveries are being replaced, and the replays that rest until they are.
+    pub(super) held: BTreeSet<String>,
+    pub(super) resting: BTreeSet<ReplayName>,
     /// Those that a start has found.
     found: Vec<ReplayRecord>,
 }
@@ -46,7 +48,7 @@ pub struct ReplaysParts {
     /// Where replays may lead.
     pub places: ReplayPlaces,
     /// The sinks of the configuration.
-    pub sinks: HashMap<String, ReplaySink>,
+    pub sinks: Deliveries,
     /// Where cursors go.
     pub states: SinkStates,
     /// Who wants to know.
@@ -59,15 +61,6 @@ pub struct ReplaysParts {
     pub found: Vec<ReplayRecord>,
 }
 
-/// A sink that may be replayed into.
-#[derive(Clone, Debug)]
-pub struct ReplaySink {
-    /// Who delivers to it.
-    pub delivery: Addr<DeliveryActor>,
-    /// The sink.
-    pub sink: Arc<dyn Sink>,
-}
-
 /// Why nothing was done.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ReplaysError {
@@ -76,9 +69,9 @@ pub enum ReplaysError {
         "there is a replay {0} already, with another order: give this one another name, or delete that one"
     )]
     NameIsTaken(ReplayName),
-    /// It names no place; cannot be after [`ReplayPlaces::prepare`].
-    #[error("the source {0}")]
-    Source(String),
+    /// It was allowed when it was asked for.
+    #[error("the configuration has changed meanwhile: the target or source {0}")]
+    Refused(String),
     /// At the limit.
     #[error("{MAX_RUNNING_REPLAYS} replays are running, the most at once: wait for one, or delete one")]
     TooMany,
@@ -122,10 +115,18 @@ impl ReplaysActor {
     pub fn new(parts: ReplaysParts) -> Self {
         let ReplaysParts { places, sinks, states, board, disk, metrics, found } = parts;
         let shared = Shared { states, board, disk, metrics };
-        Self { places, sinks, shared, running: HashMap::new(), found }
+        Self {
+            places,
+            sinks,
+            shared,
+            running: HashMap::new(),
+            held: BTreeSet::new(),
+            resting: BTreeSet::new(),
+            found,
+        }
     }
 
-    fn go_on(&mut self, mut record: ReplayRecord) {
+    pub(super) fn go_on(&mut self, mut record: ReplayRecord) {
         let mut shows = ReplayReport::of(&record, None, None);
         if record.state == ReplayState::Running {
             match self.places.check(&record.order).and_then(|()| self.places.source(&record)) {
@@ -148,7 +149,12 @@ impl ReplaysActor {
     fn run(&mut self, record: ReplayRecord, source: Source) {
         self.running.retain(|_, replay| replay.connected());
         let name = record.name.clone();
-        let target = self.sinks.get(&record.order.to).filter(|_| !record.order.dry_run).cloned();
+        if self.held.contains(&record.order.to) {
+            self.shared.board.set(ReplayReport::of(&record, None, None));
+            self.resting.insert(name);
+            return;
+        }
+        let target = self.sinks.get(&record.order.to).filter(|_| !record.order.dry_run);
         self.shared.board.set(ReplayReport::of(&record, None, None));
         let replay = ReplayActor::new(record, source, target, self.shared.clone()).start();
         self.running.insert(name, replay);
@@ -168,7 +174,9 @@ impl ReplaysActor {
         if !self.shared.disk.has_room_for_state(RECORD_BYTES) {
             return Err(ReplaysError::DiskFull);
         }
-        let source = self.places.source(&record).map_err(|error| ReplaysError::Source(error.to_string()))?;
+        // again: the configuration may have changed since it was prepared
+        let source = self.places.check(&record.order).and_then(|()| self.places.source(&record));
+        let source = source.map_err(|error| ReplaysError::Refused(error.to_string()))?;
         self.forget_the_oldest();
         self.put(&record);
         let report = ReplayReport::of(&record, None, None);
@@ -259,7 +267,7 @@ impl Handler<StopReplays> for ReplaysActor {
         let stop = |replay: Addr<ReplayActor>| {
             let (reply, stopped) = oneshot::channel();
             // a full mailbox: what it has sent is sent again after the start
-            replay.try_send(StopReplay { reply }).ok().map(|()| stopped)
+            replay.try_send(StopReplay { reply, is_patient: false }).ok().map(|()| stopped)
         };
         self.running.drain().filter_map(|(_, replay)| stop(replay)).collect()
     }
