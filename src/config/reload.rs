@@ -78,7 +78,8 @@ fn fixed_keys(old: &Config, new: &Config) -> Vec<String> {
         ("dead_letters.queue_url", *letter_queue != old.letter_queue),
     ]
     .into_iter()
-    .filter_map(|(key, differs)| differs.then(|| key.to_owned()))
+    .filter(|(_, differs)| *differs)
+    .map(|(key, _)| key.to_owned())
     .collect();
     let without = |these: &Config, those: &Config| -> Vec<String> {
         let has = |id| those.buildings.iter().any(|building| building.rules.building == id);
