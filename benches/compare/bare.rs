@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use crate::{
-    measure::{Measured, Tally, Window},
     support::BareFile,
+    support::measure::{Measured, Tally, Window},
 };
 
 /// Appends again and again, on one thread.

@@ -9,23 +9,25 @@ use crate::{
     figures::{Load, Peer, Samples},
     history,
     large::{self, Large, Start},
-    load::Crew,
-    measure::Measured,
     options::Options,
     postgres::Postgres,
     redis::Redis,
     rest,
     support::{
         BareFile,
-        daemon::{CARDS, Daemon, Setup},
-        scratch,
+        daemon::{CARDS, Daemon, FILE_SINK, Setup},
+        load::Crew,
+        measure::Measured,
+        scratch, swipes,
+        turnstiled::{self, batch_crew, behind, let_sink_catch_up},
     },
-    swipes,
-    turnstiled::{self, batch_crew, behind, let_sink_catch_up},
 };
 
 /// A file system in memory: the daemon on it is the daemon without a disk.
 const MEMORY_DIR: &str = "/dev/shm";
+
+/// Connections that send batches.
+const BATCH_CONNECTIONS: usize = 8;
 
 /// Everything a run came to.
 pub(crate) struct Run {
@@ -151,7 +153,7 @@ impl Contestants {
             if !has_sink && *peer != Peer::Memory {
                 let mut crew = turnstiled::crew(daemon, swipes::alone);
                 cases.push(case(Load::One, *peer, server, move |seconds| crew.run(seconds)));
-                let mut crew = batch_crew(daemon, CARDS);
+                let mut crew = batch_crew(daemon, CARDS, BATCH_CONNECTIONS);
                 cases.push(case(Load::Batches, *peer, server, move |seconds| crew.run(seconds)));
             }
             let mut crew = turnstiled::crew(daemon, |make| swipes::crowd(CARDS, make));
@@ -182,7 +184,7 @@ impl Contestants {
     }
 }
 
-fn crowd(make: swipes::MakeRequest<'_>) -> Vec<crate::load::Script> {
+fn crowd(make: swipes::MakeRequest<'_>) -> Vec<crate::support::load::Script> {
     swipes::crowd(CARDS, make)
 }
 
@@ -205,8 +207,8 @@ fn add_peer<'a>(
 fn daemon(peer: Peer, data_dir: Option<&Path>) -> Daemon {
     let store = if matches!(peer, Peer::Sled | Peer::SledSink) { "sled" } else { "segments" };
     let data_dir = data_dir.map(|dir| dir.join("data"));
-    let daemon =
-        Daemon::launch(&Setup { store, with_sink: peer.has_sink(), anti_passback: "hard", data_dir });
+    let sink = if peer.has_sink() { FILE_SINK } else { "" };
+    let daemon = Daemon::launch(&Setup { store, sink, anti_passback: "hard", data_dir });
     daemon.register(CARDS);
     daemon
 }

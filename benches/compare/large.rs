@@ -12,12 +12,11 @@ use tempfile::TempDir;
 
 use crate::{
     history::History,
-    load::Crew,
     support::{
         daemon::{CARDS, Daemon, Setup},
-        scratch,
+        load::Crew,
+        scratch, swipes, turnstiled,
     },
-    swipes, turnstiled,
 };
 
 /// One holder of this many is inside.
@@ -137,5 +136,5 @@ pub(crate) fn starts(events: usize) -> Vec<Start> {
 
 fn launch(data_dir: &Path) -> Daemon {
     let data_dir = Some(data_dir.to_owned());
-    Daemon::launch(&Setup { store: "segments", with_sink: false, anti_passback: "hard", data_dir })
+    Daemon::launch(&Setup { store: "segments", sink: "", anti_passback: "hard", data_dir })
 }

@@ -1,11 +1,10 @@
 //! turnstiled beside a bare append + fdatasync, Redis and PostgreSQL doing the same decision: one run, one disk,
 //! interleaved rounds. Writes `benches/RESULTS.md`.
 //!
-//! The map: `cases.rs` what is run, in which order · `rest.rs` nobody else runs meanwhile · `load.rs` the client ·
-//! `swipes.rs` who swipes ·
-//! `turnstiled.rs`, `redis.rs` with `decide.lua`, `postgres.rs` with `decide.sql` and `pg_wire.rs`, `bare.rs` who is
+//! The map: `cases.rs` what is run, in which order · `rest.rs` nobody else runs meanwhile ·
+//! `redis.rs` with `decide.lua`, `postgres.rs` with `decide.sql` and `pg_wire.rs`, `bare.rs` who is
 //! asked · `large.rs` a million cards and the time of a start, on logs that `history.rs` makes ·
-//! `measure.rs`, `figures.rs` from answers to medians · `targets.rs`, `report.rs`, `machine.rs` the page
+//! `figures.rs` from answers to medians · `targets.rs`, `report.rs` the page · `../support` the load, who swipes, turnstiled itself
 
 #![allow(
     clippy::unwrap_used,
@@ -20,9 +19,6 @@ mod cases;
 mod figures;
 mod history;
 mod large;
-mod load;
-mod machine;
-mod measure;
 mod options;
 mod pg_wire;
 mod postgres;
@@ -32,9 +28,7 @@ mod rest;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
-mod swipes;
 mod targets;
-mod turnstiled;
 
 use clap::Parser;
 
@@ -44,7 +38,7 @@ fn main() {
         eprintln!("compare: nothing is measured here; use `make bench-compare`");
         return;
     }
-    let machine = machine::describe();
+    let machine = support::machine::describe();
     let run = cases::run(&options);
     report::write(&options, &machine, &run);
     eprintln!("compare: {} is written", options.out.display());

@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use crate::load::Protocol;
+use crate::support::load::Protocol;
 
 const VERSION: u32 = 3 << 16;
 

@@ -8,10 +8,10 @@ use std::{
 };
 
 use crate::{
-    load::{Crew, Request, Script},
     pg_wire,
     server::{Server, first_line, free_address},
-    swipes::MakeRequest,
+    support::load::{Crew, Request, Script},
+    support::swipes::MakeRequest,
 };
 
 const SCHEMA: &str = include_str!("decide.sql");

@@ -9,9 +9,9 @@ use std::{
 };
 
 use crate::{
-    load::{Crew, Protocol, Request, Script},
     server::{Server, first_line, free_address},
-    swipes::MakeRequest,
+    support::load::{Crew, Protocol, Request, Script},
+    support::swipes::MakeRequest,
 };
 
 const SCRIPT: &str = include_str!("decide.lua");

@@ -72,17 +72,18 @@ fn single_connection(run: &Run) -> Vec<Target> {
 
 fn many_connections(run: &Run) -> Vec<Target> {
     let mut targets = Vec::new();
-    let mut add = |what: String, peer, over, limit, measured: fn(&crate::measure::Measured) -> f64| {
-        let measured = ratio(&run.samples, (Load::Many, peer), (Load::Many, over), measured);
-        targets.push(Target { what, unit: " ×", limit, measured, is_due: true });
-    };
+    let mut add =
+        |what: String, peer, over, limit, measured: fn(&crate::support::measure::Measured) -> f64| {
+            let measured = ratio(&run.samples, (Load::Many, peer), (Load::Many, over), measured);
+            targets.push(Target { what, unit: " ×", limit, measured, is_due: true });
+        };
     let stores = [
         (Peer::Segments, Peer::Sled, Peer::Memory, "sink off"),
         (Peer::SegmentsSink, Peer::SledSink, Peer::MemorySink, "sink on"),
     ];
     for (segments, sled, memory, sink) in stores {
         let name = format!("`segments`, 64 connections, {sink}");
-        let rate = |of: &crate::measure::Measured| of.per_second;
+        let rate = |of: &crate::support::measure::Measured| of.per_second;
         add(format!("{name}: rate over Redis'"), segments, Peer::Redis, Limit::AtLeast(1.5), rate);
         add(format!("{name}: the same (stretch)"), segments, Peer::Redis, Limit::AtLeast(2.0), rate);
         add(format!("{name}: rate over PostgreSQL's"), segments, Peer::Postgres, Limit::AtLeast(3.0), rate);

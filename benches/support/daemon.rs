@@ -17,14 +17,17 @@ use super::{client::Client, scratch};
 /// Cards that are registered; requests go round them.
 pub(crate) const CARDS: usize = 1_000;
 
+/// The lines of a sink that writes files.
+pub(crate) const FILE_SINK: &str = "type = \"file\"\ndir = \"sink\"\n";
+
 /// The name of the server in its configuration, and so in its log.
 pub(crate) const SERVER: &str = "bench";
 
 /// The daemon that is wanted: building `hq` with gate `g`, everything else as shipped.
 pub(crate) struct Setup<'a> {
     pub(crate) store: &'a str,
-    /// A `file` sink for everything, or none.
-    pub(crate) with_sink: bool,
+    /// The lines of the sink for everything, or nothing.
+    pub(crate) sink: &'a str,
     pub(crate) anti_passback: &'a str,
     /// Its own beside its configuration if there is none here.
     pub(crate) data_dir: Option<PathBuf>,
@@ -44,7 +47,8 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts a daemon that grants every entry of [`CARDS`] cards.
     pub(crate) fn start(store: &str, with_sink: bool) -> Self {
-        let daemon = Self::launch(&Setup { store, with_sink, anti_passback: "off", data_dir: None });
+        let sink = if with_sink { FILE_SINK } else { "" };
+        let daemon = Self::launch(&Setup { store, sink, anti_passback: "off", data_dir: None });
         daemon.register(CARDS);
         daemon
     }
@@ -66,6 +70,8 @@ impl Daemon {
         let mut child = Command::new(program)
             .args(["run", "--log-format", "json", "--config"])
             .arg(&config)
+            // for a sink that signs what it sends
+            .envs([("AWS_ACCESS_KEY_ID", "bench"), ("AWS_SECRET_ACCESS_KEY", "bench")])
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -118,10 +124,10 @@ impl Daemon {
 }
 
 fn routes_toml(setup: &Setup<'_>) -> String {
-    let Setup { store, with_sink, anti_passback, data_dir } = setup;
+    let Setup { store, sink, anti_passback, data_dir } = setup;
     let data_dir = data_dir.as_ref().map_or("data".into(), |dir| dir.display().to_string());
-    let sink = if *with_sink { "[sinks.all]\ntype = \"file\"\ndir = \"sink\"\n" } else { "" };
-    let to = if *with_sink { "[\"all\"]" } else { "[]" };
+    let (to, sink) =
+        if sink.is_empty() { ("[]", String::new()) } else { ("[\"all\"]", format!("[sinks.all]\n{sink}")) };
     format!(
         "[server]\nid = \"{SERVER}\"\nlisten = \"127.0.0.1:0\"\ndata_dir = \"{data_dir}\"\n\
          [wal]\nstore = \"{store}\"\n[auth]\njwt = {{ local = true }}\n\

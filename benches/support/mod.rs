@@ -10,6 +10,11 @@
 
 pub(crate) mod client;
 pub(crate) mod daemon;
+pub(crate) mod load;
+pub(crate) mod machine;
+pub(crate) mod measure;
+pub(crate) mod swipes;
+pub(crate) mod turnstiled;
 
 use std::{
     fs::{File, OpenOptions},

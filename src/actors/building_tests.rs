@@ -7,6 +7,7 @@ use turnstiled_wal::{Ballast, Log};
 use super::*;
 use crate::{
     actors::{
+        busy_poll::BusyPoll,
         directory::DirectoryActor,
         disk::{DiskBoard, DiskParts},
         log::{LogActor, LogGrew},
@@ -56,8 +57,8 @@ fn building(places: Rc<Places>, watched: Rc<Places>) -> BuildingActor {
         board: DiskBoard::default(),
         metrics: metrics.clone(),
     };
-    let log =
-        LogActor::new(Log::in_memory(), watched, disk, Deaf.start().recipient(), Timestamp::from_millis(0));
+    let (router, last) = (Deaf.start().recipient(), Timestamp::from_millis(0));
+    let log = LogActor::new(Log::in_memory(), watched, disk, router, last, BusyPoll::default());
     let end = LogEnd {
         name: log_name(),
         next_sequence: 1,

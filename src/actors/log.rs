@@ -6,10 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, Recipient};
+use actix::{Actor, AsyncContext, Context, Handler, Message, Recipient, WrapFuture as _};
 use turnstiled_wal::Log;
 
 use super::{
+    busy_poll::BusyPoll,
     disk::{DiskParts, DiskWatch},
     places::{MAX_IN_FLIGHT_RECORDS, Places, log_bytes, places_of},
     recorder::OnCommit,
@@ -60,6 +61,7 @@ pub struct LogActor {
     disk: DiskWatch,
     router: Recipient<LogGrew>,
     router_is_due: bool,
+    busy_poll: BusyPoll,
     metrics: Metrics,
     /// Of the last event, see [`Timestamp::utc_day`].
     day: i64,
@@ -88,11 +90,22 @@ impl LogActor {
         disk: DiskParts,
         router: Recipient<LogGrew>,
         last: Timestamp,
+        busy_poll: BusyPoll,
     ) -> Self {
         let (metrics, day) = (disk.metrics.clone(), last.utc_day());
         let mut disk = DiskWatch::new(disk);
         disk.look(&log, &places);
-        Self { log, batch: Batch::default(), places, disk, router, router_is_due: false, metrics, day }
+        Self {
+            log,
+            batch: Batch::default(),
+            places,
+            disk,
+            router,
+            router_is_due: false,
+            busy_poll,
+            metrics,
+            day,
+        }
     }
 
     /// A segment ends with its day, so that retention, which goes by whole segments, is kept to the day.
@@ -129,6 +142,11 @@ impl LogActor {
                 self.disk.committed(log_bytes, &self.log, &self.places);
                 self.metrics.log_sequence.set(i64::try_from(*sequences.end()).unwrap_or(i64::MAX));
                 self.tell_router_soon(ctx);
+                self.busy_poll.committed(appends.len());
+                if self.busy_poll.is_worth_it() {
+                    let busy_poll = self.busy_poll.clone();
+                    ctx.spawn(async move { busy_poll.stay_awake().await }.into_actor(self));
+                }
             }
         }
     }

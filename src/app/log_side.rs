@@ -10,6 +10,7 @@ use super::{StartError, recover::Recovered};
 use crate::actors::{
     admin::AdminActor,
     building::BuildingActor,
+    busy_poll::BusyPoll,
     directory::DirectoryActor,
     disk::DiskParts,
     log::{Append, LogActor, LogGrew},
@@ -35,13 +36,15 @@ impl LogSide {
         end: LogEnd,
         router: Recipient<LogGrew>,
         disk: DiskParts,
+        busy_poll: BusyPoll,
     ) -> Result<Self, StartError> {
         let arbiter = Arbiter::new();
         let (started, addresses) = oneshot::channel();
         arbiter.spawn_fn(move || {
             let places = Rc::new(Places::new(Arc::clone(&end.is_stopped)));
             let metrics = disk.metrics.clone();
-            let log = LogActor::new(log, Rc::clone(&places), disk, router, state.last_time).start();
+            let log =
+                LogActor::new(log, Rc::clone(&places), disk, router, state.last_time, busy_poll).start();
             let recorder = Recorder::new(log.clone(), places, end);
             let (directory, cards) = DirectoryActor::new(state.directory, recorder.clone());
             let directory = directory.start();

@@ -54,7 +54,10 @@ use self::{
     scrub::{Schedule, Scrub},
 };
 use crate::{
-    actors::{mirror::MirrorParts, recorder::LogEnd, replay::manager::ReplaysActor, sink_state::SinkStates},
+    actors::{
+        busy_poll::BusyPoll, mirror::MirrorParts, recorder::LogEnd, replay::manager::ReplaysActor,
+        sink_state::SinkStates,
+    },
     config::{Config, auth::JwtConfig},
     data_dir::{self, DataDir},
     delivery::progress::Progress,
@@ -152,8 +155,9 @@ impl App {
             Scrub::start(log.scrubber(), metrics.clone(), Schedule::default()).map_err(StartError::Scrub)?;
         let disk_board = disk.board.clone();
         let disk = disk.watched_for(metrics.clone());
-        let router = delivery.router.clone();
-        let log = LogSide::start(log, recovered, end, router.clone().recipient(), disk).await?;
+        let (router, busy_poll) = (delivery.router.clone(), BusyPoll::default());
+        let hears = router.clone().recipient();
+        let log = LogSide::start(log, recovered, end, hears, disk, busy_poll.clone()).await?;
         let buildings = (config.buildings.iter().zip(&log.buildings))
             .map(|(building, actor)| {
                 let rules = &building.rules;
@@ -174,6 +178,7 @@ impl App {
             sinks: delivery.starter.board.clone(),
             dead_letters: states,
             metrics,
+            busy_poll,
             disk: disk_board,
             end_of_log,
         });

@@ -33,6 +33,7 @@ use crate::{
     actors::{
         admin::AdminActor,
         building::BuildingActor,
+        busy_poll::BusyPoll,
         deliveries::Deliveries,
         directory::DirectoryActor,
         disk::DiskBoard,
@@ -70,6 +71,8 @@ pub struct Services {
     pub dead_letters: SinkStates,
     /// What `/metrics` shows.
     pub metrics: Metrics,
+    /// Whether to wait awake.
+    pub busy_poll: BusyPoll,
     /// How full the disk is.
     pub disk: DiskBoard,
     /// Where the log ends, and whether it can go on.

@@ -125,7 +125,10 @@ async fn swipe(
     let swipe = read_swipe(body, direction)?;
     check_gate(building, device, &swipe.gate)?;
     let origin = origin(device.as_actor(), request);
-    let answer = ask(&building.actor, |reply| DecideSwipe { swipe, origin, reply }).await??;
+    let answer = services
+        .busy_poll
+        .wait_for(ask(&building.actor, |reply| DecideSwipe { swipe, origin, reply }))
+        .await??;
     services.metrics.decision_seconds.observe(arrived.elapsed().as_secs_f64());
     Ok(answer)
 }

@@ -9,6 +9,7 @@ use crate::{
     daemon::{Daemon, FILE_SINK, Site, TWO_BUILDINGS},
     fake_service::{Reply, serve_requests},
     http::Caller,
+    replay,
     sinks::{conserves, settled, sinks_by_name},
     wait::eventually,
 };
@@ -283,5 +284,47 @@ async fn a_sink_that_hangs_holds_up_no_other_and_gets_nothing_twice() {
     ids.sort();
     ids.dedup();
     assert_eq!((ids.len(), asked), (exits + 1, exits + 1), "each once");
+    assert!(daemon.stop().0.success());
+}
+
+#[tokio::test]
+async fn a_replay_goes_on_into_a_sink_that_was_changed() {
+    const EXITS: usize = 200;
+    const RATE: usize = 50;
+    let site = replay::site();
+    let config = std::fs::read_to_string(site.path("routes.toml")).unwrap();
+    let daemon = site.start();
+    let admin = daemon.person(&site.token("admin"));
+    replay::leave(&site, &daemon, EXITS).await;
+    settled(&admin, &[("copy", EXITS as u64)]).await;
+    let order =
+        json!({ "name": "again", "from": "wal", "to": "copy", "type": "access.exit.*", "rate": RATE });
+    admin.post("/v1/replays", &order).await.expect(201);
+    for (settings, delivered) in [("rate_limit = 5000", RATE), ("max_age = \"10m\"", 2 * RATE)] {
+        eventually("some are sent", async || {
+            let report = admin.get("/v1/replays/again").await.expect(200);
+            (report["delivered"].as_u64().unwrap() >= delivered as u64).then_some(())
+        })
+        .await;
+        let changed = format!("[sinks.copy]\n{settings}");
+        reload(&site, &daemon, &config.replace("[sinks.copy]", &changed)).await;
+    }
+    let report = replay::over(&admin, "again").await;
+    assert_eq!((&report["state"], &report["delivered"]), (&json!("done"), &json!(EXITS)), "{report}");
+    // the replay's beginning, and two reloads
+    settled(&admin, &[("copy", EXITS as u64 + 3)]).await;
+    let (live, replayed) = replay::live_and_replayed(&site, "sinks/copy");
+    assert_eq!(replay::assert_replayed(&live, &replayed, "access.exit.recorded"), 0, "each once");
+
+    // one whose target has gone cannot go on
+    let order = json!({ "name": "more", "from": "wal", "to": "copy", "rate": RATE });
+    admin.post("/v1/replays", &order).await.expect(201);
+    let without = config.replace("to = [\"files\", \"copy\"]", "to = [\"files\"]");
+    let (head, tail) = without.split_once("[sinks.copy]").unwrap();
+    reload(&site, &daemon, &format!("{head}{}", &tail[tail.find("[[routes]]").unwrap()..])).await;
+    let report = replay::over(&admin, "more").await;
+    assert_eq!(report["state"], "failed");
+    assert!(report["last_error"]["text"].as_str().unwrap().contains("configuration has changed"), "{report}");
+    admin.post("/v1/replays", &json!({ "from": "wal", "to": "copy" })).await.expect(422);
     assert!(daemon.stop().0.success());
 }

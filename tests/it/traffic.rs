@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use crate::{
     daemon::{Daemon, Site, assert_gapless, sequence},
     http::Caller,
     random::Random,
+    wait,
 };
 
 /// People, each with a turnstile.
@@ -214,9 +216,13 @@ impl Crowd {
 }
 
 fn assert_full(problem: &Value, what: &str) {
+    assert!(is_full(problem), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains(what), "{problem}");
+}
+
+fn is_full(problem: &Value) -> bool {
     let detail = problem["detail"].as_str().unwrap();
-    assert!(detail.contains("disk is full") && detail.contains("nothing was recorded"), "{detail}");
-    assert!(detail.contains(what), "{detail}");
+    detail.contains("disk is full") && detail.contains("nothing was recorded")
 }
 
 impl Client {
@@ -251,7 +257,7 @@ impl Client {
             // now and then someone swipes the wrong way
             let is_entry = is_inside == self.random.one_in(5);
             let swipe = Swipe { is_entry, swipe_id: self.random.uuid() };
-            match self.send(&gate, &swipe).await {
+            match self.send_patiently(&gate, &swipe).await {
                 Some(answered) => self.answered.push(answered),
                 None => {
                     self.unanswered = Some(swipe);
@@ -265,7 +271,7 @@ impl Client {
     /// Sends the unanswered swipe again, if there is one; whether the log had it already.
     async fn retry(&mut self, gate: &Caller, log: &[Value]) -> Option<bool> {
         let swipe = self.unanswered.take()?;
-        let answered = self.send(gate, &swipe).await.unwrap();
+        let answered = self.send_patiently(gate, &swipe).await.unwrap();
         let logged = log.iter().find(|event| event["data"]["swipe_id"] == *swipe.swipe_id);
         match logged {
             Some(event) => assert_eq!(answered, Answered::of_event(event).unwrap(), "the first answer again"),
@@ -275,9 +281,18 @@ impl Client {
         Some(logged.is_some())
     }
 
-    /// `None` if the connection broke or the server could not commit.
-    async fn send(&self, gate: &Caller, swipe: &Swipe) -> Option<Answered> {
-        self.ask(gate, swipe).await?.ok()
+    /// As a gate does it: what is refused because the disk is full is asked again. `None` if the connection broke or
+    /// the server could not commit.
+    async fn send_patiently(&self, gate: &Caller, swipe: &Swipe) -> Option<Answered> {
+        let deadline = Instant::now() + wait::LIMIT;
+        loop {
+            match self.ask(gate, swipe).await? {
+                Ok(answered) => return Some(answered),
+                Err(problem) if is_full(&problem) => assert!(Instant::now() < deadline, "{problem}"),
+                Err(_) => return None,
+            }
+            tokio::time::sleep(wait::POLL_INTERVAL).await;
+        }
     }
 
     /// `None` if the connection broke; the problem if the server could not commit.

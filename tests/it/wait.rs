@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How often a condition is looked at.
-const POLL_INTERVAL: Duration = Duration::from_millis(25);
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(25);
 /// How long anything may take before the test gives up: far beyond what it needs on a slow machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 

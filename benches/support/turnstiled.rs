@@ -5,16 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
+use super::{
+    daemon::Daemon,
     load::{Crew, Protocol, Request, Script},
-    support::daemon::Daemon,
     swipes::MakeRequest,
 };
 
 /// Exits of one batch.
 pub(crate) const BATCH_EXITS: usize = 100;
-/// Connections that send batches.
-pub(crate) const BATCH_CONNECTIONS: usize = 8;
 /// How long a sink may take to catch up after a case.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -33,7 +31,7 @@ pub(crate) fn crew(daemon: &Daemon, scripts: impl FnOnce(MakeRequest<'_>) -> Vec
 }
 
 /// Panels that send whole batches of exits.
-pub(crate) fn batch_crew(daemon: &Daemon, cards: usize) -> Crew {
+pub(crate) fn batch_crew(daemon: &Daemon, cards: usize, connections: usize) -> Crew {
     let header = daemon.device_header();
     let batch = |first: usize| {
         let exit = |card: usize| format!("{{\"card_id\":\"C{}\",\"gate_id\":\"g\"}}", card % cards);
@@ -47,7 +45,7 @@ pub(crate) fn batch_crew(daemon: &Daemon, cards: usize) -> Crew {
             swipes: BATCH_EXITS as u64,
         }
     };
-    let scripts = (0..BATCH_CONNECTIONS).map(|connection| Script::new(vec![batch(connection * BATCH_EXITS)]));
+    let scripts = (0..connections).map(|connection| Script::new(vec![batch(connection * BATCH_EXITS)]));
     Crew { address: daemon.address, protocol: PROTOCOL, scripts: scripts.collect() }
 }
 
@@ -63,6 +61,19 @@ pub(crate) fn let_sink_catch_up(daemon: &Daemon) {
         assert!(begun.elapsed() < CATCH_UP_TIMEOUT, "the file sink does not catch up");
         thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Turnstiles that send one exit at a time, each of people of its own.
+pub(crate) fn lone_exits_crew(daemon: &Daemon, cards: usize, connections: usize) -> Crew {
+    let header = daemon.device_header();
+    let exit = |card: usize| {
+        let bytes = post(daemon, "exits", &header, &format!("{{\"card_id\":\"C{card}\",\"gate_id\":\"g\"}}"));
+        Request { bytes, expects: "{\"event_id\"".into(), is_timed: true, swipes: 1 }
+    };
+    let each = cards / connections;
+    let scripts = (0..connections)
+        .map(|connection| Script::new((connection * each..(connection + 1) * each).map(exit).collect()));
+    Crew { address: daemon.address, protocol: PROTOCOL, scripts: scripts.collect() }
 }
 
 fn post(daemon: &Daemon, path: &str, header: &str, body: &str) -> Vec<u8> {

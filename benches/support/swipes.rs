@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::load::{Request, Script};
+use super::load::{Request, Script};
 
 /// Connections of the loaded case.
 pub(crate) const CONNECTIONS: usize = 64;

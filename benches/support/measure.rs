@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::load::Request;
+use super::load::Request;
 
 /// The part of a run before the window, which is not counted: connections, caches and branches warm up.
 const WARM_UP_SHARE: f64 = 0.15;

@@ -14,7 +14,7 @@ use std::{
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::measure::{Measured, Tally, Window};
+use super::measure::{Measured, Tally, Window};
 
 /// The longest answer, in bytes: that of a batch of exits has about 12 kB.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
