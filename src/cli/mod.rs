@@ -46,7 +46,7 @@ pub struct ConfigFile {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the daemon until SIGTERM or SIGINT
+    /// Run the daemon until SIGTERM or SIGINT; SIGHUP reloads routes, sinks and gates
     Run(ConfigFile),
     /// Show the whole job: a rush hour in two buildings on this machine, nothing needed
     Demo(demo::Demo),

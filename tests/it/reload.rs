@@ -151,6 +151,10 @@ async fn new_routes_apply_to_what_is_not_delivered_yet() {
     pending(4).await;
     let accepted = "turnstiled_sink_accepted_total{sink=\"exits\"}";
     assert_eq!(metric(&daemon, accepted).await, Some(9.0));
+    let slower = away.replace("type = \"http\"", "type = \"http\"\nrate_limit = 9");
+    reload(&site, &daemon, &with_exits(|_| slower)).await;
+    pending(4).await;
+    assert_eq!(metric(&daemon, accepted).await, Some(9.0), "counted anew");
     reload(&site, &daemon, &with_exits(|_| away.replace("access.exit.*", "access.entry.*"))).await;
     pending(0).await;
     assert_eq!(metric(&daemon, accepted).await, Some(5.0));
