@@ -158,6 +158,8 @@ pub struct CardPage {
     pub cards: Vec<Card>,
     /// The card to go on after; `None`: these were the last.
     pub next: Option<CardId>,
+    /// They are so after this sequence, and before the next.
+    pub as_of: u64,
 }
 
 impl CardQuery {
@@ -196,7 +198,8 @@ impl Handler<ReadCards> for DirectoryActor {
             Ok(group) => group,
             Err(error) => return drop(read.reply.send(Err(error))),
         };
-        let page = read.query.run(&self.directory.borrow());
+        let page =
+            CardPage { as_of: self.recorder.last_sequence(), ..read.query.run(&self.directory.borrow()) };
         group.send(move || drop(read.reply.send(Ok(page))));
     }
 }

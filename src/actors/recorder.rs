@@ -114,6 +114,12 @@ impl Recorder {
         })
     }
 
+    /// The sequence of the last event that was stamped. The state of whoever asks, on this thread, is as of it.
+    #[must_use]
+    pub fn last_sequence(&self) -> u64 {
+        self.0.next_sequence.get().saturating_sub(1)
+    }
+
     /// The server's time: never before that of the last event.
     #[must_use]
     pub fn now(&self) -> Timestamp {

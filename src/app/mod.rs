@@ -55,7 +55,10 @@ use self::{
 };
 use crate::{
     actors::{
-        busy_poll::BusyPoll, mirror::MirrorParts, recorder::LogEnd, replay::manager::ReplaysActor,
+        busy_poll::BusyPoll,
+        mirror::MirrorParts,
+        recorder::LogEnd,
+        replay::{manager::ReplaysActor, state_check::LiveState},
         sink_state::SinkStates,
     },
     config::{Config, auth::JwtConfig},
@@ -125,14 +128,6 @@ impl App {
             let (states, disk, metrics) = (states.clone(), disk.board.clone(), metrics.clone());
             delivery.mirror(MirrorParts { queue, states, disk, metrics });
         }
-        let beside = Beside {
-            delivery: &delivery,
-            log: log.reader(),
-            states: states.clone(),
-            disk: disk.board.clone(),
-            metrics: metrics.clone(),
-        };
-        let replay = ReplaySide::start(&config, beside).await?;
         let end = LogEnd {
             name: data_dir.log_name.clone(),
             next_sequence: log.next_sequence(),
@@ -155,9 +150,21 @@ impl App {
             Scrub::start(log.scrubber(), metrics.clone(), Schedule::default()).map_err(StartError::Scrub)?;
         let disk_board = disk.board.clone();
         let disk = disk.watched_for(metrics.clone());
-        let (router, busy_poll) = (delivery.router.clone(), BusyPoll::default());
+        let (router, reader, busy_poll) = (delivery.router.clone(), log.reader(), BusyPoll::default());
         let hears = router.clone().recipient();
         let log = LogSide::start(log, recovered, end, hears, disk, busy_poll.clone()).await?;
+        let ids = config.buildings.iter().map(|building| building.rules.building.clone());
+        let live = ids.zip(log.buildings.iter().cloned()).collect();
+        let beside = Beside {
+            delivery: &delivery,
+            log_name: data_dir.log_name.clone(),
+            live: LiveState { directory: log.directory.clone(), buildings: live },
+            log: reader,
+            states: states.clone(),
+            disk: disk_board.clone(),
+            metrics: metrics.clone(),
+        };
+        let replay = ReplaySide::start(&config, beside).await?;
         let buildings = (config.buildings.iter().zip(&log.buildings))
             .map(|(building, actor)| {
                 let rules = &building.rules;

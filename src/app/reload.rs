@@ -167,7 +167,9 @@ impl Reloader {
         };
         let (restarted, added) = try_join(restarts, others).await?;
         join_all(resting).await;
-        self.services.replays.places.set(places_of(&config, self.starter.log.clone()));
+        let (log, states) = (self.starter.log.clone(), self.starter.states.clone());
+        let log_name = self.services.end_of_log.name.clone();
+        self.services.replays.places.set(places_of(&config, log_name, log, states));
         self.services.replays.manager.send(GoOnReplays).await?;
         self.config = config;
         for uncounted in restarted.into_iter().chain(added) {

@@ -19,6 +19,7 @@ use crate::{
             board::ReplayBoard,
             manager::{ReplaysActor, ReplaysParts},
             prepare::{Parts, ReplayPlaces},
+            state_check::LiveState,
         },
         sink_state::SinkStates,
     },
@@ -26,6 +27,7 @@ use crate::{
         Config,
         sinks::{SinkConfig, SinkKind},
     },
+    domain::ids::LogName,
     metrics::Metrics,
     sinks::archive::Location,
 };
@@ -42,6 +44,9 @@ pub(super) struct ReplaySide {
 #[derive(Debug)]
 pub(super) struct Beside<'a> {
     pub(super) delivery: &'a DeliverySide,
+    /// Whose events are replayed, and the present epoch.
+    pub(super) log_name: LogName,
+    pub(super) live: LiveState,
     pub(super) log: LogReader,
     pub(super) states: SinkStates,
     pub(super) disk: DiskBoard,
@@ -51,12 +56,13 @@ pub(super) struct Beside<'a> {
 impl ReplaySide {
     /// Those that a stop or a crash has interrupted go on.
     pub(super) async fn start(config: &Config, beside: Beside<'_>) -> Result<Self, StartError> {
-        let Beside { delivery, log, states, disk, metrics } = beside;
-        let places = ReplayPlaces::new(places_of(config, log));
+        let Beside { delivery, log_name, live, log, states, disk, metrics } = beside;
+        let places = ReplayPlaces::new(places_of(config, log_name, log, states.clone()));
         let (board, found) = (ReplayBoard::default(), states.replays()?);
         let parts = ReplaysParts {
             places: places.clone(),
             sinks: delivery.starter.deliveries.clone(),
+            live,
             states,
             board: board.clone(),
             disk,
@@ -74,12 +80,11 @@ impl ReplaySide {
 }
 
 /// What a configuration allows.
-pub(super) fn places_of(config: &Config, log: LogReader) -> Parts {
+pub(super) fn places_of(config: &Config, log_name: LogName, log: LogReader, states: SinkStates) -> Parts {
     let sinks = config.sinks.iter().map(|sink| (sink.name.clone(), archive_of(sink))).collect();
     let opened_by = config.clone();
     let opener = ArchiveOpener::new(move |location| open_archive(location, sink_of(&opened_by, location)));
-    let (routes, server) = (Arc::new(config.routes.clone()), config.server.id.clone());
-    Parts { log, routes, server, opener, sinks }
+    Parts { log, routes: Arc::new(config.routes.clone()), log_name, states, opener, sinks }
 }
 
 /// Where a sink writes what can be replayed.

@@ -112,7 +112,7 @@ pub fn run(arguments: Arguments) -> Result<Verdict, CommandError> {
         Command::Keys(keys) => keys::run(keys, &mut out),
         Command::Token(token) => token::run(&token, &mut out),
         Command::Dlq(dlq) => dlq::run(dlq, &mut out),
-        Command::Replay(replay) => replay::run(&replay, &mut out, &mut err),
+        Command::Replay(replay) => replay::run(replay, &mut out, &mut err),
         Command::Wal(wal) => wal::run(wal, &mut out),
         Command::Openapi => {
             out.write_all(OPENAPI.as_bytes())?;

@@ -142,6 +142,25 @@ pub fn swipe_key(building: &BuildingId, (gate, swipe_id): &SwipeKey) -> String {
     format!("{SWIPE}{building}/{gate}/{swipe_id}")
 }
 
+/// What the keys of all cards begin with.
+pub const CARDS: &str = CARD;
+
+/// What the keys of everyone inside a building begin with.
+#[must_use]
+pub fn inside_prefix(building: &BuildingId) -> String {
+    format!("{INSIDE}{building}/")
+}
+
+/// The building of a key of someone inside.
+pub(super) fn inside_of(key: &str) -> Option<&str> {
+    key.strip_prefix(INSIDE)?.split_once('/').map(|(building, _)| building)
+}
+
+/// The card of a card's key.
+pub(super) fn card_of(key: &str) -> Option<&str> {
+    key.strip_prefix(CARD)
+}
+
 /// Whether a key is that of a swipe.
 #[must_use]
 pub fn is_swipe(key: &str) -> bool {

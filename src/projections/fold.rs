@@ -25,6 +25,44 @@ pub struct Touched {
     last_time: Option<Timestamp>,
 }
 
+/// A key, and what it says from then on; `None`: it is gone.
+pub(super) type Entered = (String, Option<String>);
+
+/// What an event does to the entries: it sets or removes one of cards and people, and answers one swipe.
+///
+/// # Errors
+/// None that events can have.
+pub(super) fn changes(event: &Event) -> Result<[Option<Entered>; 2], serde_json::Error> {
+    let state = match &event.body {
+        Body::Card(CardChanged { card, .. }) => Some((card_key(&card.card_id), Some(write_card(card)?))),
+        Body::Entry(Entry { swipe, decision: Decision::Granted { .. } }) => match &swipe.employee_id {
+            Some(employee) => {
+                let (gate, card_id) = (swipe.gate.clone(), swipe.card_id.clone());
+                let inside = Inside { since: event.time, gate, card_id };
+                Some((inside_key(&swipe.building, employee), Some(write_inside(&inside)?)))
+            }
+            None => None,
+        },
+        Body::Exit(Exit { swipe, .. }) => {
+            swipe.employee_id.as_ref().map(|employee| (inside_key(&swipe.building, employee), None))
+        }
+        Body::PresenceExpired(expired) => Some((inside_key(&expired.building, &expired.employee_id), None)),
+        Body::Entry(_)
+        | Body::AuditRead(_)
+        | Body::LogRepaired(_)
+        | Body::Redrive(_)
+        | Body::Reload(_)
+        | Body::Discard(_)
+        | Body::Replay(_)
+        | Body::Other => None,
+    };
+    let answered = match (event.body.building(), Remembered::of(event)) {
+        (Some(building), Some((key, first))) => Some((swipe_key(building, &key), Some(write_swipe(&first)?))),
+        _ => None,
+    };
+    Ok([state, answered])
+}
+
 impl Touched {
     /// Takes the next event.
     ///
@@ -32,39 +70,8 @@ impl Touched {
     /// None that events can have.
     pub fn apply(&mut self, event: &Event) -> Result<(), serde_json::Error> {
         self.last_time = self.last_time.max(Some(event.time));
-        match &event.body {
-            Body::Card(CardChanged { card, .. }) => {
-                self.put(card_key(&card.card_id), Some(write_card(card)?));
-            }
-            Body::Entry(Entry { swipe, decision: Decision::Granted { .. } }) => {
-                if let Some(employee) = &swipe.employee_id {
-                    let inside = Inside {
-                        since: event.time,
-                        gate: swipe.gate.clone(),
-                        card_id: swipe.card_id.clone(),
-                    };
-                    self.put(inside_key(&swipe.building, employee), Some(write_inside(&inside)?));
-                }
-            }
-            Body::Exit(Exit { swipe, .. }) => {
-                if let Some(employee) = &swipe.employee_id {
-                    self.put(inside_key(&swipe.building, employee), None);
-                }
-            }
-            Body::PresenceExpired(expired) => {
-                self.put(inside_key(&expired.building, &expired.employee_id), None);
-            }
-            Body::Entry(_)
-            | Body::AuditRead(_)
-            | Body::LogRepaired(_)
-            | Body::Redrive(_)
-            | Body::Reload(_)
-            | Body::Discard(_)
-            | Body::Replay(_)
-            | Body::Other => {}
-        }
-        if let (Some(building), Some((key, first))) = (event.body.building(), Remembered::of(event)) {
-            self.put(swipe_key(building, &key), Some(write_swipe(&first)?));
+        for (key, value) in changes(event)?.into_iter().flatten() {
+            self.put(key, value);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //!
 //! - `entry.rs`: one fact of the state as a key and a JSON text; `fold.rs`: what events do to entries; `merge.rs`: the
 //!   entries of a snapshot and those touched since as one sorted stream; `state.rs`: entries back into the state.
-//!   All of these are pure.
+//!   `rebuilt.rs`: the state of events in any order, held against the live one. All of these are pure.
 //! - `format.rs`: a snapshot as lines; `store.rs`: its files; `take.rs`: from one snapshot to the next; `load.rs`: the
 //!   newest one that is whole
 //! - `trim_point.rs`: what the log may drop
@@ -13,6 +13,7 @@ pub mod fold;
 pub mod format;
 pub mod load;
 pub mod merge;
+pub mod rebuilt;
 pub mod state;
 pub mod store;
 pub mod take;

@@ -7,7 +7,9 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
 use aws_sdk_kinesis::types::ShardIteratorType;
-use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName};
+use aws_sdk_sqs::types::{
+    DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName, QueueAttributeName,
+};
 
 use crate::moto::Moto;
 
@@ -96,25 +98,12 @@ impl Estate {
 
     /// What the stream holds, in order for each key.
     pub(crate) async fn read_stream(&self) -> Vec<String> {
-        let by_key = read_stream(&aws_sdk_kinesis::Client::new(&self.config), STREAM).await;
-        by_key.into_values().flatten().collect()
+        read_shards(&self.config, STREAM).await
     }
 
     /// Every line of every object in the bucket, by key of the object.
     pub(crate) async fn read_archive(&self) -> Vec<String> {
-        let client = s3_client(&self.config);
-        let mut lines = Vec::new();
-        let mut pages = client.list_objects_v2().bucket(BUCKET).into_paginator().send();
-        while let Some(page) = pages.next().await {
-            for object in page.unwrap().contents() {
-                let object = client.get_object().bucket(BUCKET).key(object.key().unwrap()).send().await;
-                let bytes = object.unwrap().body.collect().await.unwrap().to_vec();
-                let mut text = String::new();
-                flate2::read::GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).unwrap();
-                lines.extend(text.lines().map(str::to_owned));
-            }
-        }
-        lines
+        read_bucket(&self.config, BUCKET).await
     }
 
     /// An item of the table.
@@ -180,10 +169,18 @@ pub(crate) async fn drain(config: &SdkConfig, queue_url: &str) -> Vec<Message> {
         if messages.is_empty() {
             return all;
         }
-        for message in &messages {
+        let entry = |(place, message): (usize, &Message)| {
             let handle = message.receipt_handle.clone().unwrap();
-            client.delete_message().queue_url(queue_url).receipt_handle(handle).send().await.unwrap();
-        }
+            DeleteMessageBatchRequestEntry::builder()
+                .id(place.to_string())
+                .receipt_handle(handle)
+                .build()
+                .unwrap()
+        };
+        let entries = messages.iter().enumerate().map(entry).collect();
+        let deleted =
+            client.delete_message_batch().queue_url(queue_url).set_entries(Some(entries)).send().await;
+        assert_eq!(deleted.unwrap().failed(), []);
         all.extend(messages);
     }
 }
@@ -203,6 +200,34 @@ pub(crate) async fn read_stream(
         }
     }
     read
+}
+
+/// What a stream holds, shard by shard, in order.
+pub(crate) async fn read_shards(config: &SdkConfig, stream: &str) -> Vec<String> {
+    let by_key = read_stream(&aws_sdk_kinesis::Client::new(config), stream).await;
+    by_key.into_values().flatten().collect()
+}
+
+/// Every line of every object in a bucket, by key of the object; what is compressed ends with `.gz`.
+pub(crate) async fn read_bucket(config: &SdkConfig, bucket: &str) -> Vec<String> {
+    let client = s3_client(config);
+    let mut lines = Vec::new();
+    let mut pages = client.list_objects_v2().bucket(bucket).into_paginator().send();
+    while let Some(page) = pages.next().await {
+        for object in page.unwrap().contents() {
+            let key = object.key().unwrap();
+            let object = client.get_object().bucket(bucket).key(key).send().await.unwrap();
+            let bytes = object.body.collect().await.unwrap().to_vec();
+            let mut text = String::new();
+            match key.ends_with(".gz") {
+                true => flate2::read::GzDecoder::new(bytes.as_slice()).read_to_string(&mut text),
+                false => bytes.as_slice().read_to_string(&mut text),
+            }
+            .unwrap();
+            lines.extend(text.lines().map(str::to_owned));
+        }
+    }
+    lines
 }
 
 pub(crate) fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {

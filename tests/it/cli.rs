@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// What `deploy/routes.aws.toml` takes from the environment.
-const DEPLOYMENT: [(&str, &str); 5] = [
+pub(crate) const DEPLOYMENT: [(&str, &str); 5] = [
     ("TURNSTILED_SERVER_ID", "hq-1"),
     ("TURNSTILED_TOPIC_ARN", "arn:aws:sns:eu-central-1:123456789012:internal"),
     ("TURNSTILED_STREAM", "exits"),

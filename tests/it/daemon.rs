@@ -270,6 +270,14 @@ impl Daemon {
         Caller::new(self.base_url.clone(), None)
     }
 
+    /// The most memory that it has had in RAM.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kib * 1_024
+    }
+
     /// kill -9; returns when the process is gone.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

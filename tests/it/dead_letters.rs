@@ -16,7 +16,7 @@ use crate::{
 
 /// Events of this card are what the services refuse.
 const POISON: &str = "POISON";
-const EXITS: usize = 25;
+pub(crate) const EXITS: usize = 25;
 const POISONED_AT: usize = 7;
 
 #[tokio::test]
@@ -252,7 +252,7 @@ pub(crate) async fn discard(person: &Caller, id: &str, body: &Value) -> Answer {
     person.send(reqwest::Method::DELETE, &format!("/v1/dead-letters/{id}"), &[], &body.to_string()).await
 }
 
-fn site(topic_url: &str, queue_url: &str) -> Site {
+pub(crate) fn site(topic_url: &str, queue_url: &str) -> Site {
     let sinks = format!(
         r#"
         [sinks.topic]
@@ -273,7 +273,7 @@ fn site(topic_url: &str, queue_url: &str) -> Site {
 }
 
 /// One batch of exits, so that many events go out together; the id of the poisoned one.
-async fn leave_in_a_batch(site: &Site, daemon: &Daemon) -> String {
+pub(crate) async fn leave_in_a_batch(site: &Site, daemon: &Daemon) -> String {
     let card_id = |place| if place == POISONED_AT { POISON.to_owned() } else { format!("C{place}") };
     let exits: Vec<Value> =
         (0..EXITS).map(|place| json!({ "card_id": card_id(place), "gate_id": "north-1" })).collect();
@@ -313,7 +313,7 @@ async fn check_letters(daemon: &Daemon, admin_token: &str, event_id: &str) {
 }
 
 /// An SNS topic that refuses single entries.
-fn picky_topic(taken: Taken) -> String {
+pub(crate) fn picky_topic(taken: Taken) -> String {
     serve(move |request| {
         let form = reqwest::Url::parse(&format!("http://form/?{request}")).unwrap();
         let field = |name: String| {
@@ -345,7 +345,7 @@ fn picky_topic(taken: Taken) -> String {
 }
 
 /// An SQS queue that refuses the whole batch for one bad entry, and does not say which.
-fn picky_queue(taken: Taken) -> String {
+pub(crate) fn picky_queue(taken: Taken) -> String {
     let headers = vec!["content-type: application/x-amz-json-1.0".to_owned()];
     serve(move |request| {
         let request: Value = serde_json::from_str(request).unwrap();

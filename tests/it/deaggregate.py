@@ -17,6 +17,7 @@ for line in sys.stdin:
         # a plain record comes back as it is, one out of an aggregated record in base64, as Lambda gives it
         data = base64.b64decode(event["data"]) if is_aggregated else event["data"]
         print(json.dumps({
+            "record": record["SequenceNumber"],
             "key": event["partitionKey"],
             "hash_key": event.get("explicitHashKey"),
             "data": data.decode(),

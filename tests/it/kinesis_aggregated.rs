@@ -46,11 +46,11 @@ fn hash_key(key: &str) -> u128 {
 }
 
 /// The records of each shard, with the range of its hash keys.
-async fn raw(config: &SdkConfig) -> Vec<((u128, u128), Vec<Record>)> {
+pub(crate) async fn raw(config: &SdkConfig, stream: &str) -> Vec<((u128, u128), Vec<Record>)> {
     let client = Client::new(config);
     let mut shards = Vec::new();
-    for shard in client.list_shards().stream_name("exits").send().await.unwrap().shards() {
-        let request = client.get_shard_iterator().stream_name("exits").shard_id(shard.shard_id());
+    for shard in client.list_shards().stream_name(stream).send().await.unwrap().shards() {
+        let request = client.get_shard_iterator().stream_name(stream).shard_id(shard.shard_id());
         let iterator = request.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await.unwrap();
         let records = client.get_records().set_shard_iterator(iterator.shard_iterator).send().await.unwrap();
         let keys = shard.hash_key_range().unwrap();
@@ -60,9 +60,22 @@ async fn raw(config: &SdkConfig) -> Vec<((u128, u128), Vec<Record>)> {
     shards
 }
 
+/// A record as it was read, in the terms of `deaggregate.py`.
+pub(crate) fn as_read(record: &Record) -> Value {
+    json!({
+        "SequenceNumber": record.sequence_number(),
+        "PartitionKey": record.partition_key(),
+        "Data": STANDARD.encode(record.data()),
+    })
+}
+
+fn deaggregated(records: &[Record]) -> Vec<Value> {
+    deaggregate(&records.iter().map(as_read).collect::<Vec<_>>())
+}
+
 /// The events in some records, as a consumer sees them that uses the interpreter beside the emulator: both come from
 /// `tests/requirements.txt`.
-fn deaggregated(records: &[Record]) -> Vec<Value> {
+pub(crate) fn deaggregate(records: &[Value]) -> Vec<Value> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/moto_server");
     let emulator = std::env::var_os("MOTO_SERVER").map_or(default, PathBuf::from);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/deaggregate.py");
@@ -74,16 +87,7 @@ fn deaggregated(records: &[Record]) -> Vec<Value> {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let lines: String = (records.iter())
-        .map(|record| {
-            let line = json!({
-                "SequenceNumber": record.sequence_number(),
-                "PartitionKey": record.partition_key(),
-                "Data": STANDARD.encode(record.data()),
-            });
-            format!("{line}\n")
-        })
-        .collect();
+    let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
     let mut stdin = child.stdin.take().unwrap();
     let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()).unwrap());
     let output = child.wait_with_output().unwrap();
@@ -124,7 +128,7 @@ async fn awss_own_reader_finds_every_event_in_order() {
 
     let sent = batch(1);
     assert_eq!(sink.send(sent.clone()).await, vec![Outcome::Delivered; sent.len()]);
-    let shards = raw(&config).await;
+    let shards = raw(&config, "exits").await;
     let records: usize = shards.iter().map(|(_, records)| records.len()).sum();
     assert!(records < 20, "{records} records for {EVENTS} events");
     assert_whole(&shards, &sent);
@@ -138,7 +142,7 @@ async fn awss_own_reader_finds_every_event_in_order() {
     // an event without company goes as what it is
     let alone = entry("ALONE", 5_000);
     assert_eq!(sink.send(vec![alone.clone()]).await, [Outcome::Delivered]);
-    let shards = raw(&config).await;
+    let shards = raw(&config, "exits").await;
     let plain =
         shards.iter().flat_map(|(_, records)| records).filter(|record| record.data().as_ref() == alone.body);
     assert_eq!(plain.count(), 1);

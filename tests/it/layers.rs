@@ -18,7 +18,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("telemetry", &[]),
     ("projections", &["delivery", "domain"]),
-    ("actors", &["clock", "delivery", "sinks", "domain", "metrics", "random", "space"]),
+    ("actors", &["clock", "delivery", "projections", "sinks", "domain", "metrics", "random", "space"]),
     ("http", &["actors", "clock", "data_dir", "domain", "metrics", "random", "space"]),
     (
         "app",
@@ -58,7 +58,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("jsonwebtoken::", &["src/http/auth"]),
     ("prometheus::", &["src/metrics.rs"]),
     ("smol_str::", &["src/domain/card.rs", "src/domain/ids.rs", "src/projections/entry.rs"]),
-    ("reqwest::", &["src/cli/demo", "src/cli/client.rs", "src/cli/dlq.rs", "src/cli/replay.rs"]),
+    ("reqwest::", &["src/cli/demo", "src/cli/client.rs", "src/cli/dlq.rs", "src/cli/replay"]),
 ];
 
 /// What the pure core may not name: the outside world.

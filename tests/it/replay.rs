@@ -1,12 +1,17 @@
 //! Events that are sent again: with their own ids, marked, once each but around a kill, and beside the live stream.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use serde_json::{Value, json};
 
 use crate::{
     daemon::{Daemon, Site, TWO_BUILDINGS, events},
+    dead_letters::{self, leave_in_a_batch, picky_queue, picky_topic},
     http::Caller,
+    moody_queue::Taken,
     sinks::{conserves, settled, sinks_by_name},
     wait::eventually,
 };
@@ -224,4 +229,43 @@ async fn what_cannot_be_replayed_is_refused() {
     assert_eq!(admin.post("/v1/replays", &named("C2")).await.status, 409);
     assert_eq!(admin.get("/v1/replays/two").await.status, 404);
     assert_eq!(admin.send(reqwest::Method::DELETE, "/v1/replays/two", &[], "").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_replayed_event_that_is_refused_is_named_and_no_dead_letter() {
+    let (by_topic, by_queue) = (Taken::default(), Taken::default());
+    let site = dead_letters::site(&picky_topic(Arc::clone(&by_topic)), &picky_queue(Arc::clone(&by_queue)));
+    let daemon = site.start();
+    let event_id = leave_in_a_batch(&site, &daemon).await;
+    let token = site.token("admin");
+    let admin = daemon.person(&token);
+    let exits = dead_letters::EXITS as u64;
+    settled(&admin, &[("queue", exits), ("topic", exits)]).await;
+    let before = sinks_by_name(&admin).await["queue"].clone();
+    assert_eq!(before["dead_letters"], 1);
+
+    let url = ["replay", "--url", daemon.base_url(), "--token", &token];
+    let output = site.run(&[&url[..], &["--from", "wal", "--to", "queue"]].concat());
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        (output.status.code(), &*out),
+        (Some(1), "24 of 25 events delivered to queue, 1 refused\n"),
+        "{err}"
+    );
+    assert!(err.contains(&format!("refused: {event_id}: InvalidMessageContents")), "{err}");
+    let taken = by_queue.lock().unwrap().clone();
+    assert_eq!(taken.len() as u64, 2 * (exits - 1));
+    let replayed = taken.iter().filter(|event| event.ends_with(",\"replayed\":true}")).count() as u64;
+    assert_eq!(replayed, exits - 1);
+    // neither counted nor kept a second time
+    let after = sinks_by_name(&admin).await["queue"].clone();
+    for count in ["accepted", "delivered", "pending", "dead", "dead_letters", "retried"] {
+        assert_eq!(after[count], before[count], "{count}: {after}");
+    }
+    let metrics = admin.get("/metrics").await.body;
+    for line in
+        ["turnstiled_replayed_total{sink=\"queue\"} 24", "turnstiled_replay_refused_total{sink=\"queue\"} 1"]
+    {
+        assert!(metrics.contains(line), "{metrics}");
+    }
 }

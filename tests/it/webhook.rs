@@ -29,7 +29,7 @@ const POISON: &str = "POISON";
 const EXITS: usize = 40;
 const POISONED_AT: usize = 11;
 
-fn secret() -> String {
+pub(crate) fn secret() -> String {
     format!("whsec_{}", STANDARD.encode(KEY))
 }
 
@@ -48,7 +48,7 @@ async fn sent(url: &str) -> Outcome {
 
 /// What a receiver does first: the signature, and that the request is fresh.
 #[track_caller]
-fn verify(request: &Request) {
+pub(crate) fn verify(request: &Request) {
     let (id, timestamp) = (request.header("webhook-id"), request.header("webhook-timestamp"));
     let mut mac = Hmac::<Sha256>::new_from_slice(&KEY).unwrap();
     mac.update(format!("{id}.{timestamp}.{}", request.body).as_bytes());

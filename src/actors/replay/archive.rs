@@ -108,6 +108,10 @@ impl ArchiveOpener {
     pub fn new(open: impl Fn(&Location) -> io::Result<Archive> + Send + Sync + 'static) -> Self {
         Self(Arc::new(open))
     }
+
+    pub(super) fn open(&self, location: &Location) -> io::Result<Archive> {
+        (self.0)(location)
+    }
 }
 
 impl fmt::Debug for ArchiveOpener {
@@ -201,7 +205,7 @@ impl<'a> Reader<'a> {
     }
 
     fn run(&mut self, at: Option<ObjectPlace>) -> Result<(), ArchiveSourceError> {
-        let archive = (self.parts.opener.0)(&self.parts.location)?;
+        let archive = self.parts.opener.open(&self.parts.location)?;
         let order = &self.parts.order;
         let listing = archive.list_some(MAX_REPLAYED_OBJECTS, &|name| order.wants_object(name))?;
         self.objects.total = listing.objects.len() as u64;

@@ -19,6 +19,7 @@ use crate::{
         replay::{ReplayOrder, WAL},
         time::Timestamp,
     },
+    projections::rebuilt::Differences,
 };
 
 /// Every replay by name. Cheap to clone.
@@ -67,6 +68,8 @@ pub struct ReplayReport {
     pub range: Option<SequenceRange>,
     /// Sequences that were asked for and are no longer in the log.
     pub trimmed: Option<SequenceRange>,
+    /// Of a comparison with the live state: what it has found.
+    pub differences: Option<Differences>,
     /// The first of those refused.
     pub refusals: Vec<Refusal>,
     /// Why it does not go on, or what failed last since the start.
@@ -89,10 +92,14 @@ impl ReplayBoard {
         self.lock().get(name).cloned()
     }
 
-    /// Every replay, by name.
+    /// Every replay, by name, without what differs: that may be long.
     #[must_use]
     pub fn reports(&self) -> Vec<ReplayReport> {
-        self.lock().values().cloned().collect()
+        let mut reports: Vec<ReplayReport> = self.lock().values().cloned().collect();
+        for differences in reports.iter_mut().filter_map(|report| report.differences.as_mut()) {
+            differences.listed.clear();
+        }
+        reports
     }
 
     /// How many are running.
@@ -155,6 +162,7 @@ impl ReplayReport {
             problems: record.problems.clone(),
             range: (record.order.from == WAL).then_some(range),
             trimmed: record.trimmed.map(|gone| SequenceRange::between(gone.first, gone.last)),
+            differences: record.differences.clone(),
             refusals: record.refusals.clone(),
             last_error: error.or_else(|| stalled.cloned()).or_else(trouble),
         }

@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 use super::{
     CancelReplay, ReplayActor, Shared, StopReplay,
     board::{ReplayBoard, ReplayReport},
-    prepare::ReplayPlaces,
+    prepare::{RefusedOrder, ReplayPlaces},
     record::{MAX_KEPT_REPLAYS, RECORD_BYTES, ReplayRecord, ReplayState},
-    source::Source,
+    state_check::{self, Cancel, LiveState, StateCheck},
 };
 use crate::{
     actors::{
@@ -20,7 +20,7 @@ use crate::{
         sink_state::{SinkStateError, SinkStates},
     },
     clock,
-    domain::ids::ReplayName,
+    domain::{ids::ReplayName, replay::STATE},
     metrics::Metrics,
 };
 
@@ -34,12 +34,18 @@ pub struct ReplaysActor {
     places: ReplayPlaces,
     sinks: Deliveries,
     pub(super) shared: Shared,
-    pub(super) running: HashMap<ReplayName, Addr<ReplayActor>>,
+    live: LiveState,
+    pub(super) running: HashMap<ReplayName, Running>,
     /// Sinks whose deliveries are being replaced, and the replays that rest until they are.
     pub(super) held: BTreeSet<String>,
     pub(super) resting: BTreeSet<ReplayName>,
     /// Those that a start has found.
     found: Vec<ReplayRecord>,
+}
+
+pub(super) enum Running {
+    Sends(Addr<ReplayActor>),
+    Checks(Cancel),
 }
 
 /// What it works with.
@@ -49,6 +55,8 @@ pub struct ReplaysParts {
     pub places: ReplayPlaces,
     /// The sinks of the configuration.
     pub sinks: Deliveries,
+    /// What may be compared with.
+    pub live: LiveState,
     /// Where cursors go.
     pub states: SinkStates,
     /// Who wants to know.
@@ -113,12 +121,13 @@ impl ReplaysActor {
     /// Lets those of `parts.found` go on that are not over.
     #[must_use]
     pub fn new(parts: ReplaysParts) -> Self {
-        let ReplaysParts { places, sinks, states, board, disk, metrics, found } = parts;
+        let ReplaysParts { places, sinks, live, states, board, disk, metrics, found } = parts;
         let shared = Shared { states, board, disk, metrics };
         Self {
             places,
             sinks,
             shared,
+            live,
             running: HashMap::new(),
             held: BTreeSet::new(),
             resting: BTreeSet::new(),
@@ -129,8 +138,8 @@ impl ReplaysActor {
     pub(super) fn go_on(&mut self, mut record: ReplayRecord) {
         let mut shows = ReplayReport::of(&record, None, None);
         if record.state == ReplayState::Running {
-            match self.places.check(&record.order).and_then(|()| self.places.source(&record)) {
-                Ok(source) => return self.run(record, source),
+            match self.places.check(&record.order).and_then(|()| self.run(record.clone())) {
+                Ok(()) => return,
                 Err(error) => {
                     tracing::error!(replay = %record.name, %error, "the configuration has changed, this replay cannot go on");
                     record.state = ReplayState::Failed;
@@ -146,18 +155,39 @@ impl ReplaysActor {
         self.shared.board.set(shows);
     }
 
-    fn run(&mut self, record: ReplayRecord, source: Source) {
-        self.running.retain(|_, replay| replay.connected());
+    fn run(&mut self, record: ReplayRecord) -> Result<(), RefusedOrder> {
+        self.running.retain(|_, running| match running {
+            Running::Sends(replay) => replay.connected(),
+            Running::Checks(cancel) => !cancel.is_over(),
+        });
         let name = record.name.clone();
         if self.held.contains(&record.order.to) {
             self.shared.board.set(ReplayReport::of(&record, None, None));
             self.resting.insert(name);
-            return;
+            return Ok(());
         }
-        let target = self.sinks.get(&record.order.to).filter(|_| !record.order.dry_run);
         self.shared.board.set(ReplayReport::of(&record, None, None));
-        let replay = ReplayActor::new(record, source, target, self.shared.clone()).start();
-        self.running.insert(name, replay);
+        let running = if record.order.to == STATE {
+            let (source, cancel) = (self.places.state_source(&record.order)?, Cancel::default());
+            let ((log, log_name), live, shared) = (self.places.log(), self.live.clone(), self.shared.clone());
+            let cancel_check = cancel.clone();
+            state_check::start(StateCheck {
+                record,
+                source,
+                log,
+                log_name,
+                live,
+                shared,
+                cancel: cancel_check,
+            });
+            Running::Checks(cancel)
+        } else {
+            let target = self.sinks.get(&record.order.to).filter(|_| !record.order.dry_run);
+            let source = self.places.source(&record)?;
+            Running::Sends(ReplayActor::new(record, source, target, self.shared.clone()).start())
+        };
+        self.running.insert(name, running);
+        Ok(())
     }
 
     fn begin(&mut self, record: ReplayRecord) -> Result<ReplayReport, ReplaysError> {
@@ -175,12 +205,11 @@ impl ReplaysActor {
             return Err(ReplaysError::DiskFull);
         }
         // again: the configuration may have changed since it was prepared
-        let source = self.places.check(&record.order).and_then(|()| self.places.source(&record));
-        let source = source.map_err(|error| ReplaysError::Refused(error.to_string()))?;
+        self.places.check(&record.order).map_err(|error| ReplaysError::Refused(error.to_string()))?;
         self.forget_the_oldest();
         self.put(&record);
         let report = ReplayReport::of(&record, None, None);
-        self.run(record, source);
+        self.run(record).map_err(|error| ReplaysError::Refused(error.to_string()))?;
         Ok(report)
     }
 
@@ -249,8 +278,10 @@ impl Handler<DeleteReplay> for ReplaysActor {
         let replay = self.running.remove(&name);
         // after it has ended: it writes its record, too
         let ended = async move {
-            if let Some(replay) = replay {
-                let _ = replay.send(CancelReplay).await;
+            match replay {
+                Some(Running::Sends(replay)) => drop(replay.send(CancelReplay).await),
+                Some(Running::Checks(cancel)) => cancel.cancel(),
+                None => {}
             }
         };
         ctx.spawn(ended.into_actor(self).map(move |(), actor, _| {
@@ -264,10 +295,18 @@ impl Handler<StopReplays> for ReplaysActor {
     type Result = Vec<oneshot::Receiver<()>>;
 
     fn handle(&mut self, _: StopReplays, _: &mut Self::Context) -> Self::Result {
-        let stop = |replay: Addr<ReplayActor>| {
+        let stop = |running| {
             let (reply, stopped) = oneshot::channel();
-            // a full mailbox: what it has sent is sent again after the start
-            replay.try_send(StopReplay { reply, is_patient: false }).ok().map(|()| stopped)
+            match running {
+                // a full mailbox: what it has sent is sent again after the start
+                Running::Sends(replay) => {
+                    replay.try_send(StopReplay { reply, is_patient: false }).ok().map(|()| stopped)
+                }
+                Running::Checks(cancel) => {
+                    cancel.cancel();
+                    None
+                }
+            }
         };
         self.running.drain().filter_map(|(_, replay)| stop(replay)).collect()
     }

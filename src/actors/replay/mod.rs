@@ -2,7 +2,8 @@
 //! delivery, which lends it a place when the live stream has no use for it.
 //!
 //! [`record`] is what is kept of it, [`board`] what is seen of it, [`prepare`] what may be asked for, [`manager`] who
-//! begins and ends them; `source` reads, from [`wal`] or an [`archive`].
+//! begins and ends them; `source` reads, from [`wal`] or an [`archive`];
+//! [`state_check`] sends nothing and compares with the live state instead.
 
 pub mod archive;
 pub mod board;
@@ -11,6 +12,7 @@ pub mod prepare;
 pub mod record;
 pub mod reload;
 mod source;
+pub mod state_check;
 pub mod wal;
 
 use std::{

@@ -13,13 +13,15 @@ use super::{
     archive::{self, ArchiveOpener, ArchiveSource},
     record::{ReplayRecord, ReplayState},
     source::Source,
+    state_check::StateSource,
     wal::{Extent, WalError, WalSource, extent},
 };
 use crate::{
+    actors::sink_state::{SinkStateError, SinkStates},
     clock,
     delivery::progress::Progress,
     domain::{
-        ids::ReplayName,
+        ids::{LogName, ReplayName},
         replay::{ReplayOrder, STATE, WAL},
         routes::RouteTable,
     },
@@ -37,8 +39,10 @@ pub struct Parts {
     pub log: LogReader,
     /// Which events a sink may have, and in which form.
     pub routes: Arc<RouteTable>,
-    /// Whose events are replayed.
-    pub server: String,
+    /// Whose events are replayed, and the present epoch.
+    pub log_name: LogName,
+    /// How far sinks are.
+    pub states: SinkStates,
     /// Opens archives.
     pub opener: ArchiveOpener,
     /// The sinks of the configuration, and where those that write an archive write it.
@@ -54,9 +58,14 @@ pub enum RefusedOrder {
     /// The target.
     #[error("is the archive that this would read, or lies in it: it would read what it has written")]
     IntoItself,
-    /// The target.
-    #[error("is not there yet in this version")]
-    IntoState,
+    /// A field beside the target.
+    #[error(
+        "does not go together with the target {STATE}: the whole of it is compared, or a building or a card of it"
+    )]
+    NotForState(&'static str),
+    /// The state store.
+    #[error(transparent)]
+    States(#[from] SinkStateError),
     /// The source.
     #[error("{0}")]
     From(String),
@@ -73,10 +82,11 @@ impl RefusedOrder {
     #[must_use]
     pub fn field(&self) -> Option<&'static str> {
         match self {
-            Self::NoSuchSink | Self::IntoItself | Self::IntoState => Some("to"),
+            Self::NoSuchSink | Self::IntoItself => Some("to"),
+            Self::NotForState(field) => Some(field),
             Self::From(_) => Some("from"),
             Self::NoTime => Some("until"),
-            Self::Wal(_) => None,
+            Self::Wal(_) | Self::States(_) => None,
         }
     }
 }
@@ -131,6 +141,7 @@ impl ReplayPlaces {
             unreadable: 0,
             problems: Vec::new(),
             trimmed,
+            differences: None,
             refusals: Vec::new(),
         })
     }
@@ -141,7 +152,7 @@ impl ReplayPlaces {
     /// [`RefusedOrder`].
     pub(super) fn check(&self, order: &ReplayOrder) -> Result<(), RefusedOrder> {
         if order.to == STATE {
-            return Err(RefusedOrder::IntoState);
+            return check_for_state(order);
         }
         if order.since.zip(order.until).is_some_and(|(since, until)| until <= since) {
             return Err(RefusedOrder::NoTime);
@@ -168,9 +179,50 @@ impl ReplayPlaces {
         if order.from == WAL {
             return Ok(Source::Wal(WalSource { log, routes, order: Arc::new(order), end: record.end }));
         }
-        let (opener, server) = (parts.opener.clone(), parts.server.clone());
+        let (opener, server) = (parts.opener.clone(), parts.log_name.server.clone());
         let parts = archive::Parts { opener, location: location(&order.from)?, routes, order, server };
         Ok(Source::Archive(ArchiveSource::new(parts, record.at.clone())))
+    }
+}
+
+impl ReplayPlaces {
+    /// Where a comparison with the live state reads.
+    ///
+    /// # Errors
+    /// [`RefusedOrder`] if the order names no place, or it cannot be said how far its sink is.
+    pub(super) fn state_source(&self, order: &ReplayOrder) -> Result<StateSource, RefusedOrder> {
+        if order.from == WAL {
+            return Ok(StateSource::Wal);
+        }
+        let (location, parts) = (location(&order.from)?, self.parts());
+        let mut settled: Option<u64> = None;
+        for (sink, written) in &parts.sinks {
+            if written.as_ref().is_some_and(|written| written.overlaps(&location)) {
+                let cursor = parts.states.progress(sink)?.map_or(0, |progress| progress.cursor);
+                settled = Some(settled.map_or(cursor, |settled| settled.min(cursor)));
+            }
+        }
+        Ok(StateSource::Archive { opener: parts.opener.clone(), location, settled })
+    }
+
+    pub(super) fn log(&self) -> (LogReader, LogName) {
+        let parts = self.parts();
+        (parts.log.clone(), parts.log_name.clone())
+    }
+}
+
+fn check_for_state(order: &ReplayOrder) -> Result<(), RefusedOrder> {
+    let ReplayOrder { since, until, types, rate, .. } = order;
+    let given = [
+        ("since", since.is_some()),
+        ("until", until.is_some()),
+        ("type", types.is_some()),
+        ("rate", rate.is_some()),
+    ];
+    match given.into_iter().find(|(_, is_given)| *is_given) {
+        Some((field, _)) => Err(RefusedOrder::NotForState(field)),
+        None if order.from == WAL => Ok(()),
+        None => location(&order.from).map(|_| ()),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     actors::sink_state::{SinkStateError, SinkStates},
     delivery::progress::{DeadRecord, Progress},
     domain::{ids::ReplayName, replay::ReplayOrder, time::Timestamp},
+    projections::rebuilt::Differences,
 };
 
 /// What the keys begin with.
@@ -99,6 +100,9 @@ pub struct ReplayRecord {
     /// What was asked for and is not in the log any more.
     #[serde(default)]
     pub trimmed: Option<Trimmed>,
+    /// What a comparison with the live state has found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differences: Option<Differences>,
     /// The first refused events.
     #[serde(default)]
     pub refusals: Vec<Refusal>,

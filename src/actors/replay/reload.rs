@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 use actix::{AsyncContext, Context, Handler, Message, WrapFuture};
 use tokio::sync::oneshot;
 
-use super::{StopReplay, manager::ReplaysActor, record::ReplayState};
+use super::{
+    StopReplay,
+    manager::{ReplaysActor, Running},
+    record::ReplayState,
+};
 
 /// Let the replays into these sinks rest; those that begin meanwhile, too. From each that runs a reply comes when what it
 /// sent is answered and written down.
@@ -23,10 +27,10 @@ impl Handler<HoldReplays> for ReplaysActor {
 
     fn handle(&mut self, HoldReplays(sinks): HoldReplays, ctx: &mut Self::Context) -> Self::Result {
         self.held = sinks;
-        self.running.retain(|_, replay| replay.connected());
         let mut resting = Vec::new();
         // they stay in `running`, so that one that is deleted meanwhile writes nothing more
-        for (name, replay) in &self.running {
+        for (name, running) in &self.running {
+            let Running::Sends(replay) = running else { continue };
             let into = self.shared.board.get(name.as_str()).map(|report| report.order.to);
             if !into.is_some_and(|into| self.held.contains(&into)) {
                 continue;

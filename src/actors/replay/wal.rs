@@ -171,3 +171,91 @@ impl WalSource {
         Ok(read)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use turnstiled_wal::{Log, LogOptions, StoreKind};
+
+    use super::*;
+    use crate::{
+        domain::{
+            event::{AuditRead, Body},
+            outbound::Form,
+            routes::Route,
+        },
+        projections::tests::{commit, push},
+    };
+
+    /// Holds about twenty events.
+    const SEGMENT_BYTES: u64 = 16 << 10;
+    const EVENTS: u64 = 300;
+
+    /// Events a minute apart.
+    fn log(dir: &std::path::Path) -> Log {
+        let options =
+            LogOptions { store: StoreKind::Files, segment_bytes: SEGMENT_BYTES, ..LogOptions::default() };
+        let mut log = Log::open(dir, options).unwrap();
+        let read = Body::AuditRead(AuditRead { building: None, what: "presence".to_owned() });
+        let mut events = Vec::new();
+        push(&mut events, &(0..EVENTS).map(|_| (read.clone(), 1)).collect::<Vec<_>>());
+        commit(&mut log, &events);
+        log
+    }
+
+    fn time(sequence: u64) -> Option<Timestamp> {
+        Some(Timestamp::from_millis(i64::try_from(sequence).unwrap() * 60_000))
+    }
+
+    fn places(log: &Log, since: Option<Timestamp>, until: Option<Timestamp>) -> (u64, u64, Option<Trimmed>) {
+        let order = ReplayOrder { since, until, ..ReplayOrder::default() };
+        let Extent { begin, end, trimmed } = extent(&log.reader(), &order).unwrap();
+        (begin, end, trimmed)
+    }
+
+    #[test]
+    fn times_become_places() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = log(dir.path());
+        assert_eq!(places(&log, None, None), (0, EVENTS, None));
+        assert_eq!(places(&log, time(100), time(200)), (99, 199, None));
+        assert_eq!(places(&log, time(EVENTS + 1), None), (EVENTS, EVENTS, None));
+        assert_eq!(places(&log, None, time(1)), (0, 0, None));
+    }
+
+    #[test]
+    fn what_was_trimmed_is_said_if_it_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = log(dir.path());
+        let first = log.trimmer().trim(EVENTS / 2).unwrap();
+        assert!(first > 100, "{first}");
+        let gone = Some(Trimmed { first: 1, last: first - 1 });
+        assert_eq!(places(&log, None, None), (first - 1, EVENTS, None), "all that the log has");
+        assert_eq!(places(&log, time(10), None), (first - 1, EVENTS, gone));
+        assert_eq!(places(&log, time(first + 5), None), (first + 4, EVENTS, None));
+
+        // a replay that had begun before it was trimmed passes over it, and says so
+        let route = Route {
+            name: "all".to_owned(),
+            types: vec!["**".parse().unwrap()],
+            to: vec!["copy".into()],
+            form: Arc::new(Form::default()),
+        };
+        let order = Arc::new(ReplayOrder { to: "copy".to_owned(), ..ReplayOrder::default() });
+        let routes = Arc::new(RouteTable::new(vec![route]));
+        let source = WalSource { log: log.reader(), routes, order, end: EVENTS };
+        let (mut after, mut sequences, mut missing) = (7, Vec::new(), Vec::new());
+        loop {
+            let read = source.read(after, 50, 1 << 20).unwrap();
+            assert!(read.records.len() <= 50);
+            assert!(read.records.iter().all(|it| it.body.ends_with(b"\"replayed\":true}")));
+            sequences.extend(read.records.iter().map(|record| record.sequence));
+            missing.extend(read.trimmed);
+            after = read.scanned_to;
+            if read.is_end {
+                break;
+            }
+        }
+        assert_eq!(missing, [Trimmed { first: 8, last: first - 1 }]);
+        assert_eq!((sequences, after), ((first..=EVENTS).collect(), EVENTS));
+    }
+}

@@ -1,0 +1,344 @@
+//! Cards and presence, rebuilt from events in whatever order they come, and held against the live state. Pure.
+//!
+//! Each event sets or removes one entry ([`fold`](super::fold)), and of one entry the last event counts: by the epoch of
+//! its log and its sequence, not by when it was read. So an archive may be read object by object.
+
+use std::{collections::BTreeMap, ops::Bound};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    entry::{self, Line},
+    fold::changes,
+};
+use crate::domain::{
+    event::Event,
+    ids::{BuildingId, CardId},
+};
+
+/// Differences that are listed; of more there is the count.
+pub const MAX_LISTED_DIFFERENCES: usize = 1_000;
+/// What an entry takes beside its texts, about.
+const ENTRY_BYTES: usize = 96;
+
+/// What of the state is looked at; nothing set: all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Who is inside here, and no cards.
+    pub building: Option<BuildingId>,
+    /// This card, and who is inside by it.
+    pub card: Option<CardId>,
+}
+
+/// The state that events come to.
+#[derive(Debug)]
+pub struct Rebuilt {
+    scope: Scope,
+    /// Nothing is missing before the first event.
+    is_whole: bool,
+    entries: BTreeMap<Box<str>, Last>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Last {
+    /// The epoch and the sequence.
+    at: (u64, u64),
+    value: Option<Box<str>>,
+}
+
+/// A part of the live state as it was at one moment.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// What its keys begin with.
+    pub prefix: String,
+    /// It is what follows this key.
+    pub after: Option<String>,
+    /// It ends with this key; `None`: with the last of the prefix.
+    pub to: Option<String>,
+    /// Its entries, in any order.
+    pub lines: Vec<Line>,
+}
+
+/// What a comparison has found. It evolves by addition.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Differences {
+    /// Entries that were compared.
+    pub compared: u64,
+    /// Those that differ.
+    pub total: u64,
+    /// Those of the live state that may be older than the source's first event.
+    pub not_judged: u64,
+    /// The first ones that differ.
+    pub listed: Vec<Difference>,
+}
+
+/// One entry that differs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// `card/<card>` or `inside/<building>/<employee>`.
+    pub entry: String,
+    /// What the live state says; null if it has no such entry.
+    pub live: Value,
+    /// What the events of the source come to.
+    pub source: Value,
+    /// The sequence of the last of them, if there is one.
+    pub sequence: Option<String>,
+}
+
+impl Rebuilt {
+    /// Nothing yet. With `is_whole` the source has everything from the first event on.
+    #[must_use]
+    pub fn new(scope: Scope, is_whole: bool) -> Self {
+        Self { scope, is_whole, entries: BTreeMap::new(), bytes: 0 }
+    }
+
+    /// Takes an event of the log's `epoch`.
+    ///
+    /// # Errors
+    /// None that events can have.
+    pub fn apply(&mut self, epoch: u64, event: &Event) -> Result<(), serde_json::Error> {
+        let at = (epoch, event.sequence);
+        for (key, value) in changes(event)?.into_iter().flatten() {
+            if !self.scope.is_of_key(&key) || self.entries.get(key.as_str()).is_some_and(|last| last.at >= at)
+            {
+                continue;
+            }
+            let length = |last: &Last| last.value.as_ref().map_or(0, |value| value.len());
+            let last = Last { at, value: value.map(String::into_boxed_str) };
+            let added = length(&last);
+            self.bytes = self.bytes.saturating_add(added);
+            let key_bytes = key.len().saturating_add(ENTRY_BYTES);
+            match self.entries.insert(key.into_boxed_str(), last) {
+                Some(before) => self.bytes = self.bytes.saturating_sub(length(&before)),
+                None => self.bytes = self.bytes.saturating_add(key_bytes),
+            }
+        }
+        Ok(())
+    }
+
+    /// About how many bytes of memory it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Holds a part of the live state against this.
+    pub fn compare(&self, part: Part, found: &mut Differences) {
+        let Part { prefix, after, to, lines } = part;
+        let mut live: BTreeMap<String, String> =
+            lines.into_iter().map(|Line { key, value }| (key, value)).collect();
+        let begin = after.as_deref().unwrap_or(&prefix);
+        let range = (Bound::Excluded(begin), Bound::Unbounded);
+        let rebuilt = self.entries.range::<str, _>(range);
+        let is_in = |key: &str| key.starts_with(&prefix) && to.as_deref().is_none_or(|to| key <= to);
+        for (key, last) in rebuilt.take_while(|(key, _)| is_in(key)) {
+            let here = live.remove(&**key);
+            self.judge(key, here.as_deref(), Some(last), found);
+        }
+        for (key, value) in &live {
+            self.judge(key, Some(value), None, found);
+        }
+    }
+
+    fn judge(&self, key: &str, live: Option<&str>, last: Option<&Last>, found: &mut Differences) {
+        let there = last.and_then(|last| last.value.as_deref());
+        let is_meant = |value: Option<&str>| value.is_some_and(|value| self.scope.is_of_value(key, value));
+        if !self.scope.is_of_key(key) || !(is_meant(live) || is_meant(there)) {
+            return;
+        }
+        if last.is_none() && !self.is_whole {
+            found.not_judged += 1;
+            return;
+        }
+        found.compared += 1;
+        if live == there {
+            return;
+        }
+        let (live, source) = (parsed(live), parsed(there));
+        if without_unknown_name(live.clone(), &source) == source {
+            return;
+        }
+        found.total += 1;
+        if found.listed.len() < MAX_LISTED_DIFFERENCES {
+            let sequence = last.map(|last| format!("{:020}", last.at.1));
+            found.listed.push(Difference { entry: key.to_owned(), live, source, sequence });
+        }
+    }
+}
+
+impl Scope {
+    fn is_of_key(&self, key: &str) -> bool {
+        if entry::is_swipe(key) {
+            return false;
+        }
+        let (inside, card) = (entry::inside_of(key), entry::card_of(key));
+        let is_of_building = self.building.as_ref().is_none_or(|building| inside == Some(building.as_str()));
+        is_of_building
+            && self.card.as_ref().is_none_or(|wanted| inside.is_some() || card == Some(wanted.as_str()))
+    }
+
+    fn is_of_value(&self, key: &str, value: &str) -> bool {
+        let Some(card) = self.card.as_ref().filter(|_| entry::inside_of(key).is_some()) else { return true };
+        parsed(Some(value)).get("card_id").and_then(Value::as_str) == Some(card.as_str())
+    }
+}
+
+fn parsed(text: Option<&str>) -> Value {
+    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+/// Archives lack the holder's name unless their route is personal: it is compared only where the source has one.
+fn without_unknown_name(mut live: Value, source: &Value) -> Value {
+    if let Some(card) = live.as_object_mut()
+        && source.get("holder_name").is_none()
+        && source.is_object()
+    {
+        card.shift_remove("holder_name");
+    }
+    live
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{event_json::decode, record::EventRecord},
+        projections::entry::card_key,
+    };
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn event(event_type: &str, sequence: u64, data: Value) -> Event {
+        let json = json!({ "id": "0190a0a0-0000-7000-8000-000000000001", "type": event_type,
+            "time": "2026-11-20T08:00:00Z", "sequence": format!("{sequence:020}"), "data": data });
+        decode(&EventRecord::encode(event_type, "", "", json.to_string().as_bytes()).unwrap()).unwrap()
+    }
+
+    fn card(id: &str, sequence: u64, version: u64) -> Event {
+        let data = json!({ "card_id": id, "employee_id": "E1", "holder_name": "Ada", "status": "active", "version": version });
+        event("card.updated", sequence, data)
+    }
+
+    fn passage(event_type: &str, sequence: u64, employee: &str) -> Event {
+        let data = json!({ "building": "hq", "gate": "g", "card_id": format!("C-{employee}"), "employee_id": employee });
+        event(event_type, sequence, data)
+    }
+
+    fn whole(prefix: &str, lines: Vec<Line>) -> Part {
+        Part { prefix: prefix.to_owned(), after: None, to: None, lines }
+    }
+
+    fn lines_of(rebuilt: &Rebuilt, prefix: &str) -> Vec<Line> {
+        let entries = rebuilt.entries.iter().filter(|(key, _)| key.starts_with(prefix));
+        let line = |key: &str, value: &str| Line { key: key.to_owned(), value: value.to_owned() };
+        entries.filter_map(|(key, last)| Some(line(key, last.value.as_deref()?))).collect()
+    }
+
+    fn rebuilt(scope: Scope, is_whole: bool, events: &[Event]) -> Rebuilt {
+        let mut rebuilt = Rebuilt::new(scope, is_whole);
+        events.iter().for_each(|event| rebuilt.apply(1, event).unwrap());
+        rebuilt
+    }
+
+    #[test]
+    fn every_kind_of_difference_is_found() {
+        let live = [card("C1", 1, 1), card("C2", 2, 1), card("C3", 3, 1)];
+        let lines = lines_of(&rebuilt(Scope::default(), true, &live), "card/");
+        let source = rebuilt(Scope::default(), true, &[card("C1", 1, 1), card("C2", 9, 2), card("C4", 4, 1)]);
+        let mut found = Differences::default();
+        source.compare(whole("card/", lines.clone()), &mut found);
+        assert_eq!((found.compared, found.total, found.not_judged), (4, 3, 0));
+        let entries: Vec<_> =
+            found.listed.iter().map(|it| (it.entry.as_str(), it.sequence.clone())).collect();
+        let digits = |sequence: u64| Some(format!("{sequence:020}"));
+        assert_eq!(entries, [("card/C2", digits(9)), ("card/C4", digits(4)), ("card/C3", None)]);
+        assert_eq!(
+            (&found.listed[0].live["version"], &found.listed[0].source["version"]),
+            (&json!(1), &json!(2))
+        );
+        assert_eq!((&found.listed[1].live, &found.listed[2].source), (&Value::Null, &Value::Null));
+
+        let mut found = Differences::default();
+        let cut = rebuilt(Scope::default(), false, &[card("C1", 1, 1), card("C2", 2, 1)]);
+        cut.compare(whole("card/", lines), &mut found);
+        assert_eq!(
+            (found.compared, found.total, found.not_judged),
+            (2, 0, 1),
+            "C3 may be older than the source"
+        );
+    }
+
+    #[test]
+    fn a_part_ends_where_it_says() {
+        let source = rebuilt(Scope::default(), true, &[card("C1", 1, 1), card("C2", 2, 1), card("C3", 3, 1)]);
+        let part = Part {
+            prefix: "card/".to_owned(),
+            after: Some("card/C1".to_owned()),
+            to: Some("card/C2".to_owned()),
+            lines: Vec::new(),
+        };
+        let mut found = Differences::default();
+        source.compare(part, &mut found);
+        assert_eq!(found.listed.iter().map(|it| it.entry.as_str()).collect::<Vec<_>>(), ["card/C2"]);
+    }
+
+    #[test]
+    fn a_name_that_the_archive_lacks_is_no_difference() {
+        let mut unnamed = card("C1", 1, 1);
+        if let crate::domain::event::Body::Card(changed) = &mut unnamed.body {
+            changed.card.details.holder_name = None;
+        }
+        let lines = lines_of(&rebuilt(Scope::default(), true, &[card("C1", 1, 1)]), "card/");
+        let mut found = Differences::default();
+        rebuilt(Scope::default(), true, &[unnamed]).compare(whole("card/", lines), &mut found);
+        assert_eq!((found.compared, found.total), (1, 0));
+    }
+
+    #[test]
+    fn a_scope_narrows() {
+        let events = [
+            card("C-E1", 1, 1),
+            card("C2", 2, 1),
+            passage("access.entry.granted", 3, "E1"),
+            passage("access.entry.granted", 4, "E2"),
+        ];
+        let everything = rebuilt(Scope::default(), true, &events);
+        let count = |scope: Scope| {
+            let (source, mut found) = (rebuilt(scope, true, &[]), Differences::default());
+            for prefix in ["card/", "inside/hq/"] {
+                source.compare(whole(prefix, lines_of(&everything, prefix)), &mut found);
+            }
+            found.listed.into_iter().map(|it| it.entry).collect::<Vec<_>>()
+        };
+        assert_eq!(count(Scope::default()).len(), 4);
+        let building = Some(BuildingId::parse("hq").unwrap());
+        assert_eq!(count(Scope { building, card: None }), ["inside/hq/E1", "inside/hq/E2"]);
+        let card = Some(CardId::parse("C-E1").unwrap());
+        assert_eq!(
+            count(Scope { building: None, card }),
+            [card_key(&CardId::parse("C-E1").unwrap()), "inside/hq/E1".to_owned()]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_reading_does_not_matter(kinds in proptest::collection::vec((0_u8..3, 0_u8..3), 0..40), seed in any::<u64>()) {
+            let events: Vec<Event> = kinds.iter().enumerate().map(|(index, (kind, who))| {
+                let (sequence, who) = (index as u64 + 1, format!("E{who}"));
+                match kind {
+                    0 => passage("access.entry.granted", sequence, &who),
+                    1 => passage("access.exit.recorded", sequence, &who),
+                    _ => card(&who, sequence, sequence),
+                }
+            }).collect();
+            let mut shuffled = events.clone();
+            shuffled.sort_by_key(|event| event.sequence.wrapping_mul(seed | 1));
+            let (one, other) = (rebuilt(Scope::default(), true, &events), rebuilt(Scope::default(), true, &shuffled));
+            prop_assert_eq!(lines_of(&one, ""), lines_of(&other, ""));
+            prop_assert_eq!(one.bytes(), other.bytes());
+        }
+    }
+}
