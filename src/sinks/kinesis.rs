@@ -52,7 +52,7 @@ const MAX_KEY_CHARS: usize = 256;
 /// What the delivery machine counts for a key: the longest that the log's record header can hold.
 const KEY_BYTES: usize = 255;
 /// Events in one request of aggregated records.
-const MAX_AGGREGATED_EVENTS: usize = 4_096;
+const MAX_AGGREGATED_EVENTS: usize = 2_048;
 /// What an aggregated event takes beside its body: its key, tags and lengths.
 const AGGREGATED_EVENT_BYTES: usize = KEY_BYTES + 65;
 /// Requests under way at once.

@@ -89,7 +89,7 @@ async fn accept(
                 let (client, _) = accepted.unwrap();
                 let mode = mode.clone();
                 match now {
-                    Mode::Forward | Mode::LoseReplies => drop(tokio::spawn(forward(client, target, mode, Arc::clone(&lost_replies)))),
+                    Mode::Forward | Mode::LoseReplies => drop(tokio::spawn(forward(client, target, now, mode, Arc::clone(&lost_replies)))),
                     Mode::Refuse | Mode::Reset => drop(tokio::spawn(reset(client))),
                 }
             }
@@ -107,15 +107,19 @@ async fn reset(client: TcpStream) {
 async fn forward(
     mut client: TcpStream,
     target: SocketAddr,
+    accepted_in: Mode,
     mut mode: watch::Receiver<Mode>,
     lost_replies: Arc<AtomicUsize>,
 ) {
     let Ok(mut server) = TcpStream::connect(target).await else { return };
-    let loses_replies = *mode.borrow_and_update() == Mode::LoseReplies;
+    let loses_replies = accepted_in == Mode::LoseReplies;
     let (mut from_client, mut from_server) = (vec![0; BUFFER_BYTES], vec![0; BUFFER_BYTES]);
     let mut is_waiting = false;
     loop {
         tokio::select! {
+            // also what changed since it was accepted cuts it, before another byte goes through
+            biased;
+            _ = mode.changed() => break,
             read = client.read(&mut from_client) => match read {
                 Ok(bytes) if bytes > 0 => {
                     is_waiting = true;
@@ -130,7 +134,6 @@ async fn forward(
                 }
                 _ => break,
             },
-            _ = mode.changed() => break,
         }
     }
     if is_waiting {
