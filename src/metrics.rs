@@ -18,6 +18,9 @@ const SECONDS_BUCKETS: [f64; 15] = [
 /// Buckets of the size of a commit, in records.
 const RECORDS_BUCKETS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
+/// What state a sink can be in.
+pub const SINK_STATES: [&str; 3] = ["healthy", "retrying", "open"];
+
 /// Every metric of the daemon. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Families>);
@@ -53,6 +56,10 @@ pub struct Families {
     pub log_damaged_segments: IntGauge,
     /// Bytes of sealed segments looked through for damage.
     pub scrubbed_bytes: IntCounter,
+    /// 1 if the last reload was taken, 0 if it was refused.
+    config_last_reload_successful: IntGauge,
+    /// When the configuration was last taken.
+    config_last_reload_success_timestamp_seconds: IntGauge,
     /// Events that took a route since the start, also where an earlier one decided their form.
     pub route_events: IntCounterVec,
     /// Events that a sink's routes have led to it.
@@ -168,6 +175,16 @@ impl Metrics {
                 "scrubbed_bytes_total",
                 "Bytes of sealed segments looked through for damage.",
             ),
+            config_last_reload_successful: gauge(
+                &registry,
+                "config_last_reload_successful",
+                "1 if the last reload of the configuration was taken, 0 if it was refused.",
+            ),
+            config_last_reload_success_timestamp_seconds: gauge(
+                &registry,
+                "config_last_reload_success_timestamp_seconds",
+                "When the configuration was last taken, at the start or by a reload.",
+            ),
             route_events: counters(
                 &registry,
                 "route_events_total",
@@ -270,6 +287,7 @@ impl Metrics {
             | Body::AuditRead(_)
             | Body::LogRepaired(_)
             | Body::Redrive(_)
+            | Body::Reload(_)
             | Body::Discard(_)
             | Body::Replay(_)
             | Body::Other => {}
@@ -279,6 +297,41 @@ impl Metrics {
     /// Sets how many people are known inside.
     pub fn set_inside(&self, building: &str, people: usize) {
         self.inside.with_label_values(&[building]).set(i64::try_from(people).unwrap_or(i64::MAX));
+    }
+
+    /// A sink that is no longer there has no series.
+    pub fn forget_sink(&self, sink: &str) {
+        for family in [&self.sink_accepted, &self.sink_delivered, &self.sink_retried, &self.sink_discarded] {
+            // an error: there was none yet
+            let _ = family.remove_label_values(&[sink]);
+        }
+        let gauges =
+            [&self.sink_dead, &self.sink_dead_letters, &self.sink_pending, &self.sink_oldest_seconds];
+        for family in gauges {
+            let _ = family.remove_label_values(&[sink]);
+        }
+        for state in SINK_STATES {
+            let _ = self.sink_state.remove_label_values(&[sink, state]);
+        }
+    }
+
+    /// Routes have a series each, also before the first event; those that are no longer there have none.
+    pub fn set_routes<'r>(&self, before: impl Iterator<Item = &'r str>, now: impl Iterator<Item = &'r str>) {
+        let now: Vec<&str> = now.collect();
+        for gone in before.filter(|name| !now.contains(name)) {
+            let _ = self.route_events.remove_label_values(&[gone]);
+        }
+        for name in now {
+            self.route_events.with_label_values(&[name]);
+        }
+    }
+
+    /// Notes how a reload went, at `unix_seconds`. The start counts as one.
+    pub fn reloaded(&self, is_success: bool, unix_seconds: i64) {
+        self.config_last_reload_successful.set(i64::from(is_success));
+        if is_success {
+            self.config_last_reload_success_timestamp_seconds.set(unix_seconds);
+        }
     }
 
     /// The Prometheus text format, version 0.0.4.

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     domain::{
-        building::{Building, Decided, Inside, Swipe},
+        building::{Building, Decided, Inside, Rules, Swipe},
         event::{AuditRead, Body},
         ids::EmployeeId,
         swipes::{Answer, Direction},
@@ -129,6 +129,11 @@ pub struct FindPeople {
     /// Since when they are inside, one each, once durable.
     pub reply: oneshot::Sender<Result<Vec<Option<Inside>>, NoPlace>>,
 }
+
+/// Decide by other rules of this building from now on.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ChangeRules(pub Rules);
 
 impl BuildingActor {
     /// The owner of `building`.
@@ -288,6 +293,14 @@ impl Actor for BuildingActor {
         ctx.set_mailbox_capacity(MAILBOX_MESSAGES);
         self.metrics.set_inside(self.building.rules().building.as_str(), self.building.inside().len());
         ctx.run_interval(EXPIRE_EVERY, Self::expire);
+    }
+}
+
+impl Handler<ChangeRules> for BuildingActor {
+    type Result = ();
+
+    fn handle(&mut self, ChangeRules(rules): ChangeRules, _: &mut Self::Context) {
+        self.building.set_rules(rules);
     }
 }
 

@@ -2,8 +2,6 @@
 //! go back to its sink. The marks are what a redrive is: they are durable, and go with the letter, or when it is
 //! refused again. [Other marks](super::mirror_marks) say which ones the mirror queue has not got.
 
-use std::sync::PoisonError;
-
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -243,9 +241,9 @@ impl SinkStates {
     /// Returns whether it was there.
     ///
     /// # Errors
-    /// [`SinkStateError`].
+    /// [`SinkStateError`]; `InUse` if somebody delivers to it.
     pub fn discard_of_former(&self, sink: &str, sequence: u64) -> Result<bool, SinkStateError> {
-        let _alone = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        let _former = self.former(sink)?;
         if self.store.get(&letter_key(sink, sequence))?.is_none() {
             return Ok(false);
         }

@@ -1,6 +1,7 @@
 //! One sink's shell: reads the log for the delivery machine, sends what it says, keeps what it settles.
 
 pub mod letters;
+pub mod retire;
 pub mod spare;
 
 use std::{
@@ -74,6 +75,7 @@ pub struct DeliveryActor {
     timer: Option<SpawnHandle>,
     borrowers: Borrowers,
     stopping: Option<oneshot::Sender<()>>,
+    retiring: Option<oneshot::Sender<Progress>>,
 }
 
 /// What a delivery works with.
@@ -159,6 +161,7 @@ impl DeliveryActor {
             timer: None,
             borrowers: Borrowers::default(),
             stopping: None,
+            retiring: None,
         }
     }
 
@@ -192,7 +195,7 @@ impl DeliveryActor {
         }
         self.board.set(&self.name, status);
         self.lend(ctx);
-        self.stop_if_idle();
+        self.end_if_idle(ctx);
     }
 
     fn report_detached(&self) {
@@ -299,7 +302,7 @@ impl DeliveryActor {
         if is_waiting {
             tracing::info!(sink = %self.name, "the disk has space again: this sink goes on");
             self.board.set_stalled(&self.name, None);
-            if self.stopping.is_none() {
+            if !self.is_ending() {
                 self.machine.resume();
             }
         }
@@ -310,9 +313,18 @@ impl DeliveryActor {
         self.sink.settled(settlement.progress.cursor);
     }
 
-    fn stop_if_idle(&mut self) {
-        if self.stopping.is_some() && self.machine.status().in_flight == 0 && !self.borrowers.is_lent() {
+    fn is_ending(&self) -> bool {
+        self.stopping.is_some() || self.retiring.is_some()
+    }
+
+    fn end_if_idle(&mut self, ctx: &mut Context<Self>) {
+        if self.machine.status().in_flight > 0 || self.borrowers.is_lent() {
+            return;
+        }
+        if self.stopping.is_some() {
             self.stop();
+        } else if self.retiring.is_some() {
+            self.retire(ctx);
         }
     }
 
@@ -380,6 +392,6 @@ impl Handler<StopDelivery> for DeliveryActor {
         self.borrowers.send_away();
         self.stopping = Some(stop.reply);
         ctx.run_later(STOP_TIMEOUT, |actor, _| actor.stop());
-        self.stop_if_idle();
+        self.end_if_idle(ctx);
     }
 }

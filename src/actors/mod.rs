@@ -11,6 +11,7 @@ pub mod admin;
 pub mod building;
 pub mod busy_poll;
 pub mod dead_letters;
+pub mod deliveries;
 pub mod delivery;
 pub mod directory;
 pub mod disk;

@@ -2,8 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, WrapFuture};
-use tokio::task::yield_now;
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use tokio::{sync::oneshot, task::yield_now};
 use turnstiled_wal::LogReader;
 
 use super::{
@@ -37,11 +37,58 @@ pub struct RouterActor {
     board: SinkBoard,
     disk: DiskBoard,
     metrics: Metrics,
-    sinks: HashMap<Arc<str>, Addr<DeliveryActor>>,
+    lanes: HashMap<String, Lane>,
+    joining: Vec<Join>,
     scanned_to: u64,
     scanning: bool,
     is_stalled: bool,
 }
+
+/// The way to one sink.
+struct Lane {
+    delivery: Addr<DeliveryActor>,
+    /// What leads there. While a reload goes on, sinks may be at different tables.
+    routes: Arc<RouteTable>,
+    /// Events since the lane was laid, while those before it are still being counted.
+    uncounted: Option<u64>,
+}
+
+/// Lay a lane to a delivery, also in place of an earlier one. The reply is the sequence up to which somebody else counts
+/// what is for this sink; what comes after that is counted here.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Join {
+    /// The sink.
+    pub name: String,
+    /// Who delivers.
+    pub delivery: Addr<DeliveryActor>,
+    /// What leads there.
+    pub routes: Arc<RouteTable>,
+    /// The last sequence that the delivery had settled when it began: only from there on it is known what is pending.
+    pub reached: u64,
+    /// The reply.
+    pub reply: oneshot::Sender<u64>,
+}
+
+/// What a sink has accepted up to the sequence that [`Join`] was answered with.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Counted {
+    /// The sink.
+    pub name: String,
+    /// Settled and pending ones.
+    pub accepted: u64,
+}
+
+/// A sink is no longer there.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Leave(pub String);
+
+/// Count events for these routes from now on. Which of them lead to a sink its lane says.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct SetRoutes(pub Arc<RouteTable>);
 
 /// What a router works with.
 #[derive(Debug)]
@@ -66,11 +113,21 @@ impl RouterActor {
     pub fn new(parts: RouterParts) -> Self {
         let RouterParts { log, routes, board, disk, metrics, sinks } = parts;
         let scanned_to = log.committed();
-        for route in routes.routes() {
-            metrics.route_events.with_label_values(&[&route.name]); // 0 is shown, too
+        metrics.set_routes([].into_iter(), names(&routes));
+        let lane = |delivery| Lane { delivery, routes: Arc::clone(&routes), uncounted: None };
+        let lanes = sinks.into_iter().map(|(name, delivery)| (name, lane(delivery))).collect();
+        Self {
+            log,
+            routes,
+            board,
+            disk,
+            metrics,
+            lanes,
+            joining: Vec::new(),
+            scanned_to,
+            scanning: false,
+            is_stalled: false,
         }
-        let sinks = sinks.into_iter().map(|(name, delivery)| (name.into(), delivery)).collect();
-        Self { log, routes, board, disk, metrics, sinks, scanned_to, scanning: false, is_stalled: false }
     }
 
     fn scan(&mut self, ctx: &mut Context<Self>) {
@@ -103,29 +160,46 @@ impl RouterActor {
     }
 
     /// Counts events by type for their routes and sinks, and wakes those sinks.
-    fn count(&self, by_type: &HashMap<String, u64>) {
-        let mut led: HashMap<Arc<str>, u64> = HashMap::new();
+    fn count(&mut self, by_type: &HashMap<String, u64>) {
         for (event_type, &events) in by_type {
             for route in self.routes.taken_by(event_type) {
                 self.metrics.route_events.with_label_values(&[&route.name]).inc_by(events);
             }
-            for destination in self.routes.sinks_for(event_type).iter() {
-                *led.entry(Arc::clone(&destination.sink)).or_default() += events;
-            }
         }
-        for (name, events) in led {
-            if let Some(delivery) = self.sinks.get(&name) {
-                self.board.accept(&name, events);
-                wake(delivery);
+        for (name, lane) in &mut self.lanes {
+            let is_led = |event_type: &str| lane.routes.form_for(event_type, name).is_some();
+            let led = by_type.iter().filter(|(event_type, _)| is_led(event_type));
+            let events: u64 = led.map(|(_, events)| events).sum();
+            if events == 0 {
+                continue;
             }
+            match &mut lane.uncounted {
+                Some(uncounted) => *uncounted = uncounted.saturating_add(events),
+                None => self.board.accept(name, events),
+            }
+            wake(&lane.delivery);
+        }
+        self.let_join();
+    }
+
+    /// Those whose deliveries are not ahead of what is counted here.
+    fn let_join(&mut self) {
+        let scanned_to = self.scanned_to;
+        for Join { name, delivery, routes, reply, .. } in
+            self.joining.extract_if(.., |join| join.reached <= scanned_to)
+        {
+            wake(&delivery);
+            self.lanes.insert(name, Lane { delivery, routes, uncounted: Some(0) });
+            // An error: the server stops.
+            let _ = reply.send(scanned_to);
         }
     }
 
     /// A full mailbox hears of it a second later.
     fn detach_those_behind(&self) {
-        for (name, delivery) in &self.sinks {
+        for (name, lane) in self.lanes.iter().filter(|(_, lane)| lane.uncounted.is_none()) {
             let accepted = self.board.accepted(name);
-            let _ = delivery.try_send(DetachIfBehind { to: self.scanned_to, accepted });
+            let _ = lane.delivery.try_send(DetachIfBehind { to: self.scanned_to, accepted });
         }
     }
 
@@ -136,6 +210,10 @@ impl RouterActor {
             ctx.spawn(yield_now().into_actor(self).map(|(), actor, ctx| actor.scan(ctx)));
         }
     }
+}
+
+fn names(routes: &RouteTable) -> impl Iterator<Item = &str> {
+    routes.routes().iter().map(|route| route.name.as_str())
 }
 
 /// A full mailbox already holds such a message, and one is enough.
@@ -150,7 +228,7 @@ impl Actor for RouterActor {
         ctx.set_mailbox_capacity(MAILBOX_MESSAGES);
         self.scan_soon(ctx);
         ctx.run_interval(WAKE_ALL_EVERY, |actor, ctx| {
-            actor.sinks.values().for_each(wake);
+            actor.lanes.values().for_each(|lane| wake(&lane.delivery));
             if actor.disk.has_reached(Step::Detach) {
                 actor.detach_those_behind();
             }
@@ -166,5 +244,43 @@ impl Handler<LogGrew> for RouterActor {
 
     fn handle(&mut self, _: LogGrew, ctx: &mut Self::Context) {
         self.scan_soon(ctx);
+    }
+}
+
+impl Handler<Join> for RouterActor {
+    type Result = ();
+
+    fn handle(&mut self, join: Join, ctx: &mut Self::Context) {
+        self.joining.push(join);
+        self.let_join();
+        self.scan_soon(ctx);
+    }
+}
+
+impl Handler<Counted> for RouterActor {
+    type Result = ();
+
+    fn handle(&mut self, Counted { name, accepted }: Counted, _: &mut Self::Context) {
+        if let Some(lane) = self.lanes.get_mut(&name) {
+            let since = lane.uncounted.take().unwrap_or(0);
+            self.board.set_accepted(&name, accepted.saturating_add(since));
+        }
+    }
+}
+
+impl Handler<Leave> for RouterActor {
+    type Result = ();
+
+    fn handle(&mut self, Leave(name): Leave, _: &mut Self::Context) {
+        self.lanes.remove(&name);
+    }
+}
+
+impl Handler<SetRoutes> for RouterActor {
+    type Result = ();
+
+    fn handle(&mut self, SetRoutes(routes): SetRoutes, _: &mut Self::Context) {
+        self.metrics.set_routes(names(&self.routes), names(&routes));
+        self.routes = routes;
     }
 }

@@ -1,9 +1,9 @@
 //! How every sink is doing, for `/v1/sinks` and `/metrics`: written by router and deliveries, read by HTTP.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
@@ -19,15 +19,20 @@ use crate::{
         status::{SinkState, Status},
     },
     domain::{event_json, record::EventRecord, time::Timestamp},
-    metrics::Metrics,
+    metrics::{Metrics, SINK_STATES},
 };
 
 /// Every sink by name. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct SinkBoard {
-    sinks: Arc<BTreeMap<String, SinkEntry>>,
+    /// Replaced when a sink comes or goes: who looks at one waits for nobody.
+    sinks: Arc<RwLock<Arc<Sinks>>>,
+    /// Those that the metrics have.
+    published: Arc<Mutex<BTreeSet<String>>>,
     log: LogReader,
 }
+
+type Sinks = BTreeMap<String, Arc<SinkEntry>>;
 
 #[derive(Debug, Default)]
 struct SinkEntry {
@@ -52,7 +57,7 @@ impl SinkEntry {
 
     fn counts(&self, status: Option<&Status>) -> Counts {
         let totals = status.map(|status| status.totals).unwrap_or_default();
-        let settled = totals.delivered + totals.dead + totals.discarded;
+        let settled = totals.settled();
         // The router may be a moment behind a delivery; it never stays behind.
         let accepted = self.accepted.load(Relaxed).max(settled);
         Counts { totals, accepted, pending: accepted - settled }
@@ -138,38 +143,63 @@ impl SinkBoard {
     /// A board for these sinks; `log` is asked for the age of what is pending.
     #[must_use]
     pub fn new(names: impl IntoIterator<Item = String>, log: LogReader) -> Self {
-        let sinks = names.into_iter().map(|name| (name, SinkEntry::default())).collect();
-        Self { sinks: Arc::new(sinks), log }
+        let sinks: Sinks = names.into_iter().map(|name| (name, Arc::default())).collect();
+        Self { sinks: Arc::new(RwLock::new(Arc::new(sinks))), published: Arc::default(), log }
+    }
+
+    fn sinks(&self) -> Arc<Sinks> {
+        Arc::clone(&self.sinks.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Sinks)) {
+        change(Arc::make_mut(&mut self.sinks.write().unwrap_or_else(PoisonError::into_inner)));
+    }
+
+    /// A sink that was not there before.
+    pub fn add(&self, name: &str) {
+        self.change(|sinks| drop(sinks.insert(name.to_owned(), Arc::default())));
+    }
+
+    /// Nobody delivers to it any more.
+    pub fn remove(&self, name: &str) {
+        self.change(|sinks| drop(sinks.remove(name)));
     }
 
     /// Whether there is such a sink.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.sinks.contains_key(name)
+        self.sinks().contains_key(name)
     }
 
     /// Counts events that were led to a sink.
     pub fn accept(&self, name: &str, events: u64) {
-        if let Some(sink) = self.sinks.get(name) {
+        if let Some(sink) = self.sinks().get(name) {
             sink.accepted.fetch_add(events, Relaxed);
+        }
+    }
+
+    /// Replaces what was counted: other routes lead there now.
+    pub(super) fn set_accepted(&self, name: &str, events: u64) {
+        if let Some(sink) = self.sinks().get(name) {
+            sink.accepted.store(events, Relaxed);
         }
     }
 
     /// Takes the state of a sink's delivery.
     pub(super) fn set(&self, name: &str, status: Status) {
-        if let Some(sink) = self.sinks.get(name) {
+        if let Some(sink) = self.sinks().get(name) {
             *sink.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
         }
     }
 
     /// What was led to a sink so far.
     pub(super) fn accepted(&self, name: &str) -> u64 {
-        self.sinks.get(name).map_or(0, |sink| sink.accepted.load(Relaxed))
+        self.sinks().get(name).map_or(0, |sink| sink.accepted.load(Relaxed))
     }
 
     /// Notes why a sink cannot go on for now, or that it can again.
     pub(super) fn set_stalled(&self, name: &str, stalled: Option<LastError>) {
-        if let Some(sink) = self.sinks.get(name) {
+        if let Some(sink) = self.sinks().get(name) {
             *sink.stalled.lock().unwrap_or_else(PoisonError::into_inner) = stalled;
         }
     }
@@ -177,7 +207,7 @@ impl SinkBoard {
     /// Finds out how old the oldest pending events are, where that is due. May read the log, and so wait for a disk: for
     /// threads that may block. [`SinkBoard::reports`] shows what was found last.
     pub fn refresh(&self, now: Instant) {
-        for sink in self.sinks.values() {
+        for sink in self.sinks().values() {
             let status = sink.status();
             let cursor = status.as_ref().map_or(0, |status| status.cursor);
             let is_pending = sink.counts(status.as_ref()).pending > 0;
@@ -188,7 +218,7 @@ impl SinkBoard {
     /// Every sink, by name. Reads nothing.
     #[must_use]
     pub fn reports(&self, now: Timestamp) -> Vec<SinkReport> {
-        self.sinks.iter().map(|(name, sink)| self.report(name, sink, now)).collect()
+        self.sinks().iter().map(|(name, sink)| self.report(name, sink, now)).collect()
     }
 
     fn report(&self, name: &str, sink: &SinkEntry, now: Timestamp) -> SinkReport {
@@ -231,7 +261,12 @@ impl SinkBoard {
 
     /// Writes the board into the metrics.
     pub fn publish(&self, metrics: &Metrics, now: Timestamp) {
-        for report in self.reports(now) {
+        let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        let reports = self.reports(now);
+        let names = reports.iter().map(|report| report.name.clone()).collect();
+        published.difference(&names).for_each(|gone| metrics.forget_sink(gone));
+        *published = names;
+        for report in reports {
             let label = &[report.name.as_str()];
             let counters = [
                 (&metrics.sink_accepted, report.accepted),
@@ -241,6 +276,10 @@ impl SinkBoard {
             ];
             for (family, value) in counters {
                 let counter = family.with_label_values(label);
+                if value < counter.get() {
+                    // other routes lead there now: as after a restart
+                    counter.reset();
+                }
                 counter.inc_by(value.saturating_sub(counter.get()));
             }
             let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
@@ -248,7 +287,7 @@ impl SinkBoard {
             metrics.sink_dead_letters.with_label_values(label).set(gauge(report.dead_letters));
             metrics.sink_pending.with_label_values(label).set(gauge(report.pending));
             metrics.sink_oldest_seconds.with_label_values(label).set(gauge(report.lag_seconds));
-            for state in ["healthy", "retrying", "open"] {
+            for state in SINK_STATES {
                 let is = i64::from(report.state == state);
                 metrics.sink_state.with_label_values(&[report.name.as_str(), state]).set(is);
             }

@@ -1,7 +1,10 @@
 //! What is kept of each sink beside the log: its progress, and its [dead letters](super::dead_letters). Both change in
 //! one write.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -29,21 +32,38 @@ pub enum SinkStateError {
         /// What is wrong.
         source: serde_json::Error,
     },
+    /// Only its delivery writes what is kept of it.
+    #[error("the configuration names the sink {0}, and it is delivered to")]
+    InUse(String),
 }
 
 /// Progress and dead letters of every sink. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct SinkStates {
     pub(super) store: StateStore,
-    /// Held from reading the progress of a sink that nobody delivers to until it is written.
-    pub(super) former: Arc<Mutex<()>>,
+    claimed: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl SinkStates {
     /// Keeps them in `store`.
     #[must_use]
     pub fn new(store: StateStore) -> Self {
-        Self { store, former: Arc::default() }
+        Self { store, claimed: Arc::default() }
+    }
+
+    /// The sinks that are delivered to: what is kept of these nobody else changes. While it is held no sink comes or goes,
+    /// what is kept of the others stays as it is, and the log is not trimmed.
+    pub fn claimed(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held while what is kept of a sink changes that nobody delivers to.
+    ///
+    /// # Errors
+    /// [`SinkStateError::InUse`].
+    pub(super) fn former(&self, sink: &str) -> Result<MutexGuard<'_, BTreeSet<String>>, SinkStateError> {
+        let claimed = self.claimed();
+        if claimed.contains(sink) { Err(SinkStateError::InUse(sink.to_owned())) } else { Ok(claimed) }
     }
 
     /// How far a sink is; `None` for one that was never seen.
@@ -76,9 +96,9 @@ impl SinkStates {
     /// Returns whether it was known.
     ///
     /// # Errors
-    /// [`SinkStateError`].
+    /// [`SinkStateError`]; `InUse` if somebody delivers to it.
     pub fn forget(&self, sink: &str) -> Result<bool, SinkStateError> {
-        let _alone = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        let _former = self.former(sink)?;
         let is_known = self.store.get(&progress_key(sink))?.is_some();
         if is_known {
             self.store.write(&[Change::Delete { key: progress_key(sink) }])?;
@@ -91,9 +111,7 @@ impl SinkStates {
     /// # Errors
     /// [`SinkStateError`].
     pub fn highest_settled(&self) -> Result<u64, SinkStateError> {
-        let reached =
-            |progress: &Progress| progress.settled.last().map_or(progress.cursor, |&(_, last)| last);
-        Ok(self.all()?.iter().map(|(_, progress)| reached(progress)).max().unwrap_or(0))
+        Ok(self.all()?.iter().map(|(_, progress)| progress.reached()).max().unwrap_or(0))
     }
 
     /// Writes where new sinks begin, atomically and durably: all of them or none.

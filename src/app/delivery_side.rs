@@ -1,17 +1,17 @@
 //! The delivery arbiter: the router and a delivery for each sink, apart from the log's thread.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use actix::{Actor, Addr, Arbiter, ArbiterHandle, Recipient};
+use actix::{Actor, Addr, Arbiter, ArbiterHandle};
 use tokio::sync::oneshot;
 use turnstiled_wal::LogReader;
 
 use super::StartError;
 use crate::{
     actors::{
+        deliveries::{Deliveries, Delivering},
         delivery::{DeliveryActor, DeliveryParts, StopDelivery},
         disk::DiskBoard,
-        log::LogGrew,
         mirror::{MirrorActor, MirrorParts},
         replay::manager::{ReplaysActor, StopReplays},
         router::{RouterActor, RouterParts},
@@ -23,6 +23,7 @@ use crate::{
         sinks::{SinkConfig, StartAt},
     },
     delivery::progress::Progress,
+    domain::routes::RouteTable,
     metrics::Metrics,
     sinks::Sink,
 };
@@ -39,14 +40,57 @@ pub(super) struct OpenedSink {
 #[derive(Debug)]
 pub(super) struct DeliverySide {
     arbiter: Arbiter,
-    router: Addr<RouterActor>,
-    /// By sink.
-    pub(super) deliveries: HashMap<String, Addr<DeliveryActor>>,
+    pub(super) router: Addr<RouterActor>,
+    pub(super) starter: Starter,
+}
+
+/// Starts deliveries, on the one thread of all of them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Starter {
+    pub(super) arbiter: ArbiterHandle,
+    pub(super) log: LogReader,
+    pub(super) states: SinkStates,
     pub(super) board: SinkBoard,
+    pub(super) disk: DiskBoard,
+    pub(super) deliveries: Deliveries,
+}
+
+impl Starter {
+    /// A delivery that goes on after `progress`, in place of an earlier one of the sink.
+    pub(super) async fn start(
+        &self,
+        settings: &SinkConfig,
+        sink: Arc<dyn Sink>,
+        progress: Progress,
+        routes: Arc<RouteTable>,
+    ) -> Result<Addr<DeliveryActor>, StartError> {
+        let (name, deliveries) = (settings.name.clone(), self.deliveries.clone());
+        let parts = DeliveryParts {
+            name: name.clone(),
+            sink: Arc::clone(&sink),
+            progress,
+            rate_limit: settings.rate_limit,
+            log: self.log.clone(),
+            routes,
+            states: self.states.clone(),
+            board: self.board.clone(),
+            disk: self.disk.clone(),
+            is_required: settings.required,
+        };
+        let (started, address) = oneshot::channel();
+        self.arbiter.spawn_fn(move || {
+            let actor = DeliveryActor::new(parts).start();
+            // before it runs: a mark that is set after its first look reaches it
+            deliveries.set(&name, Delivering { actor: actor.clone(), sink });
+            // Nobody to tell: the start was given up.
+            let _ = started.send(actor);
+        });
+        address.await.map_err(|_| StartError::Arbiter("delivery"))
+    }
 }
 
 impl DeliverySide {
-    /// Starts with the sinks of the configuration, in its order, and the mirror of their dead letters, if there is one.
+    /// Starts with the sinks of the configuration, in its order.
     pub(super) async fn start(
         config: &Config,
         sinks: Vec<OpenedSink>,
@@ -54,63 +98,50 @@ impl DeliverySide {
         states: &SinkStates,
         disk: &DiskBoard,
         metrics: &Metrics,
-        mirror: Option<MirrorParts>,
     ) -> Result<Self, StartError> {
-        let board = SinkBoard::new(config.sinks.iter().map(|sink| sink.name.clone()), log.clone());
-        let routes = Arc::new(config.routes.clone());
-        let mut parts = Vec::with_capacity(sinks.len());
-        for (settings, OpenedSink { sink, progress, pending }) in config.sinks.iter().zip(sinks) {
-            let totals = progress.totals;
-            board.accept(&settings.name, totals.delivered + totals.dead + totals.discarded + pending);
-            parts.push(DeliveryParts {
-                name: settings.name.clone(),
-                sink,
-                progress,
-                rate_limit: settings.rate_limit,
-                log: log.clone(),
-                routes: Arc::clone(&routes),
-                states: states.clone(),
-                board: board.clone(),
-                disk: disk.clone(),
-                is_required: settings.required,
-            });
-        }
         let arbiter = Arbiter::new();
-        let (started, addresses) = oneshot::channel();
-        let (log, router_board) = (log.clone(), board.clone());
-        let (disk, metrics) = (disk.clone(), metrics.clone());
+        let starter = Starter {
+            arbiter: arbiter.handle(),
+            log: log.clone(),
+            states: states.clone(),
+            board: SinkBoard::new(config.sinks.iter().map(|sink| sink.name.clone()), log.clone()),
+            disk: disk.clone(),
+            deliveries: Deliveries::default(),
+        };
+        let routes = Arc::new(config.routes.clone());
+        let mut deliveries = Vec::with_capacity(sinks.len());
+        for (settings, OpenedSink { sink, progress, pending }) in config.sinks.iter().zip(sinks) {
+            starter.board.accept(&settings.name, progress.totals.settled().saturating_add(pending));
+            let delivery = starter.start(settings, sink, progress, Arc::clone(&routes)).await?;
+            deliveries.push((settings.name.clone(), delivery));
+        }
+        let parts = RouterParts {
+            log: log.clone(),
+            routes,
+            board: starter.board.clone(),
+            disk: disk.clone(),
+            metrics: metrics.clone(),
+            sinks: deliveries,
+        };
+        let (started, address) = oneshot::channel();
         arbiter.spawn_fn(move || {
-            let sinks: Vec<_> = (parts.into_iter())
-                .map(|part| (part.name.clone(), DeliveryActor::new(part).start()))
-                .collect();
-            let deliveries: HashMap<_, _> = sinks.iter().cloned().collect();
-            let router = RouterParts { log, routes, board: router_board, disk, metrics, sinks };
-            let router = RouterActor::new(router).start();
-            if let Some(mirror) = mirror {
-                MirrorActor::new(mirror).start();
-            }
             // Nobody to tell: the start was given up.
-            let _ = started.send((router, deliveries));
+            let _ = started.send(RouterActor::new(parts).start());
         });
-        let (router, deliveries) = addresses.await.map_err(|_| StartError::Arbiter("delivery"))?;
-        Ok(Self { arbiter, router, deliveries, board })
+        let router = address.await.map_err(|_| StartError::Arbiter("delivery"))?;
+        Ok(Self { arbiter, router, starter })
     }
 
-    /// Who is told of every commit.
-    pub(super) fn router(&self) -> Recipient<LogGrew> {
-        self.router.clone().recipient()
-    }
-
-    /// Its thread, for others who deliver.
-    pub(super) fn arbiter(&self) -> ArbiterHandle {
-        self.arbiter.handle()
+    /// Mirrors dead letters, on the same thread.
+    pub(super) fn mirror(&self, mirror: MirrorParts) {
+        self.arbiter.spawn_fn(move || drop(MirrorActor::new(mirror).start()));
     }
 
     /// Lets what was sent come back, writes every cursor, then ends the thread.
     pub(super) async fn stop(self, replays: Addr<ReplaysActor>) {
         // first, because they send by way of the deliveries
         let mut stopped = replays.send(StopReplays).await.unwrap_or_default();
-        for delivery in self.deliveries.values() {
+        for delivery in self.starter.deliveries.all() {
             let (reply, done) = oneshot::channel();
             if delivery.send(StopDelivery { reply }).await.is_ok() {
                 stopped.push(done);
@@ -126,18 +157,20 @@ impl DeliverySide {
 
 /// Where each sink goes on. Those that were never seen get their place at once, durably and together: from
 /// now on every event that is for them counts. With `has_lost_state` they begin at the oldest event, whatever
-/// their `from`: repeats are better than gaps.
+/// their `from`: repeats are better than gaps. Nobody but their deliveries changes what is kept of them from now on.
 pub(super) fn progress_of_all(
     sinks: &[SinkConfig],
     log: &LogReader,
     states: &SinkStates,
     has_lost_state: bool,
 ) -> Result<Vec<(String, Progress)>, StartError> {
+    let mut claimed = states.claimed();
+    claimed.extend(sinks.iter().map(|sink| sink.name.clone()));
     let (mut all, mut new) = (Vec::with_capacity(sinks.len()), Vec::new());
     let committed = log.committed();
     for sink in sinks {
         if let Some(progress) = states.progress(&sink.name)? {
-            let reached = progress.settled.last().map_or(progress.cursor, |&(_, last)| last);
+            let reached = progress.reached();
             if reached > committed {
                 return Err(StartError::CursorAhead { sink: sink.name.clone(), cursor: reached, committed });
             }
@@ -154,6 +187,7 @@ pub(super) fn progress_of_all(
         all.push((sink.name.clone(), progress));
     }
     states.begin(&new)?;
+    drop(claimed);
     Ok(all)
 }
 
@@ -191,13 +225,17 @@ pub(super) fn warn_of_forgotten_sinks(
 ) -> Result<(), SinkStateError> {
     for (name, progress) in states.all()? {
         if !sinks.iter().any(|sink| sink.name == name) {
-            tracing::warn!(
-                sink = name,
-                cursor = progress.cursor,
-                "the configuration no longer names this sink, and the log keeps every event after its cursor; if it \
-                 will not come back, DELETE /v1/sinks/{name}/cursor"
-            );
+            warn_of_forgotten_sink(&name, progress.cursor);
         }
     }
     Ok(())
+}
+
+pub(super) fn warn_of_forgotten_sink(name: &str, cursor: u64) {
+    tracing::warn!(
+        sink = name,
+        cursor,
+        "the configuration no longer names this sink, and the log keeps every event after its cursor; if it will not \
+         come back, DELETE /v1/sinks/{name}/cursor"
+    );
 }

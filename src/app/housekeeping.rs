@@ -54,8 +54,6 @@ pub struct Parts {
     pub snapshots: Snapshots,
     /// How far each sink is.
     pub states: SinkStates,
-    /// The sinks that the configuration names.
-    pub sinks: BTreeSet<String>,
     /// `[wal] retention`.
     pub retention: Duration,
     /// `[wal] snapshot_every`.
@@ -195,7 +193,10 @@ impl Keeper {
     /// Drops from the log what nothing needs.
     pub fn trim(&mut self, now: Instant) {
         self.trimmed = now;
-        match self.trim_point() {
+        let states = self.parts.states.clone();
+        // a sink that comes meanwhile finds its place in the log, or begins after it
+        let claimed = states.claimed();
+        match self.trim_point(&claimed) {
             Err(error) => tracing::error!(error, "the log is not trimmed; it is tried again"),
             Ok(None) => {}
             Ok(Some(below)) => match self.parts.trimmer.trim(below) {
@@ -205,7 +206,7 @@ impl Keeper {
         }
     }
 
-    fn trim_point(&mut self) -> Result<Option<u64>, String> {
+    fn trim_point(&mut self, claimed: &BTreeSet<String>) -> Result<Option<u64>, String> {
         let Self { parts, times, let_go, .. } = self;
         let Parts { log, snapshots, states, retention, trimmer, disk, .. } = &*parts;
         let all = snapshots.list().map_err(|error| error.to_string())?;
@@ -220,7 +221,7 @@ impl Keeper {
         let trimmable =
             without_sinks.trim_below(&firsts, now, |sequence| look.time_of(sequence)).unwrap_or(0);
         disk.set_trimmable_below(trimmable);
-        let_go_of_unconfigured(parts, trimmable, let_go, &mut progress);
+        let_go_of_unconfigured(parts, claimed, trimmable, let_go, &mut progress);
         let slowest_cursor = Holds::slowest(progress.iter().map(|(_, progress)| progress));
         let holds = Holds { slowest_cursor, ..without_sinks };
         let below = holds.trim_below(&firsts, now, |sequence| look.time_of(sequence));
@@ -237,6 +238,7 @@ impl Keeper {
 /// again.
 fn let_go_of_unconfigured(
     parts: &Parts,
+    claimed: &BTreeSet<String>,
     trimmable_below: u64,
     let_go: &mut BTreeSet<String>,
     progress: &mut Vec<(String, Progress)>,
@@ -246,7 +248,7 @@ fn let_go_of_unconfigured(
         return;
     }
     progress.retain(|(sink, Progress { cursor, .. })| {
-        let holds = parts.sinks.contains(sink) || cursor.saturating_add(1) >= trimmable_below;
+        let holds = claimed.contains(sink) || cursor.saturating_add(1) >= trimmable_below;
         if !holds && let_go.insert(sink.clone()) {
             tracing::error!(
                 sink,

@@ -12,8 +12,11 @@ mod event_times;
 pub mod housekeeping;
 mod log_side;
 mod offline;
+mod pending;
 pub mod recover;
+mod reload;
 mod replay_side;
+mod run;
 mod scrub;
 mod sinks;
 mod snapshot_check;
@@ -30,7 +33,6 @@ use std::{
 
 use actix::{Addr, Arbiter};
 use actix_web::{App as HttpApp, HttpServer, dev::ServerHandle, middleware::from_fn, web::Data};
-use tokio::signal::unix::{SignalKind, signal};
 use turnstiled_wal::{Log, StateStore};
 
 pub use self::{
@@ -38,6 +40,8 @@ pub use self::{
     disk::{disk_is_smaller, log_options},
     error::StartError,
     offline::{highest_settled, highest_snapshot},
+    reload::{ReloadError, Reloader},
+    run::{block_on, run},
     snapshot_check::SnapshotCheck,
 };
 use self::{
@@ -92,11 +96,11 @@ pub struct App {
 }
 
 impl App {
-    /// Starts everything. Needs an actix system around it.
+    /// Starts everything, and what can change it while it runs. Needs an actix system around it.
     ///
     /// # Errors
     /// [`StartError`]; threads may have been started by then, so the process is to end.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub async fn start(config: Config) -> Result<(Self, Reloader), StartError> {
         let listen = config.server.listen;
         let listener = TcpListener::bind(listen).map_err(|source| StartError::Listen { listen, source })?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { listen, source })?;
@@ -112,18 +116,18 @@ impl App {
         metrics.log_sequence.set(i64::try_from(log.reader().committed()).unwrap_or(i64::MAX));
 
         sinks::remove_forgotten_spools(&config.sinks, &data_dir.path, &states)?;
-        let sinks = sinks::open(&config.sinks, &data_dir.path, &disk.board).await?;
-        let replayed_to = sinks.clone();
+        let room = sinks::room(&data_dir.path, &disk.board);
+        let sinks = sinks::open(&config.sinks, &data_dir.path, &room).await?;
         let sinks = sinks.into_iter().zip(progress).zip(recovered.pending.iter().copied());
         let sinks = sinks.map(|((sink, (_, progress)), pending)| OpenedSink { sink, progress, pending });
-        let mirror = sinks::open_letter_queue(&config).await?.map(|queue| {
-            let (states, disk, metrics) = (states.clone(), disk.board.clone(), metrics.clone());
-            MirrorParts { queue, states, disk, metrics }
-        });
         let sinks = sinks.collect();
+        let letter_queue = sinks::open_letter_queue(&config).await?;
         let delivery =
-            DeliverySide::start(&config, sinks, &log.reader(), &states, &disk.board, &metrics, mirror)
-                .await?;
+            DeliverySide::start(&config, sinks, &log.reader(), &states, &disk.board, &metrics).await?;
+        if let Some(queue) = letter_queue {
+            let (states, disk, metrics) = (states.clone(), disk.board.clone(), metrics.clone());
+            delivery.mirror(MirrorParts { queue, states, disk, metrics });
+        }
         let end = LogEnd {
             name: data_dir.log_name.clone(),
             next_sequence: log.next_sequence(),
@@ -136,7 +140,6 @@ impl App {
             trimmer: log.trimmer(),
             snapshots,
             states: states.clone(),
-            sinks: config.sinks.iter().map(|sink| sink.name.clone()).collect(),
             retention: config.wal.retention,
             snapshot_every: config.wal.snapshot_every,
             disk: disk.board.clone(),
@@ -147,13 +150,13 @@ impl App {
             Scrub::start(log.scrubber(), metrics.clone(), Schedule::default()).map_err(StartError::Scrub)?;
         let disk_board = disk.board.clone();
         let disk = disk.watched_for(metrics.clone());
-        let (reader, busy_poll) = (log.reader(), BusyPoll::default());
-        let log = LogSide::start(log, recovered, end, delivery.router(), disk, busy_poll.clone()).await?;
+        let (router, reader, busy_poll) = (delivery.router.clone(), log.reader(), BusyPoll::default());
+        let hears = router.clone().recipient();
+        let log = LogSide::start(log, recovered, end, hears, disk, busy_poll.clone()).await?;
         let ids = config.buildings.iter().map(|building| building.rules.building.clone());
         let live = ids.zip(log.buildings.iter().cloned()).collect();
         let beside = Beside {
             delivery: &delivery,
-            sinks: replayed_to,
             log_name: data_dir.log_name.clone(),
             live: LiveState { directory: log.directory.clone(), buildings: live },
             log: reader,
@@ -164,31 +167,34 @@ impl App {
         let replay = ReplaySide::start(&config, beside).await?;
         let buildings = (config.buildings.iter().zip(&log.buildings))
             .map(|(building, actor)| {
-                let (id, gates) = (building.rules.building.clone(), building.rules.gates.clone());
-                (id.clone(), BuildingServices { id, gates, actor: actor.clone() })
+                let rules = &building.rules;
+                (rules.building.clone(), BuildingServices::new(rules, actor.clone()))
             })
             .collect();
         let services = Data::new(Services {
             buildings,
             directory: log.directory.clone(),
             admin: log.admin.clone(),
-            deliveries: delivery.deliveries.clone(),
+            deliveries: delivery.starter.deliveries.clone(),
             replays: ReplayServices {
                 places: replay.places,
                 board: replay.board,
                 manager: replay.replays.clone(),
             },
             auth,
-            sinks: delivery.board.clone(),
+            sinks: delivery.starter.board.clone(),
             dead_letters: states,
             metrics,
             busy_poll,
             disk: disk_board,
             end_of_log,
         });
-        let http = serve(listener, services).map_err(|source| StartError::Listen { listen, source })?;
+        let http =
+            serve(listener, services.clone()).map_err(|source| StartError::Listen { listen, source })?;
         let replays = replay.replays;
-        Ok(Self { address, http, log, delivery, replays, housekeeping, scrub, data_dir })
+        let (starter, path) = (delivery.starter.clone(), data_dir.path.clone());
+        let reloader = Reloader { config, data_dir: path, room, starter, router, services };
+        Ok((Self { address, http, log, delivery, replays, housekeeping, scrub, data_dir }, reloader))
     }
 
     /// Where it listens.
@@ -242,41 +248,6 @@ impl Opened {
     }
 }
 
-/// Runs a future in an actix system of this thread's own, which [`App`] needs around it.
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    actix::System::new().block_on(future)
-}
-
-/// Runs until SIGTERM or SIGINT.
-///
-/// # Errors
-/// [`StartError`] if it cannot start.
-pub fn run(config: Config) -> Result<(), StartError> {
-    block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
-        let mut hang_up = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
-        let app = tokio::select! {
-            started = App::start(config) => started?,
-            _ = terminate.recv() => stop_while_starting(),
-            _ = interrupt.recv() => stop_while_starting(),
-        };
-        tracing::info!(address = %app.address(), log = %app.data_dir.log_name, "listening");
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hang_up.recv() => {
-                    tracing::warn!("this version does not reload its configuration; restart it to take changes");
-                }
-            }
-        }
-        tracing::info!("stopping");
-        app.stop().await;
-        Ok(())
-    })
-}
-
 /// Ends an arbiter's thread and waits for it: what it owned is closed then.
 async fn end(arbiter: Arbiter) {
     arbiter.stop();
@@ -284,12 +255,6 @@ async fn end(arbiter: Arbiter) {
     if !matches!(ended, Ok(Ok(()))) {
         tracing::error!("a thread of actors did not end as it should");
     }
-}
-
-/// Safe at any time before the first answer: what was opened is opened again.
-fn stop_while_starting() -> ! {
-    tracing::info!("stopped while starting");
-    std::process::exit(0)
 }
 
 fn open_auth(config: &Config) -> Result<Auth, StartError> {

@@ -43,7 +43,6 @@ fn keeper(dir: &Path, log: &Log, states: &SinkStates) -> Keeper {
         trimmer: log.trimmer(),
         snapshots: open_snapshots(dir),
         states: states.clone(),
-        sinks: ["sink".to_owned()].into(),
         disk: crate::actors::disk::DiskBoard::default(),
         retention: Duration::ZERO,
         snapshot_every: Duration::MAX,

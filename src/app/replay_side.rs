@@ -1,6 +1,6 @@
 //! Replays: on the delivery arbiter, beside the deliveries that they send through.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use actix::{Actor, Addr};
 use tokio::sync::oneshot;
@@ -17,7 +17,7 @@ use crate::{
         replay::{
             archive::ArchiveOpener,
             board::ReplayBoard,
-            manager::{ReplaySink, ReplaysActor, ReplaysParts},
+            manager::{ReplaysActor, ReplaysParts},
             prepare::{Parts, ReplayPlaces},
             state_check::LiveState,
         },
@@ -29,7 +29,7 @@ use crate::{
     },
     domain::ids::LogName,
     metrics::Metrics,
-    sinks::{Sink, archive::Location},
+    sinks::archive::Location,
 };
 
 /// Who replays, and what there is to ask them for.
@@ -44,8 +44,6 @@ pub(super) struct ReplaySide {
 #[derive(Debug)]
 pub(super) struct Beside<'a> {
     pub(super) delivery: &'a DeliverySide,
-    /// In the order of the configuration.
-    pub(super) sinks: Vec<Arc<dyn Sink>>,
     /// Whose events are replayed, and the present epoch.
     pub(super) log_name: LogName,
     pub(super) live: LiveState,
@@ -58,29 +56,12 @@ pub(super) struct Beside<'a> {
 impl ReplaySide {
     /// Those that a stop or a crash has interrupted go on.
     pub(super) async fn start(config: &Config, beside: Beside<'_>) -> Result<Self, StartError> {
-        let Beside { delivery, sinks, log_name, live, log, states, disk, metrics } = beside;
-        let archives = config.sinks.iter().map(|sink| (sink.name.clone(), archive_of(sink))).collect();
-        let opened_by = config.clone();
-        let opener =
-            ArchiveOpener::new(move |location| open_archive(location, sink_of(&opened_by, location)));
-        let routes = Arc::new(config.routes.clone());
-        let places = ReplayPlaces::new(Parts {
-            log,
-            routes,
-            log_name,
-            states: states.clone(),
-            opener,
-            sinks: archives,
-        });
-        let sinks = config.sinks.iter().zip(sinks).filter_map(|(settings, sink)| {
-            let delivery = delivery.deliveries.get(&settings.name)?.clone();
-            Some((settings.name.clone(), ReplaySink { delivery, sink }))
-        });
-        let sinks: HashMap<_, _> = sinks.collect();
+        let Beside { delivery, log_name, live, log, states, disk, metrics } = beside;
+        let places = ReplayPlaces::new(places_of(config, log_name, log, states.clone()));
         let (board, found) = (ReplayBoard::default(), states.replays()?);
         let parts = ReplaysParts {
             places: places.clone(),
-            sinks,
+            sinks: delivery.starter.deliveries.clone(),
             live,
             states,
             board: board.clone(),
@@ -89,13 +70,21 @@ impl ReplaySide {
             found,
         };
         let (started, address) = oneshot::channel();
-        delivery.arbiter().spawn_fn(move || {
+        delivery.starter.arbiter.spawn_fn(move || {
             // Nobody to tell: the start was given up.
             let _ = started.send(ReplaysActor::new(parts).start());
         });
         let replays = address.await.map_err(|_| StartError::Arbiter("delivery"))?;
         Ok(Self { places, board, replays })
     }
+}
+
+/// What a configuration allows.
+pub(super) fn places_of(config: &Config, log_name: LogName, log: LogReader, states: SinkStates) -> Parts {
+    let sinks = config.sinks.iter().map(|sink| (sink.name.clone(), archive_of(sink))).collect();
+    let opened_by = config.clone();
+    let opener = ArchiveOpener::new(move |location| open_archive(location, sink_of(&opened_by, location)));
+    Parts { log, routes: Arc::new(config.routes.clone()), log_name, states, opener, sinks }
 }
 
 /// Where a sink writes what can be replayed.

@@ -28,20 +28,24 @@ use crate::{
     },
 };
 
-/// Opens every sink, in the order of the configuration. A service that is away is no error: it shows when
-/// sending.
+/// The space that spools may take. One for all of them, as long as the server runs: together they may not take more than
+/// there is.
+pub(super) fn room(data_dir: &Path, disk: &DiskBoard) -> Room {
+    let (disk, dir) = (disk.clone(), data_dir.to_owned());
+    Room::asking(move |bytes| {
+        let space = file_system_space(&dir).map_err(io::Error::other)?;
+        Ok(disk.has_room_for_file(bytes, space.available_bytes))
+    })
+}
+
+/// Opens sinks. Nothing is written and no service is asked before they send: one that is away is no error, and an
+/// earlier one may still be at the same place.
 pub(super) async fn open(
     sinks: &[SinkConfig],
     data_dir: &Path,
-    disk: &DiskBoard,
+    room: &Room,
 ) -> Result<Vec<Arc<dyn Sink>>, StartError> {
     let mut opened = Vec::with_capacity(sinks.len());
-    // one for all spools: together they may not take more than there is
-    let (disk, dir) = (disk.clone(), data_dir.to_owned());
-    let room = Room::asking(move |bytes| {
-        let space = file_system_space(&dir).map_err(io::Error::other)?;
-        Ok(disk.has_room_for_file(bytes, space.available_bytes))
-    });
     for sink in sinks {
         let spool = SpoolSettings { dir: data_dir::spool_dir(data_dir, &sink.name), room: room.clone() };
         opened.push(open_sink(&sink.name, &settings(sink, spool)).await?);

@@ -21,12 +21,12 @@ fn keeper(dir: &Path, log: &Log, cursors: &[(&str, u64)], disk: DiskBoard) -> Ke
     let states = SinkStates::new(StateStore::in_memory());
     let progress = |(sink, cursor): &(&str, u64)| ((*sink).to_owned(), Progress::starting_after(*cursor));
     states.begin(&cursors.iter().map(progress).collect::<Vec<_>>()).unwrap();
+    states.claimed().insert("named".to_owned());
     let parts = Parts {
         log: log.reader(),
         trimmer: log.trimmer(),
         snapshots: Snapshots::open(&dir.join("snapshots"), log_name()).unwrap(),
         states,
-        sinks: ["named".to_owned()].into(),
         retention: Duration::ZERO,
         snapshot_every: Duration::MAX,
         disk,

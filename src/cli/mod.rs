@@ -37,7 +37,7 @@ pub struct Arguments {
 }
 
 /// Which configuration a command works with.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct ConfigFile {
     /// The configuration; without it routes.toml in the working directory, else the built-in default
     #[arg(long, value_name = "FILE")]
@@ -46,7 +46,7 @@ pub struct ConfigFile {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the daemon until SIGTERM or SIGINT
+    /// Run the daemon until SIGTERM or SIGINT; SIGHUP reloads routes, sinks and gates
     Run(ConfigFile),
     /// Show the whole job: a rush hour in two buildings on this machine, nothing needed
     Demo(demo::Demo),

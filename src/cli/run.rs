@@ -4,6 +4,7 @@ use super::{CommandError, ConfigFile, Verdict};
 use crate::app;
 
 pub(super) fn run(file: &ConfigFile) -> Result<Verdict, CommandError> {
-    app::run(file.load()?)?;
+    let again = file.clone();
+    app::run(file.load()?, move || again.load())?;
     Ok(Verdict::Passed)
 }

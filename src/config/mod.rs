@@ -19,6 +19,7 @@ pub mod limits;
 mod load;
 mod not_yet;
 mod reader;
+pub mod reload;
 pub mod route_tests;
 mod routes;
 pub mod server;

@@ -74,6 +74,14 @@ impl Totals {
     }
 }
 
+impl Totals {
+    /// Records that the sink has no more to do with.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        self.delivered.saturating_add(self.dead).saturating_add(self.discarded)
+    }
+}
+
 impl Progress {
     /// The progress of a sink that starts after `sequence`; 0 starts at the log's first event.
     #[must_use]
@@ -95,6 +103,12 @@ impl Progress {
     #[must_use]
     pub fn letters(&self) -> u64 {
         letters(&self.totals, &self.detached)
+    }
+
+    /// The last sequence that is settled, 0 if none: the log was at least so long once.
+    #[must_use]
+    pub fn reached(&self) -> u64 {
+        self.settled.last().map_or(self.cursor, |&(_, last)| last)
     }
 
     /// The same, going on after `sequence`, which is past the cursor.

@@ -114,6 +114,11 @@ impl Building {
         self.swipes.forget_over(now);
     }
 
+    /// Decides by these from now on.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
     /// Its rules.
     #[must_use]
     pub fn rules(&self) -> &Rules {
@@ -262,6 +267,7 @@ impl Building {
             | Body::AuditRead(_)
             | Body::LogRepaired(_)
             | Body::Redrive(_)
+            | Body::Reload(_)
             | Body::Discard(_)
             | Body::Replay(_)
             | Body::Other => {}

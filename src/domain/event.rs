@@ -46,6 +46,8 @@ pub enum Body {
     LogRepaired(LogRepaired),
     /// `admin.redrive`: dead letters go back to their sinks.
     Redrive(Redrive),
+    /// `admin.reload`: the configuration is read anew.
+    Reload(Reload),
     /// `admin.discard`: a dead letter is thrown away.
     Discard(Discard),
     /// `admin.replay`: events are sent again, or no longer.
@@ -167,6 +169,20 @@ pub struct Redrive {
     pub letters: u64,
 }
 
+/// The configuration is read anew, and these change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reload {
+    /// Sinks that it did not name before.
+    pub sinks_added: Vec<String>,
+    /// Sinks with other settings, or that other events are led to.
+    pub sinks_changed: Vec<String>,
+    /// Sinks that it no longer names.
+    pub sinks_removed: Vec<String>,
+    /// Buildings with other gates or rules.
+    pub buildings_changed: Vec<BuildingId>,
+}
+
 /// An operator throws a dead letter away: its sink never gets that event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Discard {
@@ -267,6 +283,7 @@ impl Body {
             Self::AuditRead(_) => "audit.read",
             Self::LogRepaired(_) => "log.repaired",
             Self::Redrive(_) => "admin.redrive",
+            Self::Reload(_) => "admin.reload",
             Self::Discard(_) => "admin.discard",
             Self::Replay(_) => "admin.replay",
             Self::Other => "",
@@ -284,6 +301,7 @@ impl Body {
             Self::Card(_)
             | Self::LogRepaired(_)
             | Self::Redrive(_)
+            | Self::Reload(_)
             | Self::Discard(_)
             | Self::Replay(_)
             | Self::Other => None,

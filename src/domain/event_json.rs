@@ -12,7 +12,7 @@ use super::{
     card::Card,
     event::{
         AuditRead, Body, CardChange, CardChanged, Decision, Discard, Entry, Event, Exit, LogRepaired,
-        PresenceExpired, Redrive, Replay, Swiped,
+        PresenceExpired, Redrive, Reload, Replay, Swiped,
     },
     ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
     reason::{Anomaly, PASSBACK_VIOLATION_BACNET_CODE, Reason},
@@ -152,6 +152,7 @@ pub fn encode(event: &Event, log: &LogName) -> Result<EventRecord, EventJsonErro
         Body::AuditRead(read) => envelope(event, log, key, By { data: read, by }),
         Body::LogRepaired(repaired) => envelope(event, log, key, By { data: repaired, by }),
         Body::Redrive(redrive) => envelope(event, log, key, By { data: redrive, by }),
+        Body::Reload(reload) => envelope(event, log, key, By { data: reload, by }),
         Body::Discard(discard) => envelope(event, log, key, By { data: discard, by }),
         Body::Replay(replay) => envelope(event, log, key, By { data: replay, by }),
         Body::Other => envelope(event, log, key, By { data: serde_json::Map::new(), by }),
@@ -223,6 +224,7 @@ fn partition_key(body: &Body) -> &str {
         Body::AuditRead(_)
         | Body::LogRepaired(_)
         | Body::Redrive(_)
+        | Body::Reload(_)
         | Body::Discard(_)
         | Body::Replay(_)
         | Body::Other => body.building().map_or("", BuildingId::as_str),
@@ -248,7 +250,9 @@ fn subject(body: &Body) -> Option<String> {
         Body::PresenceExpired(expired) => return Some(format!("employee/{}", expired.employee_id)),
         Body::Discard(discard) => return Some(format!("dead-letter/{}", discard.dead_letter)),
         Body::Replay(replay) => return Some(format!("replay/{}", replay.replay)),
-        Body::AuditRead(_) | Body::LogRepaired(_) | Body::Redrive(_) | Body::Other => return None,
+        Body::AuditRead(_) | Body::LogRepaired(_) | Body::Redrive(_) | Body::Reload(_) | Body::Other => {
+            return None;
+        }
     };
     Some(format!("card/{card_id}"))
 }
@@ -305,6 +309,7 @@ fn decode_body(event_type: &str, id: Uuid, data: &str) -> Result<Body, EventJson
         "audit.read" => Body::AuditRead(serde_json::from_str::<AuditRead>(data)?),
         "log.repaired" => Body::LogRepaired(serde_json::from_str::<LogRepaired>(data)?),
         "admin.redrive" => Body::Redrive(serde_json::from_str::<Redrive>(data)?),
+        "admin.reload" => Body::Reload(serde_json::from_str::<Reload>(data)?),
         "admin.discard" => Body::Discard(serde_json::from_str::<Discard>(data)?),
         "admin.replay" => Body::Replay(Box::new(serde_json::from_str::<Replay>(data)?)),
         _ => Body::Other,

@@ -77,6 +77,16 @@ impl RouteTable {
         self.routes.iter().filter(move |route| route.matches(event_type))
     }
 
+    /// Whether both tables lead the same events to a sink, in the same form.
+    #[must_use]
+    pub fn leads_alike(&self, other: &Self, sink: &str) -> bool {
+        fn to<'a>(table: &'a RouteTable, sink: &str) -> impl Iterator<Item = (&'a [Pattern], &'a Form)> {
+            let leads = move |route: &&Route| route.to.iter().any(|to| **to == *sink);
+            table.routes.iter().filter(leads).map(|route| (route.types.as_slice(), &*route.form))
+        }
+        to(self, sink).eq(to(other, sink))
+    }
+
     /// The routes, in the order of the file.
     #[must_use]
     pub fn routes(&self) -> &[Route] {
@@ -139,6 +149,20 @@ mod tests {
         let taken: Vec<&str> = table.taken_by("card.lost").map(|route| route.name.as_str()).collect();
         assert_eq!(taken, ["none", "all"]);
         assert!(names(&table, "audit.read").is_empty());
+    }
+
+    #[test]
+    fn tables_that_differ_elsewhere_lead_alike() {
+        let cards = || route("cards", &["card.*"], &["hr", "archive"], true);
+        let all = |to: &[&str]| route("all", &["**"], to, false);
+        let before = RouteTable::new(vec![cards(), all(&["archive"])]);
+        let renamed = Route { name: "x".into(), ..cards() };
+        let after = RouteTable::new(vec![renamed, all(&["archive", "new"])]);
+        assert!(before.leads_alike(&after, "hr") && before.leads_alike(&after, "archive"));
+        assert!(!before.leads_alike(&after, "new"));
+        let other_order = RouteTable::new(vec![all(&["archive"]), cards()]);
+        assert!(before.leads_alike(&other_order, "hr"));
+        assert!(!before.leads_alike(&other_order, "archive"), "the first decides the form");
     }
 
     proptest! {

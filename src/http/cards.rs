@@ -225,8 +225,7 @@ fn check_buildings(services: &Services, details: &CardDetails) -> Result<(), Api
     }
     for right in details.gates.iter().flatten() {
         let in_building = |building: &super::BuildingServices| {
-            right.building.as_ref().is_none_or(|only| *only == building.id)
-                && building.gates.contains(&right.gate)
+            right.building.as_ref().is_none_or(|only| *only == building.id) && building.has_gate(&right.gate)
         };
         if !services.buildings.values().any(in_building) {
             note("gates", format!("this server has no gate {}", String::from(right.clone())));

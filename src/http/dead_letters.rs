@@ -134,8 +134,8 @@ pub async fn redrive(
         .await?;
     for sink in sinks {
         if let Some(delivery) = services.deliveries.get(&sink) {
-            // an error: the process is about to stop, and the marks are durable
-            let _ = delivery.send(Redrive).await;
+            // an error: the process stops, or another delivery begins, and the marks are durable
+            let _ = delivery.actor.send(Redrive).await;
         }
     }
     Ok(HttpResponse::Accepted().json(json!({ "letters": letters })))
@@ -160,7 +160,7 @@ pub async fn discard(
     });
     let reason = fields.finish(reason).map_err(ApiError::Invalid)?;
     let letter = find(&services, &id).await?;
-    let is_configured = services.deliveries.contains_key(&letter.sink);
+    let is_configured = services.deliveries.has(&letter.sink);
     if letter.redriving && is_configured {
         return Err(DiscardError::OnItsWay.into());
     }
@@ -182,7 +182,7 @@ pub async fn discard(
         Some(delivery) => {
             let (reply, answer) = oneshot::channel();
             // waits for a place: the event of it is recorded already
-            let sent = delivery.send(DiscardLetter { sequence, reply }).await;
+            let sent = delivery.actor.send(DiscardLetter { sequence, reply }).await;
             sent.map_err(|_| ApiError::not_committed())?;
             answer.await.map_err(|_| ApiError::not_committed())??;
         }
@@ -222,8 +222,8 @@ fn read_choice(body: &[u8]) -> Result<Chosen, ApiError> {
 /// The letters that are meant, by sink: all of them are there, and somebody delivers to their sinks.
 async fn resolve(services: &Data<Services>, chosen: &Chosen) -> Result<BTreeMap<String, Vec<u64>>, ApiError> {
     let sinks: Vec<String> = match chosen {
-        Chosen::All => services.deliveries.keys().cloned().collect(),
-        Chosen::OfSink(sink) if services.deliveries.contains_key(sink) => vec![sink.clone()],
+        Chosen::All => services.deliveries.sinks(),
+        Chosen::OfSink(sink) if services.deliveries.has(sink) => vec![sink.clone()],
         Chosen::OfSink(sink) => return Err(not_delivered_to(sink)),
         Chosen::Ids(ids) => return resolve_ids(services, ids).await,
     };
@@ -242,7 +242,7 @@ async fn resolve_ids(
     for id in ids {
         let letter = find(services, id).await?;
         let Some((sink, sequence)) = parse_id(&letter.id) else { continue };
-        if !services.deliveries.contains_key(sink) {
+        if !services.deliveries.has(sink) {
             return Err(not_delivered_to(sink));
         }
         by_sink.entry(sink.to_owned()).or_default().push(sequence);

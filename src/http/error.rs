@@ -166,7 +166,7 @@ impl From<DiscardError> for ApiError {
 impl From<ReplaysError> for ApiError {
     fn from(error: ReplaysError) -> Self {
         match error {
-            ReplaysError::NameIsTaken(_) | ReplaysError::TooMany | ReplaysError::Source(_) => {
+            ReplaysError::NameIsTaken(_) | ReplaysError::TooMany | ReplaysError::Refused(_) => {
                 Self::Conflict(error.to_string())
             }
             ReplaysError::NotThere(_) => Self::NotFound(error.to_string()),

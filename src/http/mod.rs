@@ -16,7 +16,10 @@ pub mod sinks;
 pub mod swipes;
 pub mod trace_context;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{PoisonError, RwLock},
+};
 
 use actix::{
     Actor, Addr, Handler, Message,
@@ -31,7 +34,7 @@ use crate::{
         admin::AdminActor,
         building::BuildingActor,
         busy_poll::BusyPoll,
-        delivery::DeliveryActor,
+        deliveries::Deliveries,
         directory::DirectoryActor,
         disk::DiskBoard,
         recorder::LogEnd,
@@ -40,7 +43,10 @@ use crate::{
         sink_board::SinkBoard,
         sink_state::SinkStates,
     },
-    domain::ids::{BuildingId, GateId},
+    domain::{
+        building::Rules,
+        ids::{BuildingId, GateId},
+    },
     metrics::Metrics,
 };
 
@@ -54,7 +60,7 @@ pub struct Services {
     /// Who records what operators do.
     pub admin: Addr<AdminActor>,
     /// Who delivers, by sink.
-    pub deliveries: HashMap<String, Addr<DeliveryActor>>,
+    pub deliveries: Deliveries,
     /// Events that are sent again.
     pub replays: ReplayServices,
     /// Who may call.
@@ -89,10 +95,29 @@ pub struct ReplayServices {
 pub struct BuildingServices {
     /// Its id.
     pub id: BuildingId,
-    /// Its gates.
-    pub gates: HashSet<GateId>,
+    /// Its gates. A reload changes them.
+    gates: RwLock<HashSet<GateId>>,
     /// Who decides.
     pub actor: Addr<BuildingActor>,
+}
+
+impl BuildingServices {
+    /// A building with these rules.
+    #[must_use]
+    pub fn new(rules: &Rules, actor: Addr<BuildingActor>) -> Self {
+        Self { id: rules.building.clone(), gates: RwLock::new(rules.gates.clone()), actor }
+    }
+
+    /// Whether it has this gate.
+    #[must_use]
+    pub fn has_gate(&self, gate: &GateId) -> bool {
+        self.gates.read().unwrap_or_else(PoisonError::into_inner).contains(gate)
+    }
+
+    /// It has these gates from now on.
+    pub fn set_gates(&self, gates: HashSet<GateId>) {
+        *self.gates.write().unwrap_or_else(PoisonError::into_inner) = gates;
+    }
 }
 
 impl Services {

@@ -13,7 +13,7 @@ use super::{
     auth::person::{Person, Role},
     error::ApiError,
 };
-use crate::clock;
+use crate::{actors::sink_state::SinkStateError, clock};
 
 /// A write that forgets a sink, generously.
 const FORGET_BYTES: u64 = 4 * 1_024;
@@ -47,10 +47,13 @@ pub async fn forget(
 ) -> Result<HttpResponse, ApiError> {
     person.must_be(&[Role::Admin], None)?;
     let name = name.into_inner();
+    let in_use = |name: &str| {
+        let text =
+            format!("the configuration names the sink {name}; remove it there and reload, then forget it");
+        Err(ApiError::Conflict(text))
+    };
     if services.sinks.has(&name) {
-        return Err(ApiError::Conflict(format!(
-            "the configuration names the sink {name}; remove it there and restart, then forget it"
-        )));
+        return in_use(&name);
     }
     if !services.disk.has_room_for_state(FORGET_BYTES) {
         return Err(ApiError::Unavailable(
@@ -59,17 +62,18 @@ pub async fn forget(
         ));
     }
     let (states, forgotten) = (services.dead_letters.clone(), name.clone());
-    let found = web::block(move || {
-        states.forget(&forgotten).inspect_err(|error| tracing::error!(%error, "a sink cannot be forgotten"))
-    });
+    let found = web::block(move || states.forget(&forgotten));
     match found.await {
         Ok(Ok(true)) => {
             tracing::info!(sink = name, by = person.as_actor(), "the cursor of this sink is forgotten");
             Ok(HttpResponse::NoContent().finish())
         }
         Ok(Ok(false)) => Err(ApiError::NotFound(format!("there is no sink {:?}", super::cut(&name)))),
-        Ok(Err(_)) | Err(_) => {
+        Ok(Err(SinkStateError::InUse(_))) => in_use(&name),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a sink cannot be forgotten");
             Err(ApiError::Unavailable("the cursor cannot be forgotten; the server's log says why".to_owned()))
         }
+        Err(_) => Err(ApiError::Unavailable("there is no thread to forget the cursor on".to_owned())),
     }
 }

@@ -182,7 +182,7 @@ pub(super) fn sequence(sequence: u64) -> String {
 }
 
 fn check_gate(building: &BuildingServices, device: &Device, gate: &GateId) -> Result<(), ApiError> {
-    if !building.gates.contains(gate) {
+    if !building.has_gate(gate) {
         return Err(ApiError::NotFound(format!("building {} has no gate {gate}", building.id)));
     }
     device.must_serve(gate)

@@ -51,6 +51,7 @@ pub(super) fn changes(event: &Event) -> Result<[Option<Entered>; 2], serde_json:
         | Body::AuditRead(_)
         | Body::LogRepaired(_)
         | Body::Redrive(_)
+        | Body::Reload(_)
         | Body::Discard(_)
         | Body::Replay(_)
         | Body::Other => None,

@@ -48,6 +48,8 @@ mod partial_failures;
 mod power_cut;
 mod redrive_crash;
 mod refused_start;
+mod reload;
+mod reload_load;
 mod repair;
 mod replay;
 mod replay_archive;

@@ -38,7 +38,6 @@ pub(crate) fn take_snapshot(site: &Site) -> PathBuf {
         trimmer: log.trimmer(),
         snapshots: snapshots.clone(),
         states: SinkStates::new(StateStore::open(&data_dir::state_dir(&data)).unwrap()),
-        sinks: ["files".to_owned()].into(),
         disk: turnstiled::actors::disk::DiskBoard::default(),
         retention: Duration::ZERO,
         snapshot_every: Duration::MAX,

@@ -51,7 +51,7 @@ impl DeliveryActor {
     pub(super) fn lend(&mut self, ctx: &mut Context<Self>) {
         self.borrowers.waiting.retain(|borrower| !borrower.reply.is_closed());
         let Some(records) = self.borrowers.waiting.front().map(|first| first.records.len()) else { return };
-        if self.unwritten.is_some() || self.stopping.is_some() {
+        if self.unwritten.is_some() || self.is_ending() {
             return;
         }
         match self.machine.lend(self.started.elapsed(), records) {
@@ -90,7 +90,7 @@ impl Handler<SendSpare> for DeliveryActor {
     type Result = ();
 
     fn handle(&mut self, borrower: SendSpare, ctx: &mut Self::Context) {
-        if self.stopping.is_none() {
+        if !self.is_ending() {
             self.borrowers.waiting.push_back(borrower);
             self.lend(ctx);
         }

@@ -1,6 +1,6 @@
 //! Who begins and ends replays, and lets those go on that a stop or a crash has interrupted.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::{BTreeSet, HashMap};
 
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 use thiserror::Error;
@@ -15,14 +15,13 @@ use super::{
 };
 use crate::{
     actors::{
-        delivery::DeliveryActor,
+        deliveries::Deliveries,
         disk::DiskBoard,
         sink_state::{SinkStateError, SinkStates},
     },
     clock,
     domain::{ids::ReplayName, replay::STATE},
     metrics::Metrics,
-    sinks::Sink,
 };
 
 /// Requests that may wait; at the limit they are answered 503.
@@ -33,15 +32,18 @@ pub const MAX_RUNNING_REPLAYS: usize = 4;
 /// Begins and ends replays.
 pub struct ReplaysActor {
     places: ReplayPlaces,
-    sinks: HashMap<String, ReplaySink>,
-    shared: Shared,
+    sinks: Deliveries,
+    pub(super) shared: Shared,
     live: LiveState,
-    running: HashMap<ReplayName, Running>,
+    pub(super) running: HashMap<ReplayName, Running>,
+    /// Sinks whose deliveries are being replaced, and the replays that rest until they are.
+    pub(super) held: BTreeSet<String>,
+    pub(super) resting: BTreeSet<ReplayName>,
     /// Those that a start has found.
     found: Vec<ReplayRecord>,
 }
 
-enum Running {
+pub(super) enum Running {
     Sends(Addr<ReplayActor>),
     Checks(Cancel),
 }
@@ -52,7 +54,7 @@ pub struct ReplaysParts {
     /// Where replays may lead.
     pub places: ReplayPlaces,
     /// The sinks of the configuration.
-    pub sinks: HashMap<String, ReplaySink>,
+    pub sinks: Deliveries,
     /// What may be compared with.
     pub live: LiveState,
     /// Where cursors go.
@@ -67,15 +69,6 @@ pub struct ReplaysParts {
     pub found: Vec<ReplayRecord>,
 }
 
-/// A sink that may be replayed into.
-#[derive(Clone, Debug)]
-pub struct ReplaySink {
-    /// Who delivers to it.
-    pub delivery: Addr<DeliveryActor>,
-    /// The sink.
-    pub sink: Arc<dyn Sink>,
-}
-
 /// Why nothing was done.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ReplaysError {
@@ -84,9 +77,9 @@ pub enum ReplaysError {
         "there is a replay {0} already, with another order: give this one another name, or delete that one"
     )]
     NameIsTaken(ReplayName),
-    /// It names no place; cannot be after [`ReplayPlaces::prepare`].
-    #[error("the source {0}")]
-    Source(String),
+    /// It was allowed when it was asked for.
+    #[error("the configuration has changed meanwhile: the target or source {0}")]
+    Refused(String),
     /// At the limit.
     #[error("{MAX_RUNNING_REPLAYS} replays are running, the most at once: wait for one, or delete one")]
     TooMany,
@@ -130,10 +123,19 @@ impl ReplaysActor {
     pub fn new(parts: ReplaysParts) -> Self {
         let ReplaysParts { places, sinks, live, states, board, disk, metrics, found } = parts;
         let shared = Shared { states, board, disk, metrics };
-        Self { places, sinks, shared, live, running: HashMap::new(), found }
+        Self {
+            places,
+            sinks,
+            shared,
+            live,
+            running: HashMap::new(),
+            held: BTreeSet::new(),
+            resting: BTreeSet::new(),
+            found,
+        }
     }
 
-    fn go_on(&mut self, mut record: ReplayRecord) {
+    pub(super) fn go_on(&mut self, mut record: ReplayRecord) {
         let mut shows = ReplayReport::of(&record, None, None);
         if record.state == ReplayState::Running {
             match self.places.check(&record.order).and_then(|()| self.run(record.clone())) {
@@ -159,6 +161,11 @@ impl ReplaysActor {
             Running::Checks(cancel) => !cancel.is_over(),
         });
         let name = record.name.clone();
+        if self.held.contains(&record.order.to) {
+            self.shared.board.set(ReplayReport::of(&record, None, None));
+            self.resting.insert(name);
+            return Ok(());
+        }
         self.shared.board.set(ReplayReport::of(&record, None, None));
         let running = if record.order.to == STATE {
             let (source, cancel) = (self.places.state_source(&record.order)?, Cancel::default());
@@ -175,7 +182,7 @@ impl ReplaysActor {
             });
             Running::Checks(cancel)
         } else {
-            let target = self.sinks.get(&record.order.to).filter(|_| !record.order.dry_run).cloned();
+            let target = self.sinks.get(&record.order.to).filter(|_| !record.order.dry_run);
             let source = self.places.source(&record)?;
             Running::Sends(ReplayActor::new(record, source, target, self.shared.clone()).start())
         };
@@ -197,10 +204,12 @@ impl ReplaysActor {
         if !self.shared.disk.has_room_for_state(RECORD_BYTES) {
             return Err(ReplaysError::DiskFull);
         }
+        // again: the configuration may have changed since it was prepared
+        self.places.check(&record.order).map_err(|error| ReplaysError::Refused(error.to_string()))?;
         self.forget_the_oldest();
         self.put(&record);
         let report = ReplayReport::of(&record, None, None);
-        self.run(record).map_err(|error| ReplaysError::Source(error.to_string()))?;
+        self.run(record).map_err(|error| ReplaysError::Refused(error.to_string()))?;
         Ok(report)
     }
 
@@ -290,7 +299,9 @@ impl Handler<StopReplays> for ReplaysActor {
             let (reply, stopped) = oneshot::channel();
             match running {
                 // a full mailbox: what it has sent is sent again after the start
-                Running::Sends(replay) => replay.try_send(StopReplay { reply }).ok().map(|()| stopped),
+                Running::Sends(replay) => {
+                    replay.try_send(StopReplay { reply, is_patient: false }).ok().map(|()| stopped)
+                }
                 Running::Checks(cancel) => {
                     cancel.cancel();
                     None

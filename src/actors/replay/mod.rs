@@ -10,6 +10,7 @@ pub mod board;
 pub mod manager;
 pub mod prepare;
 pub mod record;
+pub mod reload;
 mod source;
 pub mod state_check;
 pub mod wal;
@@ -26,11 +27,11 @@ use tokio::{sync::oneshot, task::spawn_blocking};
 
 use self::{
     board::{ReplayBoard, ReplayReport},
-    manager::ReplaySink,
     record::{RECORD_BYTES, ReplayRecord, ReplayState},
     source::{Objects, Read, Source, SourceError},
 };
 use super::{
+    deliveries::Delivering,
     delivery::{random, spare::SendSpare},
     disk::DiskBoard,
     sink_board::LastError,
@@ -53,6 +54,8 @@ use crate::{
 const MAILBOX_MESSAGES: usize = 16;
 /// When to try again after the source could not be read.
 const STALLED_RETRY: Duration = Duration::from_secs(30);
+/// When to try again after the delivery did not send a batch.
+const NOT_SENT_RETRY: Duration = Duration::from_secs(1);
 /// When to look again whether there is space to write the cursor.
 const DISK_RETRY: Duration = Duration::from_secs(1);
 /// How long a clean stop waits for what was sent already.
@@ -74,7 +77,7 @@ struct ReplayActor {
     record: ReplayRecord,
     source: Source,
     /// `None`: a dry run.
-    target: Option<ReplaySink>,
+    target: Option<Delivering>,
     /// A sink for this replay alone, if the target needs that.
     own_sink: Option<Arc<dyn Sink>>,
     machine: Machine,
@@ -105,6 +108,8 @@ pub(super) struct Shared {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct StopReplay {
+    /// Waits for what was sent however long it takes.
+    pub(super) is_patient: bool,
     pub(super) reply: oneshot::Sender<()>,
 }
 
@@ -118,7 +123,7 @@ impl ReplayActor {
     pub(super) fn new(
         record: ReplayRecord,
         source: Source,
-        target: Option<ReplaySink>,
+        target: Option<Delivering>,
         shared: Shared,
     ) -> Self {
         let limits = target.as_ref().map(|target| target.sink.limits());
@@ -216,7 +221,7 @@ impl ReplayActor {
     }
 
     fn send(&self, batch: BatchId, records: Vec<Outgoing>, ctx: &mut Context<Self>) {
-        let delivery = self.target.as_ref().map(|target| target.delivery.clone());
+        let delivery = self.target.as_ref().map(|target| target.actor.clone());
         let (by, count) = (self.own_sink.clone(), records.len());
         let sent = async move {
             let Some(delivery) = delivery else {
@@ -227,10 +232,10 @@ impl ReplayActor {
             delivery.send(SendSpare { records, by, reply }).await.ok()?;
             outcomes.await.ok()
         };
-        ctx.spawn(sent.into_actor(self).map(move |outcomes, actor, ctx| match outcomes {
-            Some(outcomes) => actor.feed(Input::Finished { batch, outcomes }, ctx),
-            // the delivery stops, and so does this: it was not sent
-            None => actor.stop(ctx),
+        ctx.spawn(sent.into_actor(self).map(move |outcomes, actor, ctx| {
+            // the delivery ends, and so does this, or another one takes its place: it was not sent
+            let outcomes = outcomes.unwrap_or_else(|| vec![Outcome::Later(NOT_SENT_RETRY); count]);
+            actor.feed(Input::Finished { batch, outcomes }, ctx);
         }));
     }
 
@@ -355,10 +360,12 @@ impl Actor for ReplayActor {
 impl Handler<StopReplay> for ReplayActor {
     type Result = ();
 
-    fn handle(&mut self, StopReplay { reply }: StopReplay, ctx: &mut Self::Context) {
+    fn handle(&mut self, StopReplay { is_patient, reply }: StopReplay, ctx: &mut Self::Context) {
         self.machine.drain();
         self.stopping = Some(reply);
-        ctx.run_later(STOP_TIMEOUT, |actor, ctx| actor.stop(ctx));
+        if !is_patient {
+            ctx.run_later(STOP_TIMEOUT, |actor, ctx| actor.stop(ctx));
+        }
         self.stop_if_idle(ctx);
     }
 }

@@ -1,6 +1,10 @@
 //! What may be asked for: an order is looked at before anything is recorded or begun.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use thiserror::Error;
 use turnstiled_wal::LogReader;
@@ -24,9 +28,9 @@ use crate::{
     sinks::archive::Location,
 };
 
-/// Where replays may lead, and where they may come from. Cheap to clone.
+/// Where replays may lead, and where they may come from. A reload changes it. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct ReplayPlaces(Arc<Parts>);
+pub struct ReplayPlaces(Arc<RwLock<Arc<Parts>>>);
 
 /// What it is made of.
 #[derive(Debug)]
@@ -91,7 +95,16 @@ impl ReplayPlaces {
     /// With these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(RwLock::new(Arc::new(parts))))
+    }
+
+    /// The configuration is another one now.
+    pub fn set(&self, parts: Parts) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(parts);
+    }
+
+    fn parts(&self) -> Arc<Parts> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The record of a replay that has still to begin. Reads the log, so it is for a thread that may block.
@@ -106,7 +119,7 @@ impl ReplayPlaces {
     ) -> Result<ReplayRecord, RefusedOrder> {
         self.check(&order)?;
         let Extent { begin, end, trimmed } = match order.from.as_str() {
-            WAL => extent(&self.0.log, &order)?,
+            WAL => extent(&self.parts().log, &order)?,
             from if from.starts_with('/') && !Path::new(from).is_dir() => {
                 return Err(RefusedOrder::From("is no directory that the server can see".to_owned()));
             }
@@ -144,7 +157,8 @@ impl ReplayPlaces {
         if order.since.zip(order.until).is_some_and(|(since, until)| until <= since) {
             return Err(RefusedOrder::NoTime);
         }
-        let written = self.0.sinks.get(&order.to).ok_or(RefusedOrder::NoSuchSink)?;
+        let parts = self.parts();
+        let written = parts.sinks.get(&order.to).ok_or(RefusedOrder::NoSuchSink)?;
         if order.from == WAL {
             return Ok(());
         }
@@ -160,12 +174,12 @@ impl ReplayPlaces {
     /// # Errors
     /// [`RefusedOrder`] if the order names no place.
     pub(super) fn source(&self, record: &ReplayRecord) -> Result<Source, RefusedOrder> {
-        let (order, routes) = (record.order.clone(), Arc::clone(&self.0.routes));
+        let (order, parts) = (record.order.clone(), self.parts());
+        let (log, routes) = (parts.log.clone(), Arc::clone(&parts.routes));
         if order.from == WAL {
-            let log = self.0.log.clone();
             return Ok(Source::Wal(WalSource { log, routes, order: Arc::new(order), end: record.end }));
         }
-        let (opener, server) = (self.0.opener.clone(), self.0.log_name.server.clone());
+        let (opener, server) = (parts.opener.clone(), parts.log_name.server.clone());
         let parts = archive::Parts { opener, location: location(&order.from)?, routes, order, server };
         Ok(Source::Archive(ArchiveSource::new(parts, record.at.clone())))
     }
@@ -180,19 +194,20 @@ impl ReplayPlaces {
         if order.from == WAL {
             return Ok(StateSource::Wal);
         }
-        let location = location(&order.from)?;
+        let (location, parts) = (location(&order.from)?, self.parts());
         let mut settled: Option<u64> = None;
-        for (sink, written) in &self.0.sinks {
+        for (sink, written) in &parts.sinks {
             if written.as_ref().is_some_and(|written| written.overlaps(&location)) {
-                let cursor = self.0.states.progress(sink)?.map_or(0, |progress| progress.cursor);
+                let cursor = parts.states.progress(sink)?.map_or(0, |progress| progress.cursor);
                 settled = Some(settled.map_or(cursor, |settled| settled.min(cursor)));
             }
         }
-        Ok(StateSource::Archive { opener: self.0.opener.clone(), location, settled })
+        Ok(StateSource::Archive { opener: parts.opener.clone(), location, settled })
     }
 
     pub(super) fn log(&self) -> (LogReader, LogName) {
-        (self.0.log.clone(), self.0.log_name.clone())
+        let parts = self.parts();
+        (parts.log.clone(), parts.log_name.clone())
     }
 }
 

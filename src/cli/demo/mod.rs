@@ -102,7 +102,7 @@ pub fn run(demo: &Demo, out: &mut dyn Write) -> Result<Verdict, CommandError> {
 impl Demo {
     async fn show(&self, mut setting: Setting, out: &mut dyn Write) -> Result<Verdict, CommandError> {
         let mut interrupts = Interrupts::listen()?;
-        let app = App::start(setting.config.clone()).await?;
+        let (app, _) = App::start(setting.config.clone()).await?;
         setting.keep();
         let people = staff(self.employees);
         let clock = DayClock::new(self.length, self.speed);
