@@ -31,6 +31,7 @@ pub struct Families {
     registry: Registry,
     decisions: IntCounterVec,
     exits: IntCounterVec,
+    device_events: IntCounterVec,
     inside: IntGaugeVec,
     /// From the request's arrival to its durable answer, in seconds.
     pub decision_seconds: Histogram,
@@ -121,6 +122,12 @@ impl Metrics {
                 "decisions_total",
                 "Entries decided.",
                 &["building", "decision", "reason"],
+            ),
+            device_events: counters(
+                &registry,
+                "device_events_total",
+                "Events of devices recorded that are no turnstiles.",
+                &["building", "type"],
             ),
             exits: counters(&registry, "exits_total", "Exits recorded.", &["building", "anomaly"]),
             inside: gauges(&registry, "inside", "People known inside.", &["building"]),
@@ -281,6 +288,9 @@ impl Metrics {
             Body::Exit(exit) => {
                 let anomaly = exit.anomaly.map_or("", |anomaly| anomaly.as_str());
                 self.exits.with_label_values(&[exit.swipe.building.as_str(), anomaly]).inc();
+            }
+            Body::Device(device) => {
+                self.device_events.with_label_values(&[device.building.as_str(), &device.event_type]).inc();
             }
             Body::Card(_)
             | Body::PresenceExpired(_)

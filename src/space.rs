@@ -18,6 +18,9 @@ pub const HYSTERESIS_PERCENT: u64 = 2;
 pub const MAX_SWIPE_BYTES: u64 = 4 * KIB;
 /// The most that one change of a card puts into the log: its request has 64 KiB, an event holds it once.
 pub const MAX_CARD_BYTES: u64 = 96 * KIB;
+/// The most that one event of a device puts into the log: its data of 32 KiB at most, and as much around them as a swipe
+/// has.
+pub const MAX_DEVICE_EVENT_BYTES: u64 = 36 * KIB;
 /// The most that one recorded read puts into the log; a person's name comes with their token.
 pub const MAX_READ_BYTES: u64 = 16 * KIB;
 
@@ -228,6 +231,8 @@ pub enum Need {
 impl Need {
     /// A swipe from outside.
     pub const ENTRY: Self = Self::Entry { bytes: MAX_SWIPE_BYTES };
+    /// An event of a device that is no turnstile.
+    pub const DEVICE_EVENT: Self = Self::Entry { bytes: MAX_DEVICE_EVENT_BYTES };
     /// A recorded read.
     pub const READ: Self = Self::Essential { bytes: MAX_READ_BYTES };
 

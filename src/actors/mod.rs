@@ -13,6 +13,7 @@ pub mod busy_poll;
 pub mod dead_letters;
 pub mod deliveries;
 pub mod delivery;
+pub mod device_events;
 pub mod directory;
 pub mod disk;
 pub mod log;

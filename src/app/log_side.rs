@@ -11,6 +11,7 @@ use crate::actors::{
     admin::AdminActor,
     building::BuildingActor,
     busy_poll::BusyPoll,
+    device_events::DeviceEventsActor,
     directory::DirectoryActor,
     disk::DiskParts,
     log::{Append, LogActor, LogGrew},
@@ -25,6 +26,7 @@ pub(super) struct LogSide {
     log: Addr<LogActor>,
     pub(super) directory: Addr<DirectoryActor>,
     pub(super) admin: Addr<AdminActor>,
+    pub(super) device_events: Addr<DeviceEventsActor>,
     /// In the order of the configuration.
     pub(super) buildings: Vec<Addr<BuildingActor>>,
 }
@@ -49,16 +51,24 @@ impl LogSide {
             let (directory, cards) = DirectoryActor::new(state.directory, recorder.clone());
             let directory = directory.start();
             let admin = AdminActor::new(recorder.clone()).start();
+            let device_events = DeviceEventsActor::new(
+                state.device_answers,
+                cards.clone(),
+                recorder.clone(),
+                metrics.clone(),
+            )
+            .start();
             let buildings: Vec<_> = (state.buildings.into_iter())
                 .map(|building| {
                     BuildingActor::new(building, cards.clone(), recorder.clone(), metrics.clone()).start()
                 })
                 .collect();
             // Nobody to tell: the start was given up.
-            let _ = started.send((log, directory, admin, buildings));
+            let _ = started.send((log, directory, admin, device_events, buildings));
         });
-        let (log, directory, admin, buildings) = addresses.await.map_err(|_| StartError::Arbiter("log"))?;
-        Ok(Self { arbiter, log, directory, admin, buildings })
+        let (log, directory, admin, device_events, buildings) =
+            addresses.await.map_err(|_| StartError::Arbiter("log"))?;
+        Ok(Self { arbiter, log, directory, admin, device_events, buildings })
     }
 
     /// Waits until everything that is on its way into the log is durable, then ends the thread.

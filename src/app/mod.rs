@@ -65,7 +65,7 @@ use crate::{
     data_dir::{self, DataDir},
     delivery::progress::Progress,
     http::{
-        BuildingServices, ReplayServices, Services, answers,
+        BuildingServices, DeviceEventServices, ReplayServices, Services, answers,
         auth::{Auth, device_keys::DeviceKeys, local_issuer::LocalIssuer},
         routes,
     },
@@ -175,6 +175,7 @@ impl App {
             buildings,
             directory: log.directory.clone(),
             admin: log.admin.clone(),
+            device_events: DeviceEventServices::new(config.event_types.clone(), log.device_events.clone()),
             deliveries: delivery.starter.deliveries.clone(),
             replays: ReplayServices {
                 places: replay.places,

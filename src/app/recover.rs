@@ -9,6 +9,7 @@ use crate::{
     delivery::progress::Progress,
     domain::{
         building::{Building, Rules},
+        device_answers::DeviceAnswers,
         directory::Directory,
         event_json::decode,
         record::EventRecord,
@@ -35,6 +36,8 @@ pub struct Recovered {
     pub buildings: Vec<Building>,
     /// The cards.
     pub directory: Directory,
+    /// What devices were answered.
+    pub device_answers: DeviceAnswers,
     /// Of the last event; the epoch for an empty log.
     pub last_time: Timestamp,
     /// Events that each sink has still to take, in the order of the configuration.
@@ -78,6 +81,7 @@ pub fn recover(
     let mut state = fold.state;
     let last_time = state.last_time;
     state.buildings.iter_mut().for_each(|building| building.forget_over(last_time));
+    state.device_answers.forget_over(last_time);
     let inside: usize = state.buildings.iter().map(|building| building.inside().len()).sum();
     tracing::info!(
         events = log.committed(),
@@ -104,15 +108,20 @@ impl<'a> Fold<'a> {
         routes: &'a RouteTable,
         sinks: &'a [(String, Progress)],
     ) -> Self {
-        let (buildings, directory, last_time) = match loaded {
-            Some(Loaded { header, buildings, directory }) => (buildings, directory, header.time),
-            None => {
-                let buildings = rules.into_iter().map(Building::new).collect();
-                (buildings, Directory::default(), Timestamp::from_millis(0))
-            }
-        };
         let pending = vec![0; sinks.len()];
-        Self { state: Recovered { buildings, directory, last_time, pending }, routes, sinks }
+        let state = match loaded {
+            Some(Loaded { header, buildings, directory, device_answers }) => {
+                Recovered { buildings, directory, device_answers, last_time: header.time, pending }
+            }
+            None => Recovered {
+                buildings: rules.into_iter().map(Building::new).collect(),
+                directory: Directory::default(),
+                device_answers: DeviceAnswers::default(),
+                last_time: Timestamp::from_millis(0),
+                pending,
+            },
+        };
+        Self { state, routes, sinks }
     }
 
     /// Takes the next record; what the snapshot has already, for the sinks only.
@@ -134,6 +143,7 @@ impl<'a> Fold<'a> {
         }
         self.state.buildings.iter_mut().for_each(|building| building.apply(&event));
         self.state.directory.apply(&event);
+        self.state.device_answers.apply(&event);
         self.state.last_time = self.state.last_time.max(event.time);
         Ok(())
     }

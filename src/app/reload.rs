@@ -151,6 +151,7 @@ impl Reloader {
     ) -> Result<(), ReloadError> {
         let routes = Arc::new(config.routes.clone());
         self.change_rules(&plan).await?;
+        self.services.device_events.set_schemas(config.event_types.clone());
         self.router.send(SetRoutes(Arc::clone(&routes))).await?;
         let held: BTreeSet<String> =
             plan.restart.iter().map(|sink| &sink.name).chain(&plan.remove).cloned().collect();
@@ -292,5 +293,6 @@ fn act_of(plan: &Plan) -> Reload {
         sinks_changed: names(&plan.restart),
         sinks_removed: plan.remove.clone(),
         buildings_changed: plan.rules.iter().map(|rules| rules.building.clone()).collect(),
+        event_types_changed: plan.event_types.clone(),
     }
 }

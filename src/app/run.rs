@@ -81,12 +81,13 @@ async fn reload_when_wanted(
 
 async fn take(reloader: &mut Reloader, config: Config) -> bool {
     match reloader.reload(config).await {
-        Ok(Reload { sinks_added, sinks_changed, sinks_removed, buildings_changed }) => {
+        Ok(Reload { sinks_added, sinks_changed, sinks_removed, buildings_changed, event_types_changed }) => {
             tracing::info!(
                 ?sinks_added,
                 ?sinks_changed,
                 ?sinks_removed,
                 ?buildings_changed,
+                ?event_types_changed,
                 "the configuration is reloaded"
             );
             true

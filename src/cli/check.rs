@@ -86,10 +86,13 @@ fn report(config: &Config, out: &mut dyn Write, err: &mut dyn Write) -> io::Resu
 /// Types down, sinks across.
 fn write_table(config: &Config, out: &mut dyn Write) -> io::Result<()> {
     const TYPE_HEADING: &str = "type";
-    let type_width = EVENT_TYPES.iter().map(|name| name.len()).max().unwrap_or_default();
+    let mut declared: Vec<&str> = config.event_types.keys().map(String::as_str).collect();
+    declared.sort_unstable();
+    let types: Vec<&str> = EVENT_TYPES.iter().copied().chain(declared).collect();
+    let type_width = types.iter().map(|name| name.len()).max().unwrap_or_default();
     let headings = config.sinks.iter().map(|sink| sink.name.as_str());
     write_row(out, type_width, TYPE_HEADING, headings.clone().map(|name| (name, name.len())))?;
-    for event_type in EVENT_TYPES {
+    for event_type in types {
         let marks = headings.clone().map(|sink| {
             let form = config.routes.form_for(event_type, sink);
             (form.as_deref().map_or(".", mark), sink.len())

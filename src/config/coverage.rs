@@ -5,19 +5,19 @@ use super::{
     sinks::{SinkKind, Sinks},
     value::Value,
 };
-use crate::domain::{event_types::EVENT_TYPES, routes::Route};
+use crate::domain::routes::Route;
 
 /// The fields of `data` that say which item of a DynamoDB table an event changes, and whether it may.
 const ITEM_FIELDS: [&str; 4] = ["building", "card_id", "employee_id", "version"];
 
 /// Reports types without a route, routes that earlier ones make void, and sinks without a route.
-pub(super) fn check(all: &Value<'_>, read: &Routes<'_>, sinks: &Sinks) {
+pub(super) fn check(all: &Value<'_>, read: &Routes<'_>, sinks: &Sinks, types: &[&str]) {
     let routes = read.routes.as_slice();
     if read.all_patterns_right {
-        report_lost_types(all, routes);
+        report_lost_types(all, routes, types);
     }
     for (index, (route, at)) in routes.iter().enumerate() {
-        report_shadowed(route, at, routes.get(..index).unwrap_or_default());
+        report_shadowed(route, at, routes.get(..index).unwrap_or_default(), types);
         report_needed_fields(route, at, sinks);
     }
     for (sink, at) in &sinks.valid {
@@ -27,8 +27,8 @@ pub(super) fn check(all: &Value<'_>, read: &Routes<'_>, sinks: &Sinks) {
     }
 }
 
-fn report_lost_types(all: &Value<'_>, routes: &[(Route, Value<'_>)]) {
-    let lost = EVENT_TYPES.iter().filter(|name| !routes.iter().any(|(route, _)| route.matches(name)));
+fn report_lost_types(all: &Value<'_>, routes: &[(Route, Value<'_>)], types: &[&str]) {
+    let lost = types.iter().filter(|name| !routes.iter().any(|(route, _)| route.matches(name)));
     let lost: Vec<&str> = lost.copied().collect();
     if !lost.is_empty() {
         let problem = format!("no route for {}", lost.join(", "));
@@ -56,8 +56,8 @@ fn report_needed_fields(route: &Route, at: &Value<'_>, sinks: &Sinks) {
 
 /// A sink gets an event once, by the first route: a route that always comes second is a mistake, as its
 /// `drop`, `add` and `personal` never apply.
-fn report_shadowed(route: &Route, at: &Value<'_>, earlier: &[(Route, Value<'_>)]) {
-    let types: Vec<&str> = EVENT_TYPES.iter().copied().filter(|name| route.matches(name)).collect();
+fn report_shadowed(route: &Route, at: &Value<'_>, earlier: &[(Route, Value<'_>)], types: &[&str]) {
+    let types: Vec<&str> = types.iter().copied().filter(|name| route.matches(name)).collect();
     if types.is_empty() || route.to.is_empty() {
         return;
     }

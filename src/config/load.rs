@@ -8,6 +8,7 @@ use super::{
     Config, ConfigErrors, EMBEDDED, Finding, auth, buildings, coverage, dead_letters,
     document::{Document, Place},
     env::Environment,
+    event_types::{self, EventTypes},
     limits::MAX_FILE_BYTES,
     reader::TableReader,
     route_tests, routes, server,
@@ -94,8 +95,10 @@ fn read(mut root: TableReader<'_>) -> Option<Config> {
     };
     let buildings = root.required("buildings").and_then(|value| buildings::read(&value));
     let sinks = root.optional("sinks").map(|value| sinks::read(&value)).unwrap_or_default();
-    let routes = read_routes(&mut root, &sinks);
-    let tests = root.optional("tests").map(|value| route_tests::read(&value, &sinks.names));
+    let event_types = root.optional("event_types").map(|value| event_types::read(&value)).unwrap_or_default();
+    let routes = read_routes(&mut root, &sinks, &event_types);
+    let tests = root.optional("tests");
+    let tests = tests.map(|value| route_tests::read(&value, &sinks.names, &event_types.all()));
     let letters = root.optional("dead_letters").and_then(|value| value.table("dead_letters"));
     let letter_queue = letters.and_then(dead_letters::read);
     root.finish();
@@ -106,15 +109,17 @@ fn read(mut root: TableReader<'_>) -> Option<Config> {
         buildings: buildings?,
         sinks: sinks.valid.into_iter().map(|(sink, _)| sink).collect(),
         routes: RouteTable::new(routes?),
+        event_types: event_types.schemas,
         letter_queue,
         tests: tests.unwrap_or_default(),
         warnings: Vec::new(),
     })
 }
 
-fn read_routes(root: &mut TableReader<'_>, sinks: &Sinks) -> Option<Vec<Route>> {
+fn read_routes(root: &mut TableReader<'_>, sinks: &Sinks, event_types: &EventTypes) -> Option<Vec<Route>> {
     let value = root.required("routes")?;
-    let routes = routes::read(&value, &sinks.names)?;
-    coverage::check(&value, &routes, sinks);
+    let types = event_types.all();
+    let routes = routes::read(&value, &sinks.names, &types)?;
+    coverage::check(&value, &routes, sinks, &types);
     Some(routes.routes.into_iter().map(|(route, _)| route).collect())
 }

@@ -1,7 +1,7 @@
 //! The configuration: raw TOML in, a [`Config`] that cannot be wrong out, or every error at once.
 //!
 //! One file is one section (`server`, `auth`, `wal`, `buildings`, `sinks` with `sink_kinds`, `routes` with
-//! `coverage`, `route_tests`). They share `reader` (a table) and `value` (one value), which report to the
+//! `coverage`, `route_tests`, `event_types`). They share `reader` (a table) and `value` (one value), which report to the
 //! `document`; `not_yet` lists what the contract has and this version refuses.
 
 pub mod auth;
@@ -12,6 +12,7 @@ pub mod dead_letters;
 mod document;
 pub mod duration;
 pub mod env;
+mod event_types;
 pub mod finding;
 mod hint;
 mod json;
@@ -33,7 +34,7 @@ pub mod wal;
 #[cfg(test)]
 mod tests;
 
-use crate::domain::routes::RouteTable;
+use crate::domain::{device_schema::DeviceSchemas, routes::RouteTable};
 
 pub use finding::{ConfigErrors, Finding};
 
@@ -55,6 +56,8 @@ pub struct Config {
     pub sinks: Vec<sinks::SinkConfig>,
     /// Names no sink that is not in `sinks`, and leaves no event type out.
     pub routes: RouteTable,
+    /// What devices that are no turnstiles may say.
+    pub event_types: DeviceSchemas,
     /// Where dead letters are mirrored to, if anywhere.
     pub letter_queue: Option<dead_letters::LetterQueueConfig>,
     /// For `turnstiled test-routes`.

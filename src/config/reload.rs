@@ -1,5 +1,7 @@
 //! What another configuration changes in a running server, or why it cannot without a restart.
 
+use std::collections::BTreeSet;
+
 use thiserror::Error;
 
 use super::{Config, auth::AuthConfig, server::ServerConfig, sinks::SinkConfig, wal::WalConfig};
@@ -17,6 +19,8 @@ pub struct Plan {
     pub add: Vec<SinkConfig>,
     /// The rules of buildings that have others now.
     pub rules: Vec<Rules>,
+    /// Event types of devices that are declared, no longer declared, or have another schema; sorted.
+    pub event_types: Vec<String>,
 }
 
 /// Keys that a running server cannot change.
@@ -50,7 +54,14 @@ pub fn plan(old: &Config, new: &Config) -> Result<Plan, NeedsRestart> {
         restart,
         add,
         rules: rules(new).into_iter().filter(|rules| !old_rules.contains(rules)).collect(),
+        event_types: changed_types(old, new),
     })
+}
+
+fn changed_types(old: &Config, new: &Config) -> Vec<String> {
+    let names: BTreeSet<&String> = old.event_types.keys().chain(new.event_types.keys()).collect();
+    let is_changed = |name: &&String| old.event_types.get(*name) != new.event_types.get(*name);
+    names.into_iter().filter(is_changed).cloned().collect()
 }
 
 /// `from` says where a sink begins that was never seen: of one that is running it changes nothing.
@@ -60,8 +71,18 @@ fn is_same(old: &SinkConfig, new: &SinkConfig) -> bool {
 
 /// Structs are taken apart, so that a new key is not forgotten here.
 fn fixed_keys(old: &Config, new: &Config) -> Vec<String> {
-    let Config { server, auth, wal, buildings: _, sinks: _, routes: _, letter_queue, tests: _, warnings: _ } =
-        new;
+    let Config {
+        server,
+        auth,
+        wal,
+        buildings: _,
+        sinks: _,
+        routes: _,
+        event_types: _,
+        letter_queue,
+        tests: _,
+        warnings: _,
+    } = new;
     let ServerConfig { id, listen, data_dir } = server;
     let AuthConfig { devices, jwt } = auth;
     let WalConfig { store, retention, max_bytes, snapshot_every } = wal;

@@ -10,7 +10,7 @@ use super::{
     unique::Unique,
     value::{Value, quote},
 };
-use crate::domain::{event_types::EVENT_TYPES, outbound::Form, pattern::Pattern, routes::Route};
+use crate::domain::{device_event::is_device_type, outbound::Form, pattern::Pattern, routes::Route};
 
 const PATTERN_HINT: &str =
     "\"*\" is one word, \"**\" any number, such as \"access.*.recorded\" or \"card.**\"";
@@ -23,7 +23,7 @@ pub(super) struct Routes<'a> {
     pub(super) all_patterns_right: bool,
 }
 
-pub(super) fn read<'a>(value: &Value<'a>, sinks: &[String]) -> Option<Routes<'a>> {
+pub(super) fn read<'a>(value: &Value<'a>, sinks: &[String], known: &[&str]) -> Option<Routes<'a>> {
     let list = value.list(MAX_ROUTES)?;
     if list.is_empty() {
         value.error("is empty, one route is required", None);
@@ -32,16 +32,16 @@ pub(super) fn read<'a>(value: &Value<'a>, sinks: &[String]) -> Option<Routes<'a>
     let mut found = Routes { routes: Vec::new(), all_patterns_right: true };
     for entry in list {
         let Some(table) = entry.table("routes") else { continue };
-        let route = read_route(table, sinks, &mut names);
+        let route = read_route(table, sinks, known, &mut names);
         found.all_patterns_right &= !route.types.is_empty();
         found.routes.push((route, entry));
     }
     Some(found)
 }
 
-fn read_route(mut table: TableReader<'_>, sinks: &[String], names: &mut Unique) -> Route {
+fn read_route(mut table: TableReader<'_>, sinks: &[String], known: &[&str], names: &mut Unique) -> Route {
     let name = table.required("name").and_then(|value| names.take(&value, value.id()?));
-    let types = table.required("types").and_then(|value| read_types(&value));
+    let types = table.required("types").and_then(|value| read_types(&value, known));
     let to = table.required("to").and_then(|value| sink_names(&value, sinks));
     let personal = table.optional("personal").and_then(|value| value.boolean());
     let drop = table.optional("drop").and_then(|value| read_drop(&value));
@@ -61,43 +61,41 @@ fn read_route(mut table: TableReader<'_>, sinks: &[String], names: &mut Unique) 
 }
 
 /// All patterns, or none if one is wrong.
-fn read_types(value: &Value<'_>) -> Option<Vec<Pattern>> {
+fn read_types(value: &Value<'_>, known: &[&str]) -> Option<Vec<Pattern>> {
     let list = value.list(MAX_PATTERNS_PER_ROUTE)?;
     if list.is_empty() {
         value.error("is empty: no event takes this route", Some(PATTERN_HINT.to_owned()));
     }
-    let patterns: Vec<_> = list.iter().map(read_pattern).collect();
+    let patterns: Vec<_> = list.iter().map(|value| read_pattern(value, known)).collect();
     patterns.into_iter().collect()
 }
 
-fn read_pattern(value: &Value<'_>) -> Option<Pattern> {
+fn read_pattern(value: &Value<'_>, known: &[&str]) -> Option<Pattern> {
     let pattern: Pattern = value.parsed(str::parse, PATTERN_HINT)?;
-    if !EVENT_TYPES.iter().any(|known| pattern.matches(known)) {
+    if !known.iter().any(|known| pattern.matches(known)) {
         let text = pattern.to_string();
         let problem = format!("unreachable: {} matches no event type", quote(&text));
-        value.error(problem, pattern_hint(&text));
+        value.error(problem, pattern_hint(&text, known));
         return None;
     }
     Some(pattern)
 }
 
-fn pattern_hint(text: &str) -> Option<String> {
-    if text.starts_with("device.") {
-        return Some(
-            "device types come with `event_types`, which this version does not support yet".to_owned(),
-        );
+fn pattern_hint(text: &str, known: &[&str]) -> Option<String> {
+    if is_device_type(text) {
+        return Some("declare the types of devices in [[event_types]]".to_owned());
     }
-    if let Some(group) = EVENT_TYPES.iter().find(|known| known.starts_with(text.trim_end_matches('*'))) {
+    if let Some(group) = known.iter().find(|known| known.starts_with(text.trim_end_matches('*'))) {
         return Some(format!("\"*\" is exactly one word; there is {group:?}"));
     }
-    nearest_type(text)
+    nearest_type(text, known)
 }
 
 /// A hint at the type, or the group of types, that was perhaps meant.
-pub(super) fn nearest_type(text: &str) -> Option<String> {
-    let groups = EVENT_TYPES.iter().filter_map(|known| known.rsplit_once('.'));
+pub(super) fn nearest_type(text: &str, known: &[&str]) -> Option<String> {
+    let groups = known.iter().filter_map(|known| known.rsplit_once('.'));
     let groups: Vec<String> = groups.map(|(group, _)| format!("{group}.*")).collect();
-    let candidates = EVENT_TYPES.iter().copied().chain(groups.iter().map(String::as_str));
+    let candidates = known.iter().copied().chain(groups.iter().map(String::as_str));
     nearest_hint(text, candidates)
 }
 

@@ -270,6 +270,7 @@ impl Building {
             | Body::Reload(_)
             | Body::Discard(_)
             | Body::Replay(_)
+            | Body::Device(_)
             | Body::Other => {}
         }
         self.swipes.remember(event);

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{
     card::Card,
+    device_event::DeviceEvent,
     ids::{BuildingId, CardId, EmployeeId, GateId, ReplayName},
     reason::{Anomaly, Reason},
     replay::ReplayOrder,
@@ -52,6 +53,8 @@ pub enum Body {
     Discard(Discard),
     /// `admin.replay`: events are sent again, or no longer.
     Replay(Box<Replay>),
+    /// `device.*`: what a device says that is no turnstile.
+    Device(Box<DeviceEvent>),
     /// A type of another version.
     Other,
 }
@@ -181,6 +184,8 @@ pub struct Reload {
     pub sinks_removed: Vec<String>,
     /// Buildings with other gates or rules.
     pub buildings_changed: Vec<BuildingId>,
+    /// Event types of devices that are declared, no longer declared, or have another schema.
+    pub event_types_changed: Vec<String>,
 }
 
 /// An operator throws a dead letter away: its sink never gets that event.
@@ -273,7 +278,7 @@ impl CardChange {
 impl Body {
     /// The CloudEvents `type`; empty for [`Body::Other`], which this version never writes.
     #[must_use]
-    pub fn event_type(&self) -> &'static str {
+    pub fn event_type(&self) -> &str {
         match self {
             Self::Card(changed) => changed.change.event_type(),
             Self::Entry(Entry { decision: Decision::Granted { .. }, .. }) => "access.entry.granted",
@@ -286,6 +291,7 @@ impl Body {
             Self::Reload(_) => "admin.reload",
             Self::Discard(_) => "admin.discard",
             Self::Replay(_) => "admin.replay",
+            Self::Device(device) => &device.event_type,
             Self::Other => "",
         }
     }
@@ -298,6 +304,7 @@ impl Body {
             Self::Exit(exit) => Some(&exit.swipe.building),
             Self::PresenceExpired(expired) => Some(&expired.building),
             Self::AuditRead(read) => read.building.as_ref(),
+            Self::Device(device) => Some(&device.building),
             Self::Card(_)
             | Self::LogRepaired(_)
             | Self::Redrive(_)

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{
     card::Card,
+    device_event::{DeviceEvent, is_device_type},
     event::{
         AuditRead, Body, CardChange, CardChanged, Decision, Discard, Entry, Event, Exit, LogRepaired,
         PresenceExpired, Redrive, Reload, Replay, Swiped,
@@ -155,6 +156,7 @@ pub fn encode(event: &Event, log: &LogName) -> Result<EventRecord, EventJsonErro
         Body::Reload(reload) => envelope(event, log, key, By { data: reload, by }),
         Body::Discard(discard) => envelope(event, log, key, By { data: discard, by }),
         Body::Replay(replay) => envelope(event, log, key, By { data: replay, by }),
+        Body::Device(device) => envelope(event, log, key, device.write(by)?),
         Body::Other => envelope(event, log, key, By { data: serde_json::Map::new(), by }),
     }?;
     Ok(EventRecord::encode(event.body.event_type(), building, key, &json)?)
@@ -221,6 +223,11 @@ fn partition_key(body: &Body) -> &str {
             swipe.employee_id.as_ref().map_or(swipe.card_id.as_str(), EmployeeId::as_str)
         }
         Body::PresenceExpired(expired) => expired.employee_id.as_str(),
+        Body::Device(device) => {
+            let (employee, card) = (device.employee_id.as_ref(), device.card_id.as_ref());
+            let holder = employee.map(EmployeeId::as_str).or(card.map(CardId::as_str));
+            holder.unwrap_or(device.building.as_str())
+        }
         Body::AuditRead(_)
         | Body::LogRepaired(_)
         | Body::Redrive(_)
@@ -232,6 +239,11 @@ fn partition_key(body: &Body) -> &str {
 }
 
 fn source(body: &Body, log: &LogName) -> String {
+    if let Body::Device(device) = body
+        && let Some(gate) = &device.gate
+    {
+        return format!("/buildings/{}/gates/{gate}", device.building);
+    }
     match body {
         Body::Entry(Entry { swipe, .. }) | Body::Exit(Exit { swipe, .. }) => {
             format!("/buildings/{}/gates/{}", swipe.building, swipe.gate)
@@ -247,6 +259,7 @@ fn subject(body: &Body) -> Option<String> {
     let card_id = match body {
         Body::Card(changed) => &changed.card.card_id,
         Body::Entry(Entry { swipe, .. }) | Body::Exit(Exit { swipe, .. }) => &swipe.card_id,
+        Body::Device(device) => device.card_id.as_ref()?,
         Body::PresenceExpired(expired) => return Some(format!("employee/{}", expired.employee_id)),
         Body::Discard(discard) => return Some(format!("dead-letter/{}", discard.dead_letter)),
         Body::Replay(replay) => return Some(format!("replay/{}", replay.replay)),
@@ -312,6 +325,7 @@ fn decode_body(event_type: &str, id: Uuid, data: &str) -> Result<Body, EventJson
         "admin.reload" => Body::Reload(serde_json::from_str::<Reload>(data)?),
         "admin.discard" => Body::Discard(serde_json::from_str::<Discard>(data)?),
         "admin.replay" => Body::Replay(Box::new(serde_json::from_str::<Replay>(data)?)),
+        device if is_device_type(device) => Body::Device(Box::new(DeviceEvent::read(device, data)?)),
         _ => Body::Other,
     })
 }

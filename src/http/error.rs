@@ -6,8 +6,8 @@ use thiserror::Error;
 
 use crate::{
     actors::{
-        building::SwipeError, delivery::letters::DiscardError, directory::ChangeError, places::NoPlace,
-        replay::manager::ReplaysError,
+        building::SwipeError, delivery::letters::DiscardError, device_events::DeviceEventError,
+        directory::ChangeError, places::NoPlace, replay::manager::ReplaysError,
     },
     domain::directory::CardRefusal,
 };
@@ -16,7 +16,7 @@ use crate::{
 const RETRY_AFTER_SECONDS: &str = "1";
 
 /// The most field errors that one answer names.
-const MAX_FIELD_ERRORS: usize = 100;
+pub(super) const MAX_FIELD_ERRORS: usize = 100;
 
 /// A field of a body or query that breaks the model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -186,6 +186,15 @@ impl From<SwipeError> for ApiError {
         match error {
             SwipeError::SwipeReused => Self::Conflict(error.to_string()),
             SwipeError::NoPlace(error) => error.into(),
+        }
+    }
+}
+
+impl From<DeviceEventError> for ApiError {
+    fn from(error: DeviceEventError) -> Self {
+        match error {
+            DeviceEventError::Reused => Self::Conflict(error.to_string()),
+            DeviceEventError::NoPlace(error) => error.into(),
         }
     }
 }

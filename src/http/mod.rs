@@ -5,6 +5,7 @@ pub mod auth;
 mod body;
 pub mod cards;
 pub mod dead_letters;
+mod device_events;
 pub mod error;
 pub mod fields;
 pub mod health;
@@ -28,6 +29,7 @@ use actix::{
 use actix_web::HttpRequest;
 use tokio::sync::oneshot;
 
+pub use self::device_events::DeviceEventServices;
 use self::{auth::Auth, error::ApiError, trace_context::TraceContext};
 use crate::{
     actors::{
@@ -59,6 +61,8 @@ pub struct Services {
     pub directory: Addr<DirectoryActor>,
     /// Who records what operators do.
     pub admin: Addr<AdminActor>,
+    /// What other devices than turnstiles may say, and who records it.
+    pub device_events: DeviceEventServices,
     /// Who delivers, by sink.
     pub deliveries: Deliveries,
     /// Events that are sent again.

@@ -6,7 +6,7 @@ use actix_web::{
     web::{self, PayloadConfig, ServiceConfig},
 };
 
-use super::{cards, dead_letters, error::ApiError, health, presence, replays, sinks, swipes};
+use super::{cards, dead_letters, device_events, error::ApiError, health, presence, replays, sinks, swipes};
 
 /// The largest body (contract, section 3).
 pub const MAX_BODY_BYTES: usize = 64 << 10;
@@ -30,6 +30,7 @@ fn paths() -> Vec<Path> {
             max_body_bytes: MAX_BATCH_BODY_BYTES,
             ..post("/v1/buildings/{building}/exits/batch", web::post().to(swipes::exit_batch))
         },
+        post("/v1/buildings/{building}/events", web::post().to(device_events::record)),
         get("/v1/buildings/{building}/presence", web::get().to(presence::get)),
         get("/v1/cards", web::get().to(cards::list)),
         small(

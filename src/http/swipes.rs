@@ -47,9 +47,9 @@ struct EntryAnswer {
     decided_at: Timestamp,
 }
 
-/// The answer to an exit.
+/// The answer to an exit, and to what else is only recorded.
 #[derive(Serialize)]
-struct ExitAnswer {
+pub(super) struct ExitAnswer {
     event_id: Uuid,
     sequence: String,
 }
@@ -172,7 +172,7 @@ fn batch_result(answer: &Result<Answer, SwipeError>) -> BatchResult {
     }
 }
 
-fn exit_answer(answer: &Answer) -> ExitAnswer {
+pub(super) fn exit_answer(answer: &Answer) -> ExitAnswer {
     ExitAnswer { event_id: answer.event_id, sequence: sequence(answer.sequence) }
 }
 
@@ -181,7 +181,11 @@ pub(super) fn sequence(sequence: u64) -> String {
     format!("{sequence:020}")
 }
 
-fn check_gate(building: &BuildingServices, device: &Device, gate: &GateId) -> Result<(), ApiError> {
+pub(super) fn check_gate(
+    building: &BuildingServices,
+    device: &Device,
+    gate: &GateId,
+) -> Result<(), ApiError> {
     if !building.has_gate(gate) {
         return Err(ApiError::NotFound(format!("building {} has no gate {gate}", building.id)));
     }

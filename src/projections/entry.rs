@@ -1,6 +1,7 @@
 //! One fact of the state, as a snapshot has it: a key, and a value as JSON.
 //!
-//! Keys are `card/<card>`, `inside/<building>/<employee>` and `swipe/<building>/<gate>/<swipe id>`; ids hold no `/`.
+//! Keys are `card/<card>`, `inside/<building>/<employee>`, `swipe/<building>/<gate>/<swipe id>` and
+//! `device/<building>/<swipe id>`; ids hold no `/`.
 //! Values have fields of their own, apart from those of the domain, because old snapshots are read for ever: fields may
 //! be added with a default, never renamed.
 
@@ -12,7 +13,9 @@ use uuid::Uuid;
 use crate::domain::{
     building::Inside,
     card::{Card, CardDetails, GateRight, Status},
+    device_answers::{DeviceKey, RememberedEvent},
     event::Decision,
+    hex::{hex, read_hash},
     ids::{BuildingId, CardId, EmployeeId, GateId, InvalidId},
     reason::Reason,
     swipes::{Answer, Remembered, SwipeKey},
@@ -22,6 +25,7 @@ use crate::domain::{
 const CARD: &str = "card/";
 const INSIDE: &str = "inside/";
 const SWIPE: &str = "swipe/";
+const DEVICE: &str = "device/";
 
 /// A line of a snapshot: a key, and its value as it stands in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +45,8 @@ pub enum Entry {
     Inside(BuildingId, EmployeeId, Inside),
     /// A swipe was answered.
     Swipe(BuildingId, SwipeKey, Remembered),
+    /// An event of a device was answered.
+    Device(DeviceKey, RememberedEvent),
     /// A kind of a newer version; kept from snapshot to snapshot and otherwise passed over.
     Unknown,
 }
@@ -124,6 +130,15 @@ struct StoredSwipe {
     occurred_at: Option<Timestamp>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct StoredDeviceEvent {
+    event_id: Uuid,
+    sequence: String,
+    decided_at: Timestamp,
+    /// What was said, in hex.
+    fingerprint: String,
+}
+
 /// The key of a card.
 #[must_use]
 pub fn card_key(card_id: &CardId) -> String {
@@ -140,6 +155,12 @@ pub fn inside_key(building: &BuildingId, employee: &EmployeeId) -> String {
 #[must_use]
 pub fn swipe_key(building: &BuildingId, (gate, swipe_id): &SwipeKey) -> String {
     format!("{SWIPE}{building}/{gate}/{swipe_id}")
+}
+
+/// The key of an answered event of a device.
+#[must_use]
+pub fn device_key((building, swipe_id): &DeviceKey) -> String {
+    format!("{DEVICE}{building}/{swipe_id}")
 }
 
 /// What the keys of all cards begin with.
@@ -161,10 +182,10 @@ pub(super) fn card_of(key: &str) -> Option<&str> {
     key.strip_prefix(CARD)
 }
 
-/// Whether a key is that of a swipe.
+/// Whether a key is that of an answer, to a swipe or to an event of a device.
 #[must_use]
-pub fn is_swipe(key: &str) -> bool {
-    key.starts_with(SWIPE)
+pub fn is_answer(key: &str) -> bool {
+    key.starts_with(SWIPE) || key.starts_with(DEVICE)
 }
 
 /// A card as it is written.
@@ -227,6 +248,19 @@ pub fn write_swipe(first: &Remembered) -> Result<String, serde_json::Error> {
     })
 }
 
+/// An answered event of a device as it is written.
+///
+/// # Errors
+/// None that these types can have.
+pub fn write_device_event(first: &RememberedEvent) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&StoredDeviceEvent {
+        event_id: first.answer.event_id,
+        sequence: format!("{:020}", first.answer.sequence),
+        decided_at: first.answer.decided_at,
+        fingerprint: hex(&first.fingerprint),
+    })
+}
+
 impl Entry {
     /// What a line says.
     ///
@@ -250,6 +284,13 @@ impl Entry {
             let swipe_id = swipe_id.parse().map_err(|_| EntryError::KeyParts(key.clone()))?;
             let key_of = (id(key, GateId::parse(gate))?, swipe_id);
             return Ok(Self::Swipe(id(key, BuildingId::parse(building))?, key_of, read_swipe(key, value)?));
+        }
+        if let Some(rest) = key.strip_prefix(DEVICE) {
+            let (building, swipe_id) =
+                rest.split_once('/').ok_or_else(|| EntryError::KeyParts(key.clone()))?;
+            let swipe_id = swipe_id.parse().map_err(|_| EntryError::KeyParts(key.clone()))?;
+            let key_of = (id(key, BuildingId::parse(building))?, swipe_id);
+            return Ok(Self::Device(key_of, read_device_event(key, value)?));
         }
         Ok(Self::Unknown)
     }
@@ -307,4 +348,16 @@ fn read_swipe(key: &str, value: &str) -> Result<Remembered, EntryError> {
     };
     let answer = Answer { event_id: stored.event_id, sequence, decided_at: stored.decided_at, decision };
     Ok(Remembered { answer, card_id: stored.card_id, occurred_at: stored.occurred_at })
+}
+
+fn read_device_event(key: &str, value: &str) -> Result<RememberedEvent, EntryError> {
+    let stored: StoredDeviceEvent = json(key, value)?;
+    let field =
+        |field, value: &str| EntryError::Field { key: key.to_owned(), field, value: value.to_owned() };
+    let sequence = stored.sequence.parse().map_err(|_| field("sequence", &stored.sequence))?;
+    let fingerprint =
+        read_hash(&stored.fingerprint).ok_or_else(|| field("fingerprint", &stored.fingerprint))?;
+    let answer =
+        Answer { event_id: stored.event_id, sequence, decided_at: stored.decided_at, decision: None };
+    Ok(RememberedEvent { answer, fingerprint })
 }

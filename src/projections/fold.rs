@@ -5,9 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use super::entry::{card_key, inside_key, swipe_key, write_card, write_inside, write_swipe};
+use super::entry::{
+    card_key, device_key, inside_key, swipe_key, write_card, write_device_event, write_inside, write_swipe,
+};
 use crate::domain::{
     building::Inside,
+    device_answers::RememberedEvent,
     event::{Body, CardChanged, Decision, Entry, Event, Exit},
     swipes::Remembered,
     time::Timestamp,
@@ -28,7 +31,8 @@ pub struct Touched {
 /// A key, and what it says from then on; `None`: it is gone.
 pub(super) type Entered = (String, Option<String>);
 
-/// What an event does to the entries: it sets or removes one of cards and people, and answers one swipe.
+/// What an event does to the entries: it sets or removes one of cards and people, and answers one swipe
+/// or one event of a device.
 ///
 /// # Errors
 /// None that events can have.
@@ -54,11 +58,15 @@ pub(super) fn changes(event: &Event) -> Result<[Option<Entered>; 2], serde_json:
         | Body::Reload(_)
         | Body::Discard(_)
         | Body::Replay(_)
+        | Body::Device(_)
         | Body::Other => None,
     };
     let answered = match (event.body.building(), Remembered::of(event)) {
         (Some(building), Some((key, first))) => Some((swipe_key(building, &key), Some(write_swipe(&first)?))),
-        _ => None,
+        _ => match RememberedEvent::of(event) {
+            Some((key, first)) => Some((device_key(&key), Some(write_device_event(&first)?))),
+            None => None,
+        },
     };
     Ok([state, answered])
 }

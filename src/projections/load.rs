@@ -12,6 +12,7 @@ use super::{
 };
 use crate::domain::{
     building::{Building, Rules},
+    device_answers::DeviceAnswers,
     directory::Directory,
     hex::hex,
 };
@@ -25,6 +26,8 @@ pub struct Loaded {
     pub buildings: Vec<Building>,
     /// The cards.
     pub directory: Directory,
+    /// What devices were answered.
+    pub device_answers: DeviceAnswers,
 }
 
 /// The newest snapshot that is whole and reaches what the log still has. One that is damaged or of another server is
@@ -79,8 +82,8 @@ fn load_one(
     }
     // only what is whole proves anything
     check_against_log(&header, log, path)?;
-    let (buildings, directory) = builder.finish();
-    Ok(Loaded { header, buildings, directory })
+    let (buildings, directory, device_answers) = builder.finish();
+    Ok(Loaded { header, buildings, directory, device_answers })
 }
 
 /// Whether the log has what the snapshot was made of, or a repair has acknowledged that it is missing.

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, iter::Peekable};
 
 use super::{
-    entry::{Entry, EntryError, Line, is_swipe},
+    entry::{Entry, EntryError, Line, is_answer},
     fold::Touched,
 };
 use crate::domain::{ids::BuildingId, time::Timestamp};
@@ -44,41 +44,58 @@ fn next_touched<'a, E>(
     }
 }
 
-/// Which answered swipes stay: those that are not over at a moment, and of each building the newest ones only. So the
-/// window restored from them is the one that live buildings have.
+/// Which answers stay: those that are not over at a moment, and of each memory the newest ones only. So what is restored
+/// from them is the memory that is live.
 #[derive(Debug)]
-pub struct SwipeCut {
+pub struct AnswerCut {
     now: Timestamp,
-    max_swipes: usize,
-    /// Of each building with any, until [`SwipeCut::decide`] the sequences of all.
-    sequences: HashMap<BuildingId, Vec<u64>>,
+    max_answers: usize,
+    /// Of each memory with any, until [`AnswerCut::decide`] the sequences of all.
+    sequences: HashMap<Memory, Vec<u64>>,
 }
 
-impl SwipeCut {
-    /// For the state at `now`, with at most so many swipes of a building.
+/// Where answers are remembered together.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Memory {
+    Swipes(BuildingId),
+    DeviceEvents,
+}
+
+/// What a line says of an answer that is not over.
+fn answer_of(line: &Line, now: Timestamp) -> Result<Option<(Memory, u64)>, EntryError> {
+    Ok(match Entry::read(line)? {
+        Entry::Swipe(building, _, first) if !first.is_over(now) => {
+            Some((Memory::Swipes(building), first.answer.sequence))
+        }
+        Entry::Device(_, first) if !first.is_over(now) => Some((Memory::DeviceEvents, first.answer.sequence)),
+        _ => None,
+    })
+}
+
+impl AnswerCut {
+    /// For the state at `now`, with at most so many answers to swipes of a building, and to devices.
     #[must_use]
-    pub fn new(now: Timestamp, max_swipes: usize) -> Self {
-        Self { now, max_swipes, sequences: HashMap::new() }
+    pub fn new(now: Timestamp, max_answers: usize) -> Self {
+        Self { now, max_answers, sequences: HashMap::new() }
     }
 
-    /// Counts a line, if it is one of a swipe.
+    /// Counts a line, if it is one of an answer.
     ///
     /// # Errors
     /// [`EntryError`] if the line is damaged.
     pub fn see(&mut self, line: &Line) -> Result<(), EntryError> {
-        if is_swipe(&line.key)
-            && let Entry::Swipe(building, _, first) = Entry::read(line)?
-            && !first.is_over(self.now)
+        if is_answer(&line.key)
+            && let Some((memory, sequence)) = answer_of(line, self.now)?
         {
-            self.sequences.entry(building).or_default().push(first.answer.sequence);
+            self.sequences.entry(memory).or_default().push(sequence);
         }
         Ok(())
     }
 
-    /// All lines have been seen: keeps of each building the sequence of the oldest swipe that stays.
+    /// All lines have been seen: keeps of each memory the sequence of the oldest answer that stays.
     pub fn decide(&mut self) {
         for sequences in self.sequences.values_mut() {
-            let surplus = sequences.len().saturating_sub(self.max_swipes);
+            let surplus = sequences.len().saturating_sub(self.max_answers);
             let oldest = match surplus {
                 0 => 0,
                 surplus if surplus < sequences.len() => *sequences.select_nth_unstable(surplus).1,
@@ -93,11 +110,11 @@ impl SwipeCut {
     /// # Errors
     /// [`EntryError`] if the line is damaged.
     pub fn keeps(&self, line: &Line) -> Result<bool, EntryError> {
-        if !is_swipe(&line.key) {
+        if !is_answer(&line.key) {
             return Ok(true);
         }
-        let Entry::Swipe(building, _, first) = Entry::read(line)? else { return Ok(true) };
-        let oldest = self.sequences.get(&building).and_then(|oldest| oldest.first());
-        Ok(!first.is_over(self.now) && oldest.is_none_or(|oldest| first.answer.sequence >= *oldest))
+        let Some((memory, sequence)) = answer_of(line, self.now)? else { return Ok(false) };
+        let oldest = self.sequences.get(&memory).and_then(|oldest| oldest.first());
+        Ok(oldest.is_none_or(|oldest| sequence >= *oldest))
     }
 }

@@ -171,7 +171,7 @@ impl Rebuilt {
 
 impl Scope {
     fn is_of_key(&self, key: &str) -> bool {
-        if entry::is_swipe(key) {
+        if entry::is_answer(key) {
             return false;
         }
         let (inside, card) = (entry::inside_of(key), entry::card_of(key));

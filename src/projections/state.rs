@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::entry::{Entry, EntryError, Line};
 use crate::domain::{
     building::{Building, Inside, Rules},
+    device_answers::{DeviceAnswers, DeviceKey, RememberedEvent},
     directory::Directory,
     ids::{BuildingId, EmployeeId},
     swipes::{Remembered, SwipeKey, SwipeWindow},
@@ -14,6 +15,7 @@ use crate::domain::{
 #[derive(Debug)]
 pub struct StateBuilder {
     directory: Directory,
+    device_answers: Vec<(DeviceKey, RememberedEvent)>,
     /// Of the buildings in the configuration, in its order; others stay in the snapshot.
     buildings: Vec<(Rules, Contents)>,
     places: HashMap<BuildingId, usize>,
@@ -31,7 +33,7 @@ impl StateBuilder {
     pub fn new(rules: &[Rules]) -> Self {
         let places = rules.iter().enumerate().map(|(place, rules)| (rules.building.clone(), place)).collect();
         let buildings = rules.iter().map(|rules| (rules.clone(), Contents::default())).collect();
-        Self { directory: Directory::default(), buildings, places }
+        Self { directory: Directory::default(), device_answers: Vec::new(), buildings, places }
     }
 
     /// Takes a line.
@@ -51,6 +53,7 @@ impl StateBuilder {
                     contents.swipes.push((key, first));
                 }
             }
+            Entry::Device(key, first) => self.device_answers.push((key, first)),
             Entry::Unknown => {}
         }
         Ok(())
@@ -63,9 +66,10 @@ impl StateBuilder {
 
     /// All entries have been taken.
     #[must_use]
-    pub fn finish(self) -> (Vec<Building>, Directory) {
+    pub fn finish(self) -> (Vec<Building>, Directory, DeviceAnswers) {
         let building =
             |(rules, Contents { inside, swipes })| Building::restored(rules, inside, SwipeWindow::of(swipes));
-        (self.buildings.into_iter().map(building).collect(), self.directory)
+        let buildings = self.buildings.into_iter().map(building).collect();
+        (buildings, self.directory, DeviceAnswers::of(self.device_answers))
     }
 }

@@ -413,7 +413,7 @@ fn a_snapshot_keeps_the_swipes_that_live_buildings_keep() {
     let dir = tempfile::tempdir().unwrap();
     let (log, events, _) = two_snapshots(&dir.path().join("all"));
     let snapshots = open(&dir.path().join("few"));
-    let limits = TakeLimits { swipes: 7, fold_records: 4, ..TakeLimits::default() };
+    let limits = TakeLimits { answers: 7, fold_records: 4, ..TakeLimits::default() };
     take(&snapshots, &log.reader(), limits, &GO_ON).unwrap();
     let lines: Vec<_> = Snapshots::read(&snapshots.list().unwrap().pop().unwrap().1).unwrap().collect();
     let mut sequences: Vec<_> = (lines.into_iter())

@@ -55,6 +55,7 @@ const HOMES: &[(&str, &[&str])] = &[
         "turnstiled_wal::",
         &["src/actors", "src/app", "src/cli", "src/data_dir.rs", "src/main.rs", "src/projections"],
     ),
+    ("jsonschema::", &["src/domain/device_schema.rs"]),
     ("jsonwebtoken::", &["src/http/auth"]),
     ("prometheus::", &["src/metrics.rs"]),
     ("smol_str::", &["src/domain/card.rs", "src/domain/ids.rs", "src/projections/entry.rs"]),

@@ -32,6 +32,7 @@ mod dead_letters;
 mod dead_sink;
 mod demo;
 mod detach;
+mod device_events;
 mod dlq;
 mod faults;
 mod full_disk;

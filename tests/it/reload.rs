@@ -25,15 +25,15 @@ types = ["access.exit.*"]
 to = ["exits"]
 "#;
 
-const TAKEN: &str = "the configuration is reloaded";
-const REFUSED: &str = "the configuration is refused";
+pub(crate) const TAKEN: &str = "the configuration is reloaded";
+pub(crate) const REFUSED: &str = "the configuration is refused";
 
 fn count(daemon: &Daemon, what: &str) -> usize {
     daemon.stderr().matches(what).count()
 }
 
 /// Sends SIGHUP and waits until that is over.
-async fn hang_up(daemon: &Daemon, expected: &str) {
+pub(crate) async fn hang_up(daemon: &Daemon, expected: &str) {
     let before = count(daemon, expected);
     daemon.signal("HUP");
     eventually(expected, async || (count(daemon, expected) > before).then_some(())).await;
