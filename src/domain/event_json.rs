@@ -13,7 +13,7 @@ use super::{
     device_event::{DeviceEvent, is_device_type},
     event::{
         AuditRead, Body, CardChange, CardChanged, Decision, Discard, Entry, Event, Exit, LogRepaired,
-        PresenceExpired, Redrive, Reload, Replay, Swiped,
+        PresenceExpired, PresenceForgiven, PresenceReset, Redrive, Reload, Replay, Swiped,
     },
     ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
     reason::{Anomaly, PASSBACK_VIOLATION_BACNET_CODE, Reason},
@@ -157,6 +157,8 @@ pub fn encode(event: &Event, log: &LogName) -> Result<EventRecord, EventJsonErro
         Body::Discard(discard) => envelope(event, log, key, By { data: discard, by }),
         Body::Replay(replay) => envelope(event, log, key, By { data: replay, by }),
         Body::Device(device) => envelope(event, log, key, device.write(by)?),
+        Body::PresenceForgiven(forgiven) => envelope(event, log, key, By { data: forgiven, by }),
+        Body::PresenceReset(reset) => envelope(event, log, key, By { data: reset, by }),
         Body::Other => envelope(event, log, key, By { data: serde_json::Map::new(), by }),
     }?;
     Ok(EventRecord::encode(event.body.event_type(), building, key, &json)?)
@@ -228,12 +230,14 @@ fn partition_key(body: &Body) -> &str {
             let holder = employee.map(EmployeeId::as_str).or(card.map(CardId::as_str));
             holder.unwrap_or(device.building.as_str())
         }
+        Body::PresenceForgiven(forgiven) => forgiven.employee_id.as_str(),
         Body::AuditRead(_)
         | Body::LogRepaired(_)
         | Body::Redrive(_)
         | Body::Reload(_)
         | Body::Discard(_)
         | Body::Replay(_)
+        | Body::PresenceReset(_)
         | Body::Other => body.building().map_or("", BuildingId::as_str),
     }
 }
@@ -261,9 +265,15 @@ fn subject(body: &Body) -> Option<String> {
         Body::Entry(Entry { swipe, .. }) | Body::Exit(Exit { swipe, .. }) => &swipe.card_id,
         Body::Device(device) => device.card_id.as_ref()?,
         Body::PresenceExpired(expired) => return Some(format!("employee/{}", expired.employee_id)),
+        Body::PresenceForgiven(forgiven) => return Some(format!("employee/{}", forgiven.employee_id)),
         Body::Discard(discard) => return Some(format!("dead-letter/{}", discard.dead_letter)),
         Body::Replay(replay) => return Some(format!("replay/{}", replay.replay)),
-        Body::AuditRead(_) | Body::LogRepaired(_) | Body::Redrive(_) | Body::Reload(_) | Body::Other => {
+        Body::AuditRead(_)
+        | Body::LogRepaired(_)
+        | Body::Redrive(_)
+        | Body::Reload(_)
+        | Body::PresenceReset(_)
+        | Body::Other => {
             return None;
         }
     };
@@ -326,6 +336,10 @@ fn decode_body(event_type: &str, id: Uuid, data: &str) -> Result<Body, EventJson
         "admin.discard" => Body::Discard(serde_json::from_str::<Discard>(data)?),
         "admin.replay" => Body::Replay(Box::new(serde_json::from_str::<Replay>(data)?)),
         device if is_device_type(device) => Body::Device(Box::new(DeviceEvent::read(device, data)?)),
+        "presence.forgiven" => {
+            Body::PresenceForgiven(Box::new(serde_json::from_str::<PresenceForgiven>(data)?))
+        }
+        "presence.reset" => Body::PresenceReset(serde_json::from_str::<PresenceReset>(data)?),
         _ => Body::Other,
     })
 }

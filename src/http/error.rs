@@ -6,8 +6,12 @@ use thiserror::Error;
 
 use crate::{
     actors::{
-        building::SwipeError, delivery::letters::DiscardError, device_events::DeviceEventError,
-        directory::ChangeError, places::NoPlace, replay::manager::ReplaysError,
+        building::{SwipeError, forgive::ForgiveError},
+        delivery::letters::DiscardError,
+        device_events::DeviceEventError,
+        directory::ChangeError,
+        places::NoPlace,
+        replay::manager::ReplaysError,
     },
     domain::directory::CardRefusal,
 };
@@ -195,6 +199,15 @@ impl From<DeviceEventError> for ApiError {
         match error {
             DeviceEventError::Reused => Self::Conflict(error.to_string()),
             DeviceEventError::NoPlace(error) => error.into(),
+        }
+    }
+}
+
+impl From<ForgiveError> for ApiError {
+    fn from(error: ForgiveError) -> Self {
+        match error {
+            ForgiveError::NotInside { .. } => Self::NotFound(error.to_string()),
+            ForgiveError::NoPlace(error) => error.into(),
         }
     }
 }

@@ -6,7 +6,9 @@ use actix_web::{
     web::{self, PayloadConfig, ServiceConfig},
 };
 
-use super::{cards, dead_letters, device_events, error::ApiError, health, presence, replays, sinks, swipes};
+use super::{
+    cards, dead_letters, device_events, error::ApiError, forgive, health, presence, replays, sinks, swipes,
+};
 
 /// The largest body (contract, section 3).
 pub const MAX_BODY_BYTES: usize = 64 << 10;
@@ -32,6 +34,8 @@ fn paths() -> Vec<Path> {
         },
         post("/v1/buildings/{building}/events", web::post().to(device_events::record)),
         get("/v1/buildings/{building}/presence", web::get().to(presence::get)),
+        post("/v1/buildings/{building}/presence/{employee_id}/forgive", web::post().to(forgive::forgive)),
+        post("/v1/buildings/{building}/presence/reset", web::post().to(forgive::reset)),
         get("/v1/cards", web::get().to(cards::list)),
         small(
             "/v1/cards/{card_id}",

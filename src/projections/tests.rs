@@ -18,10 +18,12 @@ use super::{
 use crate::domain::{
     building::{AntiPassback, Building, Rules},
     card::{Card, CardDetails, Status},
+    device_answers::DeviceAnswers,
+    device_event::DeviceEvent,
     directory::Directory,
     event::{
-        AuditRead, Body, CardChange, CardChanged, Decision, Entry as Entered, Event, Exit, PresenceExpired,
-        Swiped,
+        AuditRead, Body, CardChange, CardChanged, Decision, Entry as Entered, Event, Exit, ExpiryCause,
+        PresenceExpired, PresenceForgiven, PresenceReset, Swiped,
     },
     event_json::encode,
     ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
@@ -55,7 +57,7 @@ pub(crate) fn rules() -> Vec<Rules> {
 pub(crate) type Step = (Body, u16);
 
 pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
-    let names = (0..2_u8, 0..2_u8, 0..4_u8, prop::option::of(0..5_u8), 0..9_u8);
+    let names = (0..2_u8, 0..2_u8, 0..4_u8, prop::option::of(0..5_u8), 0..12_u8);
     let step = (names, 0..5_u8).prop_map(|((at, gate, who, swipe_id, kind), version)| {
         let card_id = CardId::parse(&format!("C{who}")).unwrap();
         let employee_id = EmployeeId::parse(&format!("E{}", who / 2)).unwrap();
@@ -92,7 +94,31 @@ pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
                 card_id,
                 employee_id,
                 since: Timestamp::from_millis(1),
+                cause: ExpiryCause::Timeout,
             }),
+            8 => Body::PresenceForgiven(Box::new(PresenceForgiven {
+                building: swipe.building,
+                gate: swipe.gate,
+                card_id,
+                employee_id,
+                since: Timestamp::from_millis(1),
+                reason: "left by the garage".to_owned(),
+            })),
+            9 => Body::PresenceReset(PresenceReset {
+                building: swipe.building,
+                people: 1,
+                reason: "a drill".to_owned(),
+            }),
+            10 => Body::Device(Box::new(DeviceEvent {
+                event_type: "device.x".to_owned(),
+                building: swipe.building,
+                gate: (gate == 1).then_some(swipe.gate),
+                card_id: Some(card_id),
+                employee_id: None,
+                swipe_id: swipe.swipe_id,
+                occurred_at: None,
+                data: format!("{{\"version\":{version}}}"),
+            })),
             _ => Body::AuditRead(AuditRead { building: Some(building(at)), what: "presence".to_owned() }),
         }
     });
@@ -141,6 +167,12 @@ fn fold_on(
     (buildings, directory)
 }
 
+fn answers_on(mut answers: DeviceAnswers, tail: &[Event], all: &[Event]) -> DeviceAnswers {
+    tail.iter().for_each(|event| answers.apply(event));
+    answers.forget_over(all.last().map_or(Timestamp::from_millis(0), |event| event.time));
+    answers
+}
+
 fn open(dir: &Path) -> Snapshots {
     Snapshots::open(dir, log_name()).unwrap()
 }
@@ -163,13 +195,15 @@ proptest! {
             commit(&mut log, &events[known..]);
             // of what was there before this part
             let loaded = load(&snapshots, &log.reader(), &rules()).unwrap();
-            let (buildings, directory, sequence) = match loaded {
-                Some(loaded) => (loaded.buildings, loaded.directory, loaded.header.sequence),
-                None => (rules().into_iter().map(Building::new).collect(), Directory::default(), 0),
+            let (buildings, directory, answers, sequence) = match loaded {
+                Some(loaded) => (loaded.buildings, loaded.directory, loaded.device_answers, loaded.header.sequence),
+                None => (rules().into_iter().map(Building::new).collect(), Directory::default(), DeviceAnswers::default(), 0),
             };
             prop_assert_eq!(sequence, known as u64);
             let restored = fold_on(buildings, directory, &events[known..], &events);
             prop_assert_eq!(restored, fold_all(&events));
+            let answers = answers_on(answers, &events[known..], &events);
+            prop_assert_eq!(answers, answers_on(DeviceAnswers::default(), &events, &events));
             take(&snapshots, &log.reader(), limits, &GO_ON).unwrap();
             prop_assert!(snapshots.list().unwrap().len() <= KEPT_SNAPSHOTS);
         }

@@ -72,7 +72,9 @@ async fn a_sale_is_checked_recorded_and_routed() {
     assert!(metrics().await.contains(&format!("{counted} 1\n")));
 
     let sales = eventually("both sales are delivered", async || {
-        let sales: Vec<Value> = site.files("sinks/files").into_iter().filter(is_sale).collect();
+        let mut sales: Vec<Value> = site.files("sinks/files").into_iter().filter(is_sale).collect();
+        // what was written just before the kill may come again
+        sales.dedup_by(|one, other| one["id"] == other["id"]);
         (sales.len() >= 2).then_some(sales)
     })
     .await;
@@ -145,6 +147,7 @@ async fn a_reload_takes_new_types() {
     hang_up(&daemon, REFUSED).await;
     machine.post(EVENTS, &ride).await.expect(422);
     assert!(daemon.stop().0.success());
+    site.configure(&config(&[VENDING]));
     let changed = |event: &Value| event["data"]["event_types_changed"] == json!(["device.lift.ride"]);
     assert_eq!(site.dump().iter().filter(|event| changed(event)).count(), 2);
 }
