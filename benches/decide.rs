@@ -33,6 +33,7 @@ fn card(number: u64) -> Card {
         },
         status: Status::Active,
         version: 1,
+        version_by: None,
     }
 }
 

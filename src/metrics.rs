@@ -7,6 +7,9 @@ use prometheus::{
     TextEncoder, core::Collector,
 };
 
+mod card_sync;
+
+pub use self::card_sync::CardSyncMetrics;
 use crate::domain::event::{Body, Decision, Event};
 
 /// Buckets in seconds, fit for a decision that takes 100 µs on a good disk and 100 ms on a bad day.
@@ -78,6 +81,8 @@ pub struct Families {
     pub dead_letters_to_mirror: IntGauge,
     /// Dead letters that the mirror queue refuses.
     pub dead_letters_not_mirrored: IntCounter,
+    /// Changes of cards that come from other servers.
+    pub card_sync: CardSyncMetrics,
     /// Events given up on purpose.
     pub sink_discarded: IntCounterVec,
     /// Events the sink has still to take.
@@ -223,6 +228,7 @@ impl Metrics {
                 "dead_letters_not_mirrored_total",
                 "Dead letters that [dead_letters] queue_url refuses.",
             ),
+            card_sync: CardSyncMetrics::new(&registry),
             sink_discarded: counters(
                 &registry,
                 "sink_discarded_total",
@@ -293,6 +299,7 @@ impl Metrics {
                 self.device_events.with_label_values(&[device.building.as_str(), &device.event_type]).inc();
             }
             Body::Card(_)
+            | Body::CardSynced(_)
             | Body::PresenceExpired(_)
             | Body::AuditRead(_)
             | Body::LogRepaired(_)

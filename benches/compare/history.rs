@@ -117,6 +117,7 @@ fn card(number: usize) -> Card {
         },
         status: Status::Active,
         version: 1,
+        version_by: None,
     }
 }
 

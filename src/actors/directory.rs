@@ -14,6 +14,7 @@ use super::{
 use crate::{
     domain::{
         card::{Card, Status},
+        card_sync::ForeignCard,
         directory::{CardCommand, CardRefusal, Directory},
         event::{Body, CardChange},
         ids::{CardId, EmployeeId},
@@ -124,6 +125,54 @@ impl Handler<ChangeCard> for DirectoryActor {
             if let Some(card) = card {
                 let _ = reply.send(Ok(Changed { card, is_new }));
             }
+        });
+    }
+}
+
+/// Hear what another server says of a card. The reply leaves when what came of it is durable.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct HearOfCard {
+    /// What it says.
+    pub foreign: ForeignCard,
+    /// What came of it.
+    pub reply: oneshot::Sender<Result<Heard, NoPlace>>,
+}
+
+/// What came of another server's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It counts here, too.
+    Applied,
+    /// What is known here counts more, or is the same.
+    Outdated,
+}
+
+impl Handler<HearOfCard> for DirectoryActor {
+    type Result = ();
+
+    fn handle(&mut self, HearOfCard { foreign, reply }: HearOfCard, _: &mut Self::Context) {
+        let server = &self.recorder.log_name().server;
+        let mut directory = self.directory.borrow_mut();
+        let known = directory.find(&foreign.card.card_id).map_or(Status::Active, |card| card.status);
+        let takes_away = foreign.card.status > known;
+        let by = Origin { by: format!("server/{}", foreign.from_server()), traceparent: None };
+        let heard = directory.hear(foreign, server);
+        let need = if heard.is_some() { Need::card(takes_away) } else { Need::Nothing };
+        let mut group = match self.recorder.place(need) {
+            Ok(group) => group,
+            Err(error) => {
+                let _ = reply.send(Err(error));
+                return;
+            }
+        };
+        let came_of_it = if heard.is_some() { Heard::Applied } else { Heard::Outdated };
+        if let Some(body) = heard {
+            directory.apply(&group.add(body, &by));
+        }
+        // of what is outdated: not before what it is held against is durable
+        group.send(move || {
+            let _ = reply.send(Ok(came_of_it));
         });
     }
 }

@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod building;
 pub mod busy_poll;
+pub mod card_sync;
 pub mod dead_letters;
 pub mod deliveries;
 pub mod delivery;

@@ -9,6 +9,7 @@ use turnstiled_wal::LogReader;
 use super::StartError;
 use crate::{
     actors::{
+        card_sync::{CardSync, CardSyncParts},
         deliveries::{Deliveries, Delivering},
         delivery::{DeliveryActor, DeliveryParts, StopDelivery},
         disk::DiskBoard,
@@ -135,6 +136,11 @@ impl DeliverySide {
     /// Mirrors dead letters, on the same thread.
     pub(super) fn mirror(&self, mirror: MirrorParts) {
         self.arbiter.spawn_fn(move || drop(MirrorActor::new(mirror).start()));
+    }
+
+    /// Follows the queue of other servers' cards, on the same thread.
+    pub(super) fn sync_cards(&self, sync: CardSyncParts) {
+        self.arbiter.spawn(CardSync::new(sync).run());
     }
 
     /// Lets what was sent come back, writes every cursor, then ends the thread.

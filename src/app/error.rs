@@ -10,7 +10,7 @@ use crate::{
     domain::{event_json::EventJsonError, record::RecordError},
     http::auth::{device_keys::DeviceKeysError, local_issuer::IssuerError},
     projections::store::SnapshotError,
-    sinks::{OpenSinkError, letter_queue::NoRegion},
+    sinks::{OpenSinkError, card_queue, letter_queue::NoRegion},
 };
 
 /// Why the server does not start. No event was recorded; the process is to end.
@@ -90,6 +90,9 @@ pub enum StartError {
     /// The queue of dead letters could never work.
     #[error(transparent)]
     LetterQueue(#[from] NoRegion),
+    /// The queue of other servers' cards.
+    #[error(transparent)]
+    CardQueue(#[from] card_queue::NoRegion),
     /// A sink that could never work.
     #[error(transparent)]
     Sink(#[from] OpenSinkError),

@@ -56,6 +56,7 @@ use self::{
 use crate::{
     actors::{
         busy_poll::BusyPoll,
+        card_sync::CardSyncParts,
         mirror::MirrorParts,
         recorder::LogEnd,
         replay::{manager::ReplaysActor, state_check::LiveState},
@@ -122,6 +123,7 @@ impl App {
         let sinks = sinks.map(|((sink, (_, progress)), pending)| OpenedSink { sink, progress, pending });
         let sinks = sinks.collect();
         let letter_queue = sinks::open_letter_queue(&config).await?;
+        let card_queue = sinks::open_card_queue(&config).await?;
         let delivery =
             DeliverySide::start(&config, sinks, &log.reader(), &states, &disk.board, &metrics).await?;
         if let Some(queue) = letter_queue {
@@ -153,6 +155,11 @@ impl App {
         let (router, reader, busy_poll) = (delivery.router.clone(), log.reader(), BusyPoll::default());
         let hears = router.clone().recipient();
         let log = LogSide::start(log, recovered, end, hears, disk, busy_poll.clone()).await?;
+        if let Some((queue, sync)) = card_queue.zip(config.card_sync.clone()) {
+            let (own, directory) = (config.server.id.clone(), log.directory.clone());
+            let (accept_from, metrics) = (sync.accept_from, metrics.clone());
+            delivery.sync_cards(CardSyncParts { queue, accept_from, own, directory, metrics });
+        }
         let ids = config.buildings.iter().map(|building| building.rules.building.clone());
         let live = ids.zip(log.buildings.iter().cloned()).collect();
         let beside = Beside {

@@ -15,6 +15,7 @@ use crate::{
     sinks::{
         Sink, SinkSettings,
         aws::{AwsSettings, Target},
+        card_queue::CardQueue,
         dynamodb::DynamoDbSettings,
         eventbridge::EventBridgeSettings,
         file::FileSettings,
@@ -80,6 +81,12 @@ pub(super) fn remove_forgotten_spools(
 pub(super) async fn open_letter_queue(config: &Config) -> Result<Option<LetterQueue>, StartError> {
     let Some(queue) = &config.letter_queue else { return Ok(None) };
     Ok(Some(LetterQueue::open(queue.queue_url.clone(), &aws_settings(&queue.aws)).await?))
+}
+
+/// The queue that other servers' changes of cards come from, if there is one.
+pub(super) async fn open_card_queue(config: &Config) -> Result<Option<CardQueue>, StartError> {
+    let Some(sync) = &config.card_sync else { return Ok(None) };
+    Ok(Some(CardQueue::open(sync.queue_url.clone(), &aws_settings(&sync.aws)).await?))
 }
 
 /// What is set beside the SDK's own chain.

@@ -24,6 +24,8 @@ pub const MAX_GATES_PER_BUILDING: usize = 1_000;
 pub const MAX_SINKS: usize = 64;
 /// Entries of `[[routes]]`.
 pub const MAX_ROUTES: usize = 256;
+/// Servers of `[card_sync] accept_from`.
+pub const MAX_SERVERS: usize = 256;
 /// Entries of `[[event_types]]`.
 pub const MAX_EVENT_TYPES: usize = 256;
 /// Entries of `[[tests]]`.

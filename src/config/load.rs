@@ -5,7 +5,7 @@ use std::{fs::File, io::Read as _, path::Path};
 use toml::de::DeTable;
 
 use super::{
-    Config, ConfigErrors, EMBEDDED, Finding, auth, buildings, coverage, dead_letters,
+    Config, ConfigErrors, EMBEDDED, Finding, auth, buildings, card_sync, coverage, dead_letters,
     document::{Document, Place},
     env::Environment,
     event_types::{self, EventTypes},
@@ -101,6 +101,9 @@ fn read(mut root: TableReader<'_>) -> Option<Config> {
     let tests = tests.map(|value| route_tests::read(&value, &sinks.names, &event_types.all()));
     let letters = root.optional("dead_letters").and_then(|value| value.table("dead_letters"));
     let letter_queue = letters.and_then(dead_letters::read);
+    let own = server.as_ref().map(|server| server.id.as_str());
+    let card_sync =
+        root.optional("card_sync").and_then(|value| card_sync::read(value.table("card_sync")?, own));
     root.finish();
     Some(Config {
         server: server?,
@@ -111,6 +114,7 @@ fn read(mut root: TableReader<'_>) -> Option<Config> {
         routes: RouteTable::new(routes?),
         event_types: event_types.schemas,
         letter_queue,
+        card_sync,
         tests: tests.unwrap_or_default(),
         warnings: Vec::new(),
     })

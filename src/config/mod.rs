@@ -7,6 +7,7 @@
 pub mod auth;
 mod aws_names;
 pub mod buildings;
+pub mod card_sync;
 mod coverage;
 pub mod dead_letters;
 mod document;
@@ -60,6 +61,8 @@ pub struct Config {
     pub event_types: DeviceSchemas,
     /// Where dead letters are mirrored to, if anywhere.
     pub letter_queue: Option<dead_letters::LetterQueueConfig>,
+    /// Where other servers' changes of cards come from, if from anywhere.
+    pub card_sync: Option<card_sync::CardSyncConfig>,
     /// For `turnstiled test-routes`.
     pub tests: Vec<route_tests::RouteTest>,
     /// What is allowed but perhaps not meant.

@@ -80,6 +80,7 @@ fn fixed_keys(old: &Config, new: &Config) -> Vec<String> {
         routes: _,
         event_types: _,
         letter_queue,
+        card_sync,
         tests: _,
         warnings: _,
     } = new;
@@ -97,6 +98,7 @@ fn fixed_keys(old: &Config, new: &Config) -> Vec<String> {
         ("wal.max_bytes", *max_bytes != old.wal.max_bytes),
         ("wal.snapshot_every", *snapshot_every != old.wal.snapshot_every),
         ("dead_letters.queue_url", *letter_queue != old.letter_queue),
+        ("card_sync", *card_sync != old.card_sync),
     ]
     .into_iter()
     .filter(|(_, differs)| *differs)

@@ -274,6 +274,7 @@ impl Building {
             Body::PresenceReset(_) => self.inside.clear(),
             Body::Entry(_)
             | Body::Card(_)
+            | Body::CardSynced(_)
             | Body::AuditRead(_)
             | Body::LogRepaired(_)
             | Body::Redrive(_)

@@ -9,6 +9,11 @@ use super::{
     time::Timestamp,
 };
 
+/// The longest `holder_name`, in characters.
+pub const MAX_NAME_CHARS: usize = 200;
+/// The most buildings or gates that one card names.
+pub const MAX_RIGHTS: usize = 256;
+
 /// Whether a card opens anything. Ordered from the least to the most restrictive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -96,6 +101,9 @@ pub struct Card {
     pub status: Status,
     /// Counts the changes of this card, from 1.
     pub version: u64,
+    /// The server that made this version; absent: the one whose log this is. See [`super::card_sync`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_by: Option<SmolStr>,
 }
 
 impl Card {

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::{
     card::{Card, CardDetails, Status},
+    card_sync::{CardSynced, ForeignCard, merge},
     event::{Body, CardChange, CardChanged, Event},
     ids::{CardId, EmployeeId},
     sorted_cards::SortedCards,
@@ -168,16 +169,32 @@ impl Directory {
         Ok(changed.map(|(change, card)| Body::Card(CardChanged { change, card, note })))
     }
 
+    /// What the word of another server changes: the event to record, or `None` if what is known counts more.
+    #[must_use]
+    pub fn hear(&self, foreign: ForeignCard, own: &str) -> Option<Body> {
+        let ForeignCard { card, from } = foreign;
+        let card = merge(self.find(&card.card_id), card, own)?;
+        Some(Body::CardSynced(Box::new(CardSynced { card, from })))
+    }
+
     /// Takes an event into the state.
     pub fn apply(&mut self, event: &Event) {
-        if let Body::Card(CardChanged { card, .. }) = &event.body {
-            self.insert(card.clone());
+        match &event.body {
+            Body::Card(CardChanged { card, .. }) => self.insert(card.clone()),
+            Body::CardSynced(synced) => self.insert(synced.card.clone()),
+            _ => {}
         }
     }
 
     /// Takes a card as it stands, in place of what was known of it.
     pub fn insert(&mut self, card: Card) {
         let card = Arc::new(card);
+        if let Some(ById(known)) = self.cards.get(&card.card_id)
+            && known.details.employee_id != card.details.employee_id
+        {
+            // only by word of another server
+            self.by_employee.remove(&known.card_id, &|other| holder_and_id(other) < holder_and_id(known));
+        }
         self.in_order.put(Arc::clone(&card), &|other| other.card_id < card.card_id);
         self.by_employee.put(Arc::clone(&card), &|other| holder_and_id(other) < holder_and_id(&card));
         self.cards.replace(ById(card));
@@ -204,7 +221,8 @@ fn put(
         return Err(CardRefusal::Changed { card_id: card_id.clone(), actual });
     }
     let Some(card) = found else {
-        let card = Card { card_id: card_id.clone(), details, status: Status::Active, version: 1 };
+        let (card_id, status) = (card_id.clone(), Status::Active);
+        let card = Card { card_id, details, status, version: 1, version_by: None };
         return Ok(Some((CardChange::Registered, card)));
     };
     if card.details.employee_id != details.employee_id {
@@ -216,7 +234,7 @@ fn put(
     if card.status == Status::Revoked {
         return Err(conflict(card, "changed"));
     }
-    Ok(Some((CardChange::Updated, Card { details, version: card.version + 1, ..card.clone() })))
+    Ok(Some((CardChange::Updated, Card { details, ..next_version(card) })))
 }
 
 fn set_status(
@@ -238,8 +256,13 @@ fn set_status(
     match card.status {
         now if now == status => Ok(None),
         _ if final_state || loosens => Err(conflict(card, wanted)),
-        _ => Ok(Some((change, Card { status, version: card.version + 1, ..card.clone() }))),
+        _ => Ok(Some((change, Card { status, ..next_version(card) }))),
     }
+}
+
+/// The card with the version that this server is about to make.
+fn next_version(card: &Card) -> Card {
+    Card { version: card.version.saturating_add(1), version_by: None, ..card.clone() }
 }
 
 fn conflict(card: &Card, wanted: &'static str) -> CardRefusal {

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{
     card::Card,
+    card_sync::CardSynced,
     device_event::DeviceEvent,
     ids::{BuildingId, CardId, EmployeeId, GateId, ReplayName},
     reason::{Anomaly, Reason},
@@ -63,6 +64,8 @@ pub enum Body {
     PresenceForgiven(Box<PresenceForgiven>),
     /// `presence.reset`: the security desk says that nobody is inside.
     PresenceReset(PresenceReset),
+    /// `sync.card.applied`: a change of a card that another server made.
+    CardSynced(Box<CardSynced>),
     /// A type of another version.
     Other,
 }
@@ -285,6 +288,7 @@ impl Body {
             Self::Discard(_) => "admin.discard",
             Self::Replay(_) => "admin.replay",
             Self::Device(device) => &device.event_type,
+            Self::CardSynced(_) => "sync.card.applied",
             Self::PresenceForgiven(_) => "presence.forgiven",
             Self::PresenceReset(_) => "presence.reset",
             Self::Other => "",
@@ -303,6 +307,7 @@ impl Body {
             Self::PresenceForgiven(forgiven) => Some(&forgiven.building),
             Self::PresenceReset(reset) => Some(&reset.building),
             Self::Card(_)
+            | Self::CardSynced(_)
             | Self::LogRepaired(_)
             | Self::Redrive(_)
             | Self::Reload(_)

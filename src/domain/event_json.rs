@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{
     card::Card,
+    card_sync::{CardSynced, SyncedFrom},
     device_event::{DeviceEvent, is_device_type},
     event::{
         AuditRead, Body, CardChange, CardChanged, Decision, Discard, Entry, Event, Exit, LogRepaired,
@@ -118,6 +119,13 @@ struct CardData<C> {
     note: Option<String>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct SyncedData<C> {
+    #[serde(flatten)]
+    card: C,
+    from: SyncedFrom,
+}
+
 /// Any `data` with the actor beside it.
 #[derive(Serialize)]
 struct By<'a, D> {
@@ -157,6 +165,10 @@ pub fn encode(event: &Event, log: &LogName) -> Result<EventRecord, EventJsonErro
         Body::Discard(discard) => envelope(event, log, key, By { data: discard, by }),
         Body::Replay(replay) => envelope(event, log, key, By { data: replay, by }),
         Body::Device(device) => envelope(event, log, key, device.write(by)?),
+        Body::CardSynced(synced) => {
+            let data = SyncedData { card: &synced.card, from: synced.from.clone() };
+            envelope(event, log, key, By { data, by })
+        }
         Body::PresenceForgiven(forgiven) => envelope(event, log, key, By { data: forgiven, by }),
         Body::PresenceReset(reset) => envelope(event, log, key, By { data: reset, by }),
         Body::Other => envelope(event, log, key, By { data: serde_json::Map::new(), by }),
@@ -221,6 +233,7 @@ fn access_data<'a>(swipe: &'a Swiped, by: &'a str) -> AccessOut<'a> {
 fn partition_key(body: &Body) -> &str {
     match body {
         Body::Card(changed) => changed.card.details.employee_id.as_str(),
+        Body::CardSynced(synced) => synced.card.details.employee_id.as_str(),
         Body::Entry(Entry { swipe, .. }) | Body::Exit(Exit { swipe, .. }) => {
             swipe.employee_id.as_ref().map_or(swipe.card_id.as_str(), EmployeeId::as_str)
         }
@@ -262,6 +275,7 @@ fn source(body: &Body, log: &LogName) -> String {
 fn subject(body: &Body) -> Option<String> {
     let card_id = match body {
         Body::Card(changed) => &changed.card.card_id,
+        Body::CardSynced(synced) => &synced.card.card_id,
         Body::Entry(Entry { swipe, .. }) | Body::Exit(Exit { swipe, .. }) => &swipe.card_id,
         Body::Device(device) => device.card_id.as_ref()?,
         Body::PresenceExpired(expired) => return Some(format!("employee/{}", expired.employee_id)),
@@ -335,6 +349,10 @@ fn decode_body(event_type: &str, id: Uuid, data: &str) -> Result<Body, EventJson
         "admin.reload" => Body::Reload(serde_json::from_str::<Reload>(data)?),
         "admin.discard" => Body::Discard(serde_json::from_str::<Discard>(data)?),
         "admin.replay" => Body::Replay(Box::new(serde_json::from_str::<Replay>(data)?)),
+        "sync.card.applied" => {
+            let SyncedData { card, from } = serde_json::from_str::<SyncedData<Card>>(data)?;
+            Body::CardSynced(Box::new(CardSynced { card, from }))
+        }
         device if is_device_type(device) => Body::Device(Box::new(DeviceEvent::read(device, data)?)),
         "presence.forgiven" => {
             Body::PresenceForgiven(Box::new(serde_json::from_str::<PresenceForgiven>(data)?))

@@ -4,6 +4,7 @@ pub mod archive_check;
 pub mod archived_event;
 pub mod building;
 pub mod card;
+pub mod card_sync;
 pub mod device_answers;
 pub mod device_event;
 pub mod device_schema;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::card::Card;
+use super::{card::Card, ids::CardId};
 
 /// The most cards of a piece; at the limit it becomes two halves, or at its end a new one begins.
 const MAX_PIECE_CARDS: usize = 512;
@@ -40,6 +40,18 @@ impl SortedCards {
                     self.pieces.insert(at + 1, half);
                 }
             }
+        }
+    }
+
+    /// Takes a card away from behind those for which `is_before` holds, if it is there.
+    pub(super) fn remove(&mut self, card_id: &CardId, is_before: IsBefore<'_>) {
+        let (at, place) = self.place(is_before);
+        let Some(piece) = self.pieces.get_mut(at) else { return };
+        if piece.get(place).is_some_and(|card| card.card_id == *card_id) {
+            piece.remove(place);
+        }
+        if piece.is_empty() {
+            self.pieces.remove(at);
         }
     }
 
@@ -101,6 +113,23 @@ mod tests {
             let rest: Vec<_> = cards.from(&|other| other.card_id <= first.card_id).collect();
             assert!(rest.into_iter().eq(expected.iter().skip(4_322).map(|card| &**card)));
         }
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_and_nothing_else_is() {
+        const COUNT: u64 = 2_000;
+        let mut cards = SortedCards::default();
+        scattered(COUNT).for_each(|number| put(&mut cards, card(number, 1)));
+        let remove = |cards: &mut SortedCards, number| {
+            let gone = card(number, 1);
+            cards.remove(&gone.card_id, &|other| other.card_id < gone.card_id);
+        };
+        // the last one is not there
+        scattered(COUNT + 1).filter(|number| number % 3 != 1).for_each(|number| remove(&mut cards, number));
+        let expected: Vec<_> =
+            (0..COUNT).filter(|number| number % 3 == 1).map(|number| card(number, 1)).collect();
+        assert!(cards.from(&|_| false).eq(expected.iter().map(|card| &**card)));
+        assert!(cards.pieces.iter().all(|piece| !piece.is_empty()));
     }
 
     #[test]

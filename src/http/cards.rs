@@ -22,19 +22,15 @@ use crate::{
         directory::{CardQuery, ChangeCard, Changed, FindCard, ReadCards},
     },
     domain::{
-        card::{Card, CardDetails, Status},
+        card::{Card, CardDetails, MAX_NAME_CHARS, MAX_RIGHTS, Status},
         directory::{CardCommand, Expected},
         ids::{CardId, EmployeeId},
         time::Timestamp,
     },
 };
 
-/// The longest `holder_name`, in characters.
-const MAX_NAME_CHARS: usize = 200;
 /// The longest `note`, in characters.
 const MAX_NOTE_CHARS: usize = 1_000;
-/// The most buildings or gates that one card names.
-const MAX_RIGHTS: usize = 256;
 /// Cards in one page unless `limit` says so.
 const DEFAULT_PAGE: usize = 100;
 /// The most cards in one page.

@@ -104,6 +104,8 @@ struct StoredCard {
     responder: bool,
     status: Status,
     version: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version_by: Option<SmolStr>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -214,6 +216,7 @@ pub fn write_card(card: &Card) -> Result<String, serde_json::Error> {
         responder,
         status: card.status,
         version: card.version,
+        version_by: card.version_by.clone(),
     })
 }
 
@@ -321,6 +324,7 @@ fn read_card(card_id: CardId, key: &str, value: &str) -> Result<Card, EntryError
         responder,
         status,
         version,
+        version_by,
     } = json(key, value)?;
     let details = CardDetails {
         employee_id,
@@ -332,7 +336,7 @@ fn read_card(card_id: CardId, key: &str, value: &str) -> Result<Card, EntryError
         anti_passback_exempt,
         responder,
     };
-    Ok(Card { card_id, details, status, version })
+    Ok(Card { card_id, details, status, version, version_by })
 }
 
 fn read_swipe(key: &str, value: &str) -> Result<Remembered, EntryError> {

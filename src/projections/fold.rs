@@ -57,6 +57,7 @@ pub(super) fn changes(event: &Event) -> Result<Changes, serde_json::Error> {
     };
     let state = match &event.body {
         Body::Card(CardChanged { card, .. }) => Some((card_key(&card.card_id), Some(write_card(card)?))),
+        Body::CardSynced(synced) => Some((card_key(&synced.card.card_id), Some(write_card(&synced.card)?))),
         Body::Entry(Entry { swipe, decision: Decision::Granted { .. } }) => match &swipe.employee_id {
             Some(employee) => {
                 let (gate, card_id) = (swipe.gate.clone(), swipe.card_id.clone());

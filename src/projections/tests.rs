@@ -82,7 +82,13 @@ pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
                     anti_passback_exempt: gate == 0,
                     responder: at == 0,
                 };
-                let card = Card { card_id, details, status, version: version.into() };
+                let card = Card {
+                    card_id,
+                    details,
+                    status,
+                    version: version.into(),
+                    version_by: (at == 1).then(|| "annex-1".into()),
+                };
                 Body::Card(CardChanged { change: CardChange::Updated, card, note: None })
             }
             2..=4 => Body::Entry(Entered { swipe, decision: Decision::Granted { violation: version == 0 } }),

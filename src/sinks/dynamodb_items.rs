@@ -1,7 +1,8 @@
 //! Which item an event writes, and on what condition.
 //!
 //! - `CARD#<card_id>` / `STATE`: the card's fields and `version`, from every `card.*` event and
-//!   `sync.card.applied`; written if the version is higher than the one there.
+//!   `sync.card.applied`, and `version_by`, the server that made the version; written if it counts more than what is
+//!   there, by the rule of `domain/card_sync.rs`.
 //! - `EMPLOYEE#<employee_id>` / `PRESENCE#<building>`: `inside`, `since`, `gate`, `card_id`, `log`, `epoch`,
 //!   `sequence`; written if it is later than what is there, in the same epoch by sequence, else by epoch.
 //! - `BUILDING#<building>` / `PRESENCE`: `cleared_at`, `log`, `epoch`, `sequence`, on the same condition. Everyone whose
@@ -14,10 +15,13 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
     delivery::{Outgoing, outcome::Outcome},
+    domain::card::Status,
+    sinks::card_condition::CardState,
     sinks::envelope::{Envelope, reject, reject_too_large, reject_unreadable},
 };
 
@@ -56,10 +60,10 @@ pub struct ItemWrite {
 }
 
 /// When an item may be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// A card's state: the version there is lower.
-    NewerVersion(u64),
+    /// A card's state: it counts more than what is there.
+    Outranks(CardState),
     /// A presence: what is there comes earlier.
     Later {
         /// Of the event's log.
@@ -74,21 +78,22 @@ pub enum Condition {
 impl Condition {
     /// DynamoDB's condition expression.
     #[must_use]
-    pub fn expression(&self) -> &'static str {
-        match self {
-            Self::NewerVersion(_) => "attribute_not_exists(PK) OR #version < :version",
+    pub fn expression(&self) -> String {
+        let fixed = match self {
+            Self::Outranks(state) => return state.expression(),
             Self::Later { .. } => {
                 "attribute_not_exists(PK) OR #epoch < :epoch OR (#epoch = :epoch AND #sequence < :sequence)"
             }
             Self::Absent => "attribute_not_exists(PK)",
-        }
+        };
+        fixed.to_owned()
     }
 
     /// What the expression's names stand for.
     #[must_use]
     pub fn names(&self) -> HashMap<String, String> {
         let attributes: &[&str] = match self {
-            Self::NewerVersion(_) => &["version"],
+            Self::Outranks(_) => CardState::ATTRIBUTES,
             Self::Later { .. } => &["epoch", "sequence"],
             Self::Absent => &[],
         };
@@ -98,11 +103,11 @@ impl Condition {
     /// What the expression's values are.
     #[must_use]
     pub fn values(&self) -> HashMap<String, AttributeValue> {
-        match *self {
-            Self::NewerVersion(version) => HashMap::from([(":version".to_owned(), number(version))]),
+        match self {
+            Self::Outranks(state) => state.values(),
             Self::Later { epoch, sequence } => HashMap::from([
-                (":epoch".to_owned(), number(epoch)),
-                (":sequence".to_owned(), number(sequence)),
+                (":epoch".to_owned(), number(*epoch)),
+                (":sequence".to_owned(), number(*sequence)),
             ]),
             Self::Absent => HashMap::new(),
         }
@@ -170,7 +175,14 @@ fn card_state(event: &Outgoing) -> Result<ItemWrite, Outcome> {
             item.insert(field.to_owned(), attribute(value));
         }
     }
-    Ok(ItemWrite { item, condition: Condition::NewerVersion(version) })
+    let status = data.get("status").map_or(Ok(Status::Active), |status| Status::deserialize(status));
+    let status = status.map_err(|_| lacks(event, "data.status"))?;
+    let server = match text_field(&data, "version_by") {
+        Some(server) => server.to_owned(),
+        None => Envelope::parse(&event.body).map_err(|error| reject_unreadable(&error))?.log.server,
+    };
+    item.insert("version_by".to_owned(), AttributeValue::S(server.clone()));
+    Ok(ItemWrite { item, condition: Condition::Outranks(CardState { version, status, server }) })
 }
 
 fn presence(event: &Outgoing, inside: bool) -> Result<Option<ItemWrite>, Outcome> {
@@ -302,8 +314,10 @@ mod tests {
                 ("gates".to_owned(), AttributeValue::L(vec![])),
                 ("anti_passback_exempt".to_owned(), AttributeValue::Bool(false)),
                 ("responder".to_owned(), AttributeValue::Bool(true)),
+                ("version_by".to_owned(), text("hq-1")),
             ]);
-            assert_eq!(write, ItemWrite { item: expected, condition: Condition::NewerVersion(7) });
+            let state = CardState { version: 7, status: Status::Active, server: "hq-1".to_owned() };
+            assert_eq!(write, ItemWrite { item: expected, condition: Condition::Outranks(state) });
         }
     }
 
@@ -392,14 +406,17 @@ mod tests {
 
     #[test]
     fn every_name_and_value_of_an_expression_is_given() {
-        for condition in
-            [Condition::NewerVersion(1), Condition::Later { epoch: 1, sequence: 2 }, Condition::Absent]
-        {
+        let card = |status| Condition::Outranks(CardState { version: 1, status, server: "hq-1".to_owned() });
+        let cards = [Status::Active, Status::Suspended, Status::Lost, Status::Revoked].map(card);
+        let others = [Condition::Later { epoch: 1, sequence: 2 }, Condition::Absent];
+        for condition in cards.into_iter().chain(others) {
             let expression = condition.expression();
-            for used in expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '#' && c != ':') {
+            for used in expression.split(|c: char| !c.is_ascii_alphanumeric() && !"#:_".contains(c)) {
                 assert!(!used.starts_with('#') || condition.names().contains_key(used), "{used}");
                 assert!(!used.starts_with(':') || condition.values().contains_key(used), "{used}");
             }
+            let mut given = condition.names().into_keys().chain(condition.values().into_keys());
+            assert!(given.all(|given| expression.contains(&given)), "{expression}");
         }
     }
 }

@@ -6,6 +6,8 @@
 
 pub mod archive;
 pub mod aws;
+pub mod card_condition;
+pub mod card_queue;
 pub mod dynamodb;
 pub mod dynamodb_items;
 pub mod envelope;

@@ -26,6 +26,7 @@ mod against;
 mod athena;
 mod bad_input;
 mod canned_answers;
+mod card_sync;
 mod cards;
 mod cli;
 mod dead_letters;
