@@ -91,6 +91,10 @@ pub struct Families {
     pub replay_refused: IntCounterVec,
     /// Replays that go on.
     pub replays_running: IntGauge,
+    /// Live feeds that are open.
+    pub feeds: IntGauge,
+    /// Those that ended because their reader did not keep up.
+    pub feed_dropped: IntCounter,
     /// Requests with missing or bad credentials, by kind.
     pub auth_failures: IntCounterVec,
     /// Answered requests, by route and status.
@@ -248,6 +252,12 @@ impl Metrics {
                 &["sink"],
             ),
             replays_running: gauge(&registry, "replays_running", "Replays that go on."),
+            feeds: gauge(&registry, "feeds", "Live feeds that are open."),
+            feed_dropped: counter(
+                &registry,
+                "feed_dropped_total",
+                "Live feeds that ended because their reader did not keep up.",
+            ),
             auth_failures: counters(
                 &registry,
                 "auth_failures_total",

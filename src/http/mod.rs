@@ -6,6 +6,7 @@ mod body;
 pub mod cards;
 pub mod dead_letters;
 pub mod error;
+pub mod feed;
 pub mod fields;
 pub mod health;
 mod plain_swipe;
@@ -13,6 +14,7 @@ pub mod presence;
 pub mod replays;
 pub mod routes;
 pub mod sinks;
+mod sse;
 pub mod swipes;
 pub mod trace_context;
 
@@ -37,6 +39,7 @@ use crate::{
         deliveries::Deliveries,
         directory::DirectoryActor,
         disk::DiskBoard,
+        feeds::Feeds,
         recorder::LogEnd,
         recorder::Origin,
         replay::{board::ReplayBoard, manager::ReplaysActor, prepare::ReplayPlaces},
@@ -61,6 +64,8 @@ pub struct Services {
     pub admin: Addr<AdminActor>,
     /// Who delivers, by sink.
     pub deliveries: Deliveries,
+    /// Who looks on.
+    pub feeds: Feeds,
     /// Events that are sent again.
     pub replays: ReplayServices,
     /// Who may call.

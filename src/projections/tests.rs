@@ -93,7 +93,11 @@ pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
                 employee_id,
                 since: Timestamp::from_millis(1),
             }),
-            _ => Body::AuditRead(AuditRead { building: Some(building(at)), what: "presence".to_owned() }),
+            _ => Body::AuditRead(AuditRead {
+                building: Some(building(at)),
+                what: "presence".to_owned(),
+                ..AuditRead::default()
+            }),
         }
     });
     prop::collection::vec((step, prop_oneof![3 => 0..60_u16, 1 => 600..1_500_u16]), 0..max)

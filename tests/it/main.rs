@@ -34,6 +34,7 @@ mod demo;
 mod detach;
 mod dlq;
 mod faults;
+mod feed;
 mod full_disk;
 mod kill9;
 mod kinesis;
