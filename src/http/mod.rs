@@ -8,6 +8,7 @@ pub mod dead_letters;
 pub mod error;
 pub mod feed;
 pub mod fields;
+pub mod forgive;
 pub mod health;
 mod plain_swipe;
 pub mod presence;
