@@ -48,6 +48,7 @@ mod outage;
 mod partial_failures;
 mod people;
 mod power_cut;
+mod presence;
 mod redrive_crash;
 mod refused_start;
 mod reload;
