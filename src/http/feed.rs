@@ -43,6 +43,8 @@ use crate::{
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
 /// How long a reader may leave what he was sent; then the feed ends. The place that he has come to he can go on from.
 const MAX_UNREAD: Duration = Duration::from_secs(10);
+/// How long a feed lasts that was opened with a key instead of a token: one that is revoked shows no more than that.
+const MAX_FEED_OF_A_KEY: Duration = Duration::from_secs(15 * 60);
 /// Pieces that wait for the connection beside the one that is offered to it.
 const MAX_WAITING_PIECES: usize = 1;
 /// The longest `types`, in characters.
@@ -80,7 +82,8 @@ pub async fn stream(
     }
     let (body, origin) = (Body::AuditRead(read), origin(person.as_actor(), &request));
     ask(&services.admin, |reply| RecordAdmin { body, origin, reply }).await??;
-    let until = Instant::now() + person.expires.since(clock::wall());
+    let left = person.expires_at.map_or(MAX_FEED_OF_A_KEY, |expires| expires.since(clock::wall()));
+    let until = Instant::now() + left;
     let (sender, pieces) = mpsc::channel(MAX_WAITING_PIECES);
     actix_web::rt::spawn(pump(feed, sender, until, services.metrics.clone()));
     let pieces = stream::unfold(pieces, async |mut pieces| {

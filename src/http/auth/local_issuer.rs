@@ -120,9 +120,8 @@ impl LocalIssuer {
         rules.validate_nbf = true;
         let claims = decode::<Claims>(token, &self.decoding, &rules).ok()?.claims;
         let grants = claims.roles.iter().filter_map(|role| role.parse().ok()).collect();
-        let expires =
-            Timestamp::from_millis(i64::try_from(claims.exp.saturating_mul(1_000)).unwrap_or(i64::MAX));
-        Some(Person { subject: claims.sub, grants, expires })
+        let expires_at = i64::try_from(claims.exp).unwrap_or(i64::MAX).saturating_mul(1_000);
+        Some(Person { subject: claims.sub, grants, expires_at: Some(Timestamp::from_millis(expires_at)) })
     }
 }
 

@@ -51,8 +51,8 @@ pub struct Person {
     pub subject: String,
     /// What they may do.
     pub grants: Vec<Grant>,
-    /// When the token ends.
-    pub expires: Timestamp,
+    /// When their token ends; `None`: a key that is good until it is revoked.
+    pub expires_at: Option<Timestamp>,
 }
 
 impl Role {
@@ -152,7 +152,7 @@ mod tests {
         Person {
             subject: "ada".to_owned(),
             grants: grants.iter().map(|text| text.parse().unwrap()).collect(),
-            expires: Timestamp::from_millis(0),
+            expires_at: None,
         }
     }
 
