@@ -11,6 +11,7 @@ pub mod http;
 pub mod metrics;
 pub mod projections;
 pub mod random;
+pub mod rate;
 pub mod sinks;
 pub mod space;
 pub mod telemetry;

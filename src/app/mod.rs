@@ -65,8 +65,10 @@ use crate::{
     data_dir::{self, DataDir},
     delivery::progress::Progress,
     http::{
-        BuildingServices, ReplayServices, Services, answers,
-        auth::{Auth, device_keys::DeviceKeys, local_issuer::LocalIssuer},
+        BuildingServices, ReplayServices, Services,
+        access::{Access, AccessRules},
+        answers,
+        auth::{Auth, attempts::Attempts, known_devices::KnownDevices, local_issuer::LocalIssuer},
         routes,
     },
     metrics::Metrics,
@@ -181,6 +183,7 @@ impl App {
                 board: replay.board,
                 manager: replay.replays.clone(),
             },
+            access: Access::new(access_rules(&config)),
             auth,
             sinks: delivery.starter.board.clone(),
             dead_letters: states,
@@ -258,12 +261,16 @@ async fn end(arbiter: Arbiter) {
 }
 
 fn open_auth(config: &Config) -> Result<Auth, StartError> {
-    let devices = DeviceKeys::open(&config.auth.devices)?;
+    let devices = KnownDevices::open(&config.auth.devices)?;
     let people = match config.auth.jwt {
         Some(JwtConfig::Local) => Some(LocalIssuer::open(&config.server.data_dir, &config.server.id)?),
         None => None,
     };
-    Ok(Auth { devices, people })
+    Ok(Auth { devices, people, attempts: Attempts::default() })
+}
+
+fn access_rules(config: &Config) -> AccessRules {
+    AccessRules { hosts: config.server.hosts.clone(), device_rate: config.server.rate_limit }
 }
 
 fn serve(listener: TcpListener, services: Data<Services>) -> std::io::Result<ServerHandle> {
