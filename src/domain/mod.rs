@@ -10,6 +10,7 @@ pub mod event_json;
 pub mod event_types;
 pub mod feed;
 pub mod hex;
+pub mod hosts;
 pub mod ids;
 pub mod member_diff;
 pub mod outbound;
