@@ -20,6 +20,7 @@ mod run;
 mod scrub;
 mod sinks;
 mod snapshot_check;
+mod unknown_groups;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -52,6 +53,7 @@ use self::{
     recover::{Recovered, recover},
     replay_side::{Beside, ReplaySide},
     scrub::{Schedule, Scrub},
+    unknown_groups::report_cards_of_unknown_groups,
 };
 use crate::{
     actors::{
@@ -65,7 +67,7 @@ use crate::{
     data_dir::{self, DataDir},
     delivery::progress::Progress,
     http::{
-        BuildingServices, ReplayServices, Services, answers,
+        BuildingServices, KnownGroups, ReplayServices, Services, answers,
         auth::{Auth, device_keys::DeviceKeys, local_issuer::LocalIssuer},
         routes,
     },
@@ -171,8 +173,10 @@ impl App {
                 (rules.building.clone(), BuildingServices::new(rules, actor.clone()))
             })
             .collect();
+        report_cards_of_unknown_groups(&log.directory, &config.groups, &metrics).await;
         let services = Data::new(Services {
             buildings,
+            groups: KnownGroups::new(config.groups.clone()),
             directory: log.directory.clone(),
             admin: log.admin.clone(),
             deliveries: delivery.starter.deliveries.clone(),

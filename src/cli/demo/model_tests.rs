@@ -15,6 +15,7 @@ use crate::{
         building::{Building, Decided, Rules, Swipe as DomainSwipe},
         directory::{CardCommand, Directory},
         event::{Body, Decision, Event},
+        groups::Groups,
         ids::{BuildingId, CardId, GateId},
         swipes::Direction,
         time::Timestamp,
@@ -50,6 +51,7 @@ impl Server {
                 anti_passback: place.anti_passback,
                 presence_timeout: None,
                 max_occupancy: place.max_occupancy,
+                groups: Groups::default(),
             })
         };
         let buildings = places.iter().map(building).collect();
