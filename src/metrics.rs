@@ -297,6 +297,8 @@ impl Metrics {
             | Body::Reload(_)
             | Body::Discard(_)
             | Body::Replay(_)
+            | Body::PresenceForgiven(_)
+            | Body::PresenceReset(_)
             | Body::Other => {}
         }
     }
