@@ -95,6 +95,12 @@ pub struct Families {
     pub cards_of_unknown_groups: IntGauge,
     /// Requests with missing or bad credentials, by kind.
     pub auth_failures: IntCounterVec,
+    /// Keys by which people's tokens are checked; 0 with the local issuer.
+    pub provider_keys: IntGauge,
+    /// When the provider last showed them, in seconds since 1970.
+    pub provider_keys_timestamp_seconds: IntGauge,
+    /// Looks at the provider's keys that failed.
+    pub provider_key_failures: IntCounter,
     /// Answered requests, by route and status.
     pub http_requests: IntCounterVec,
 }
@@ -254,6 +260,21 @@ impl Metrics {
                 &registry,
                 "cards_of_unknown_groups",
                 "Cards that name a group which the configuration does not have, as of the start or the last reload.",
+            ),
+            provider_keys: gauge(
+                &registry,
+                "provider_keys",
+                "Keys by which the tokens of the OpenID provider are checked.",
+            ),
+            provider_keys_timestamp_seconds: gauge(
+                &registry,
+                "provider_keys_timestamp_seconds",
+                "When the OpenID provider last showed its keys.",
+            ),
+            provider_key_failures: counter(
+                &registry,
+                "provider_key_failures_total",
+                "Looks at the provider's keys that failed.",
             ),
             auth_failures: counters(
                 &registry,

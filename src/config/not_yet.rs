@@ -4,8 +4,7 @@
 /// Keys by section; the root of the file is `""`, every table under `[sinks]` is `sinks`.
 const KEYS: &[(&str, &[&str])] = &[
     ("", &["telemetry", "event_types", "card_sync"]),
-    ("server", &["tls", "hosts", "admin_listen"]),
-    ("auth.jwt", &["issuer", "audience", "roles_claim", "jwks_url", "jwks_file"]),
+    ("server", &["tls", "admin_listen"]),
     ("buildings", &["daily_reset"]),
     ("sinks", &["order"]),
 ];
