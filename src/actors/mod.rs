@@ -17,6 +17,7 @@ pub mod delivery;
 pub mod device_events;
 pub mod directory;
 pub mod disk;
+pub mod feeds;
 pub mod log;
 pub mod mirror;
 mod mirror_marks;

@@ -4,12 +4,14 @@
 //! arbiter, HTTP. Stop: HTTP, then what is on its way into the log, then deliveries and their cursors.
 
 mod archive_sink;
+mod auth;
 mod background;
 mod delivery_side;
 mod disk;
 mod error;
 mod event_times;
 pub mod housekeeping;
+mod listen;
 mod log_side;
 mod offline;
 mod pending;
@@ -20,6 +22,7 @@ mod run;
 mod scrub;
 mod sinks;
 mod snapshot_check;
+mod unknown_groups;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -52,23 +55,25 @@ use self::{
     recover::{Recovered, recover},
     replay_side::{Beside, ReplaySide},
     scrub::{Schedule, Scrub},
+    unknown_groups::report_cards_of_unknown_groups,
 };
 use crate::{
     actors::{
         busy_poll::BusyPoll,
         card_sync::CardSyncParts,
+        feeds::Feeds,
         mirror::MirrorParts,
         recorder::LogEnd,
         replay::{manager::ReplaysActor, state_check::LiveState},
         sink_state::SinkStates,
     },
-    config::{Config, auth::JwtConfig},
+    config::Config,
     data_dir::{self, DataDir},
     delivery::progress::Progress,
     http::{
-        BuildingServices, DeviceEventServices, ReplayServices, Services, answers,
-        auth::{Auth, device_keys::DeviceKeys, local_issuer::LocalIssuer},
-        routes,
+        BuildingServices, DeviceEventServices, KnownGroups, ReplayServices, Services,
+        access::{Access, AccessRules},
+        answers, routes,
     },
     metrics::Metrics,
     projections::store::Snapshots,
@@ -88,6 +93,7 @@ const MAX_CONNECTIONS: usize = 10_000;
 pub struct App {
     address: SocketAddr,
     http: ServerHandle,
+    feeds: Feeds,
     log: LogSide,
     delivery: DeliverySide,
     replays: Addr<ReplaysActor>,
@@ -103,10 +109,10 @@ impl App {
     /// [`StartError`]; threads may have been started by then, so the process is to end.
     pub async fn start(config: Config) -> Result<(Self, Reloader), StartError> {
         let listen = config.server.listen;
-        let listener = TcpListener::bind(listen).map_err(|source| StartError::Listen { listen, source })?;
+        let listener = listen::bind(listen).map_err(|source| StartError::Listen { listen, source })?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { listen, source })?;
         let data_dir = DataDir::take(&config.server.data_dir, &config.server.id, config.wal.store.as_str())?;
-        let auth = open_auth(&config)?;
+        let auth = auth::open(&config)?;
         let (path, settings) = (data_dir.path.clone(), config.clone());
         let snapshots = Snapshots::open(&data_dir::snapshots_dir(&path), data_dir.log_name.clone())?;
         let kept = snapshots.clone();
@@ -114,6 +120,7 @@ impl App {
         let Opened { log, disk, states, progress, recovered } =
             tokio::task::spawn_blocking(move || Opened::open(&path, &settings, &kept)).await??;
         let metrics = Metrics::new();
+        let auth = auth.start(data_dir.path.clone(), metrics.clone());
         metrics.log_sequence.set(i64::try_from(log.reader().committed()).unwrap_or(i64::MAX));
 
         sinks::remove_forgotten_spools(&config.sinks, &data_dir.path, &states)?;
@@ -124,8 +131,10 @@ impl App {
         let sinks = sinks.collect();
         let letter_queue = sinks::open_letter_queue(&config).await?;
         let card_queue = sinks::open_card_queue(&config).await?;
+        let feeds = Feeds::new(log.reader(), data_dir.log_name.clone(), metrics.clone());
         let delivery =
-            DeliverySide::start(&config, sinks, &log.reader(), &states, &disk.board, &metrics).await?;
+            DeliverySide::start(&config, sinks, &log.reader(), &states, &disk.board, &feeds, &metrics)
+                .await?;
         if let Some(queue) = letter_queue {
             let (states, disk, metrics) = (states.clone(), disk.board.clone(), metrics.clone());
             delivery.mirror(MirrorParts { queue, states, disk, metrics });
@@ -178,17 +187,21 @@ impl App {
                 (rules.building.clone(), BuildingServices::new(rules, actor.clone()))
             })
             .collect();
+        report_cards_of_unknown_groups(&log.directory, &config.groups, &metrics).await;
         let services = Data::new(Services {
             buildings,
+            groups: KnownGroups::new(config.groups.clone()),
             directory: log.directory.clone(),
             admin: log.admin.clone(),
             device_events: DeviceEventServices::new(config.event_types.clone(), log.device_events.clone()),
             deliveries: delivery.starter.deliveries.clone(),
+            feeds: feeds.clone(),
             replays: ReplayServices {
                 places: replay.places,
                 board: replay.board,
                 manager: replay.replays.clone(),
             },
+            access: Access::new(access_rules(&config)),
             auth,
             sinks: delivery.starter.board.clone(),
             dead_letters: states,
@@ -202,7 +215,7 @@ impl App {
         let replays = replay.replays;
         let (starter, path) = (delivery.starter.clone(), data_dir.path.clone());
         let reloader = Reloader { config, data_dir: path, room, starter, router, services };
-        Ok((Self { address, http, log, delivery, replays, housekeeping, scrub, data_dir }, reloader))
+        Ok((Self { address, http, feeds, log, delivery, replays, housekeeping, scrub, data_dir }, reloader))
     }
 
     /// Where it listens.
@@ -213,6 +226,8 @@ impl App {
 
     /// Stops accepting, commits what is under way, writes cursors, releases the data directory.
     pub async fn stop(self) {
+        // before the answers that a stop waits for
+        self.feeds.end();
         self.http.stop(true).await;
         self.housekeeping.stop().await;
         self.scrub.stop();
@@ -265,13 +280,8 @@ async fn end(arbiter: Arbiter) {
     }
 }
 
-fn open_auth(config: &Config) -> Result<Auth, StartError> {
-    let devices = DeviceKeys::open(&config.auth.devices)?;
-    let people = match config.auth.jwt {
-        Some(JwtConfig::Local) => Some(LocalIssuer::open(&config.server.data_dir, &config.server.id)?),
-        None => None,
-    };
-    Ok(Auth { devices, people })
+fn access_rules(config: &Config) -> AccessRules {
+    AccessRules { hosts: config.server.hosts.clone(), device_rate: config.server.rate_limit }
 }
 
 fn serve(listener: TcpListener, services: Data<Services>) -> std::io::Result<ServerHandle> {

@@ -76,6 +76,7 @@ fn fixed_keys(old: &Config, new: &Config) -> Vec<String> {
         auth,
         wal,
         buildings: _,
+        groups: _,
         sinks: _,
         routes: _,
         event_types: _,
@@ -84,7 +85,7 @@ fn fixed_keys(old: &Config, new: &Config) -> Vec<String> {
         tests: _,
         warnings: _,
     } = new;
-    let ServerConfig { id, listen, data_dir } = server;
+    let ServerConfig { id, listen, data_dir, hosts: _, rate_limit: _ } = server;
     let AuthConfig { devices, jwt } = auth;
     let WalConfig { store, retention, max_bytes, snapshot_every } = wal;
     let mut keys: Vec<String> = [

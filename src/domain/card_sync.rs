@@ -17,7 +17,7 @@ use smol_str::SmolStr;
 use thiserror::Error;
 
 use super::{
-    card::{Card, CardDetails, MAX_NAME_CHARS, MAX_RIGHTS, Status},
+    card::{Card, CardDetails, MAX_GROUPS, MAX_NAME_CHARS, MAX_RIGHTS, Status},
     event::CardChange,
     ids::LogName,
 };
@@ -252,18 +252,20 @@ fn read_event(json: &str, accept_from: &[String], own: &str) -> Result<Message, 
     Ok(Message::Change(Box::new(ForeignCard { card, from })))
 }
 
-/// What this server asks of a card that is registered here. Buildings and gates may be another server's.
+/// What this server asks of a card that is registered here. Buildings, gates and groups may be another server's.
 fn check(card: &Card) -> Result<(), &'static str> {
     let details = &card.details;
     let name_chars = details.holder_name.as_ref().map_or(0, |name| name.chars().count());
     let rights = details.buildings.as_ref().map_or(0, |list| list.len());
     let rights = rights.max(details.gates.as_ref().map_or(0, |list| list.len()));
+    let groups = details.groups.as_ref().map_or(0, |list| list.len());
     let is_never_valid =
         details.valid_from.zip(details.valid_until).is_some_and(|(from, until)| from >= until);
     match card {
         card if !(1..=MAX_VERSION).contains(&card.version) => Err("`version` is not from 1 to 2^53 - 1"),
         _ if name_chars > MAX_NAME_CHARS => Err("`holder_name` is too long"),
         _ if rights > MAX_RIGHTS => Err("`buildings` or `gates` are too many"),
+        _ if groups > MAX_GROUPS => Err("`groups` are too many"),
         _ if is_never_valid => Err("`valid_until` is not after `valid_from`"),
         _ => Ok(()),
     }

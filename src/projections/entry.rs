@@ -16,7 +16,7 @@ use crate::domain::{
     device_answers::{DeviceKey, RememberedEvent},
     event::Decision,
     hex::{hex, read_hash},
-    ids::{BuildingId, CardId, EmployeeId, GateId, InvalidId},
+    ids::{BuildingId, CardId, EmployeeId, GateId, GroupId, InvalidId},
     reason::Reason,
     swipes::{Answer, Remembered, SwipeKey},
     time::Timestamp,
@@ -94,6 +94,9 @@ struct StoredCard {
     buildings: Option<Box<[BuildingId]>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gates: Option<Box<[GateRight]>>,
+    /// Since version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    groups: Option<Box<[GroupId]>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     valid_from: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -200,6 +203,7 @@ pub fn write_card(card: &Card) -> Result<String, serde_json::Error> {
         holder_name,
         buildings,
         gates,
+        groups,
         valid_from,
         valid_until,
         anti_passback_exempt,
@@ -210,6 +214,7 @@ pub fn write_card(card: &Card) -> Result<String, serde_json::Error> {
         holder_name,
         buildings,
         gates,
+        groups,
         valid_from,
         valid_until,
         anti_passback_exempt,
@@ -318,6 +323,7 @@ fn read_card(card_id: CardId, key: &str, value: &str) -> Result<Card, EntryError
         holder_name,
         buildings,
         gates,
+        groups,
         valid_from,
         valid_until,
         anti_passback_exempt,
@@ -331,6 +337,7 @@ fn read_card(card_id: CardId, key: &str, value: &str) -> Result<Card, EntryError
         holder_name,
         buildings,
         gates,
+        groups,
         valid_from,
         valid_until,
         anti_passback_exempt,

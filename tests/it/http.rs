@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::{
-    Client, Method, RequestBuilder,
+    Client, Method, RequestBuilder, Response,
     header::{CONTENT_TYPE, HeaderMap},
 };
 use serde_json::Value;
@@ -29,12 +29,18 @@ pub(crate) struct Answer {
 
 impl Caller {
     pub(crate) fn new(base_url: String, credentials: Option<(&'static str, String)>) -> Self {
-        let client = Client::builder().no_proxy().timeout(ANSWER_TIMEOUT).build().unwrap();
+        let client =
+            turnstiled::https_client::builder().unwrap().no_proxy().timeout(ANSWER_TIMEOUT).build().unwrap();
         Self { client, base_url, credentials }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[], "").await
+    }
+
+    /// An answer whose body is still to come.
+    pub(crate) async fn open(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        self.request(Method::GET, path, headers).send().await.unwrap()
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {

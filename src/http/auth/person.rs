@@ -1,9 +1,13 @@
 //! A person and what they may do.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use crate::{
-    domain::ids::{BuildingId, InvalidId},
+    domain::{
+        ids::{BuildingId, InvalidId},
+        scope::Scope,
+        time::Timestamp,
+    },
     http::error::ApiError,
 };
 
@@ -47,6 +51,8 @@ pub struct Person {
     pub subject: String,
     /// What they may do.
     pub grants: Vec<Grant>,
+    /// When their token ends; `None`: a key that is good until it is revoked.
+    pub expires_at: Option<Timestamp>,
 }
 
 impl Role {
@@ -98,10 +104,24 @@ impl Person {
         if self.grants.iter().any(allows) {
             return Ok(());
         }
-        let wanted: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
         let scope =
             building.map_or_else(|| "for the whole server".to_owned(), |here| format!("for building {here}"));
-        Err(ApiError::Forbidden(format!("this needs the role {} {scope}", wanted.join(" or "))))
+        Err(needs(roles, &scope))
+    }
+
+    /// Whose events one of `roles` lets them see. A role for a building is one for its events.
+    ///
+    /// # Errors
+    /// 403 if they have none of these roles anywhere.
+    pub fn scope(&self, roles: &[Role]) -> Result<Scope, ApiError> {
+        let mut buildings = BTreeSet::new();
+        for grant in self.grants.iter().filter(|grant| roles.contains(&grant.role)) {
+            match &grant.building {
+                None => return Ok(Scope::Everywhere),
+                Some(building) => drop(buildings.insert(building.clone())),
+            }
+        }
+        if buildings.is_empty() { Err(needs(roles, "somewhere")) } else { Ok(Scope::Buildings(buildings)) }
     }
 
     /// Insists on some role, whichever and for whatever building.
@@ -119,6 +139,11 @@ impl Person {
     }
 }
 
+fn needs(roles: &[Role], scope: &str) -> ApiError {
+    let wanted: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+    ApiError::Forbidden(format!("this needs the role {} {scope}", wanted.join(" or ")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +152,7 @@ mod tests {
         Person {
             subject: "ada".to_owned(),
             grants: grants.iter().map(|text| text.parse().unwrap()).collect(),
+            expires_at: None,
         }
     }
 
@@ -139,6 +165,16 @@ mod tests {
         assert!(guard.must_be(&[Role::Security], None).is_err());
         assert!(guard.must_be(&[Role::Hr], Some(&hq)).is_err());
         assert!(person(&["hr"]).must_be(&[Role::Hr], None).is_ok());
+    }
+
+    #[test]
+    fn a_role_for_buildings_sees_their_events() {
+        let id = |text| BuildingId::parse(text).unwrap();
+        let roles = [Role::Security, Role::Auditor];
+        let two = person(&["security@hq", "auditor@annex", "hr"]).scope(&roles).unwrap();
+        assert_eq!(two, Scope::Buildings([id("hq"), id("annex")].into()));
+        assert_eq!(person(&["security@hq", "auditor"]).scope(&roles), Ok(Scope::Everywhere));
+        assert!(person(&["hr", "admin@hq"]).scope(&roles).is_err());
     }
 
     #[test]
