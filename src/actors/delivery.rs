@@ -10,7 +10,6 @@ use std::{
 };
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture};
-use bytes::Bytes;
 use thiserror::Error;
 use tokio::{sync::oneshot, task::yield_now};
 use turnstiled_wal::{LogReader, ReadError};
@@ -252,9 +251,8 @@ impl DeliveryActor {
         let (mut records, mut scanned_to, mut bytes) = (Vec::new(), after, 0_usize);
         for found in self.log.read(after, MAX_SCANNED_RECORDS, MAX_SCANNED_BYTES)? {
             let sequence = found.sequence;
-            // a copy: what is read together is one buffer, which the last of its records would keep whole
-            let record = EventRecord::parse(Bytes::copy_from_slice(&found.payload))
-                .map_err(|source| PullError::Record { sequence, source })?;
+            let record =
+                EventRecord::parse(found.payload).map_err(|source| PullError::Record { sequence, source })?;
             if let Some(form) = self.routes.form_for(record.event_type(), &self.name) {
                 let body = edit(&record.json(), &form, &found.previous_hash)
                     .map_err(|source| PullError::Edit { sequence, source })?;
