@@ -42,11 +42,12 @@ use crate::{
 /// Messages that may wait for a delivery: a wake-up that finds it full is not needed.
 pub const MAILBOX_MESSAGES: usize = 16;
 
-/// Log records that one pull looks at, matching or not, before others on this thread have their turn.
-const MAX_SCANNED_RECORDS: usize = 1_000;
+/// Log records that one pull, or one read of a replay, looks at, matching or not, before others on this thread have
+/// their turn.
+pub(super) const MAX_SCANNED_RECORDS: usize = 1_000;
 
-/// Log bytes that one pull looks at.
-const MAX_SCANNED_BYTES: usize = 4 << 20;
+/// Log bytes that it looks at.
+pub(super) const MAX_SCANNED_BYTES: usize = 4 << 20;
 
 /// When to try again after the log could not be read.
 const STALLED_RETRY: Duration = Duration::from_secs(30);
