@@ -290,6 +290,8 @@ impl Metrics {
             | Body::Reload(_)
             | Body::Discard(_)
             | Body::Replay(_)
+            | Body::PresenceForgiven(_)
+            | Body::PresenceReset(_)
             | Body::Other => {}
         }
     }
