@@ -90,10 +90,12 @@ impl ArchiveSink {
         // some of such a range may have been delivered
         let is_let_go =
             (self.progress.detached.iter()).any(|range| (range.first..=range.last).contains(&sequence));
-        match self.progress.is_settled(sequence) {
-            _ if is_let_go => Presence::May,
-            true => Presence::Must,
-            false => Presence::NeedNot,
+        if is_let_go {
+            Presence::May
+        } else if self.progress.is_settled(sequence) {
+            Presence::Must
+        } else {
+            Presence::NeedNot
         }
     }
 
