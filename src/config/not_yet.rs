@@ -5,7 +5,6 @@
 const KEYS: &[(&str, &[&str])] = &[
     ("", &["telemetry", "groups", "schedules", "event_types", "card_sync"]),
     ("server", &["tls", "hosts", "admin_listen"]),
-    ("auth.jwt", &["issuer", "audience", "roles_claim", "jwks_url", "jwks_file"]),
     ("buildings", &["daily_reset"]),
     ("sinks", &["order"]),
 ];

@@ -36,9 +36,9 @@ pub enum ApiError {
     /// 400: not JSON, or a header that cannot be read.
     #[error("{0}")]
     Malformed(String),
-    /// 401: no or wrong credentials. Does not say which.
+    /// 401: no or wrong credentials.
     #[error("{0}")]
-    Unauthenticated(&'static str),
+    Unauthenticated(String),
     /// 403: known, but not allowed here.
     #[error("{0}")]
     Forbidden(String),

@@ -19,7 +19,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("projections", &["delivery", "domain"]),
     ("actors", &["clock", "delivery", "projections", "sinks", "domain", "metrics", "random", "space"]),
-    ("http", &["actors", "clock", "data_dir", "domain", "metrics", "random", "space"]),
+    ("https_client", &[]),
+    ("http", &["actors", "clock", "data_dir", "domain", "https_client", "metrics", "random", "space"]),
     (
         "app",
         &[
@@ -36,7 +37,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "space",
         ],
     ),
-    ("cli", &["app", "clock", "config", "data_dir", "domain", "http", "metrics", "sinks", "telemetry"]),
+    (
+        "cli",
+        &[
+            "app",
+            "clock",
+            "config",
+            "data_dir",
+            "domain",
+            "http",
+            "https_client",
+            "metrics",
+            "sinks",
+            "telemetry",
+        ],
+    ),
 ];
 
 /// Where a dependency may be named: its homes, by path below the repository.
@@ -58,7 +73,18 @@ const HOMES: &[(&str, &[&str])] = &[
     ("jsonwebtoken::", &["src/http/auth"]),
     ("prometheus::", &["src/metrics.rs"]),
     ("smol_str::", &["src/domain/card.rs", "src/domain/ids.rs", "src/projections/entry.rs"]),
-    ("reqwest::", &["src/cli/demo", "src/cli/client.rs", "src/cli/dlq.rs", "src/cli/replay"]),
+    ("rustls::", &["src/https_client.rs"]),
+    (
+        "reqwest::",
+        &[
+            "src/cli/demo",
+            "src/cli/client.rs",
+            "src/cli/dlq.rs",
+            "src/cli/replay",
+            "src/http/auth/open_id/fetch.rs",
+            "src/https_client.rs",
+        ],
+    ),
 ];
 
 /// What the pure core may not name: the outside world.
