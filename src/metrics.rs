@@ -94,6 +94,8 @@ pub struct Families {
     pub replay_refused: IntCounterVec,
     /// Replays that go on.
     pub replays_running: IntGauge,
+    /// Cards that name a group which the configuration does not have, as of the start or the last reload.
+    pub cards_of_unknown_groups: IntGauge,
     /// Requests with missing or bad credentials, by kind.
     pub auth_failures: IntCounterVec,
     /// Keys by which people's tokens are checked; 0 with the local issuer.
@@ -257,6 +259,11 @@ impl Metrics {
                 &["sink"],
             ),
             replays_running: gauge(&registry, "replays_running", "Replays that go on."),
+            cards_of_unknown_groups: gauge(
+                &registry,
+                "cards_of_unknown_groups",
+                "Cards that name a group which the configuration does not have, as of the start or the last reload.",
+            ),
             provider_keys: gauge(
                 &registry,
                 "provider_keys",
