@@ -5,6 +5,7 @@ pub mod auth;
 mod body;
 pub mod cards;
 pub mod dead_letters;
+mod docs;
 pub mod error;
 pub mod fields;
 pub mod forgive;

@@ -57,6 +57,12 @@ impl Caller {
         answer.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"))
     }
 
+    /// The status of an answer, which may go on for ever.
+    pub(crate) async fn status(&self, method: Method, path: &str, body: &str) -> u16 {
+        let answer = self.request(method, path, &[]).body(body.to_owned()).send().await;
+        answer.unwrap().status().as_u16()
+    }
+
     /// As [`Caller::send`], for a daemon that may be killed meanwhile.
     pub(crate) async fn try_post(&self, path: &str, body: &Value) -> Result<Answer, reqwest::Error> {
         self.try_send(Method::POST, path, &[], &body.to_string()).await

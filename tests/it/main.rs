@@ -25,6 +25,7 @@ mod wait;
 
 mod against;
 mod athena;
+mod authorisation;
 mod bad_input;
 mod canned_answers;
 mod cards;
