@@ -12,6 +12,7 @@ pub mod https_client;
 pub mod metrics;
 pub mod projections;
 pub mod random;
+pub mod rate;
 pub mod sinks;
 pub mod space;
 pub mod telemetry;

@@ -7,7 +7,8 @@ use crate::{
     config::{Config, auth::JwtConfig},
     http::auth::{
         Auth, Issuer,
-        device_keys::DeviceKeys,
+        attempts::Attempts,
+        known_devices::KnownDevices,
         local_issuer::LocalIssuer,
         open_id::{OpenId, Refresh},
     },
@@ -23,7 +24,7 @@ pub(super) struct Opened {
 
 /// Reads what lies on this machine. A provider is not waited for.
 pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
-    let devices = DeviceKeys::open(&config.auth.devices)?;
+    let devices = KnownDevices::open(&config.auth.devices)?;
     let (people, refresh) = match &config.auth.jwt {
         Some(JwtConfig::Local) => {
             let issuer = LocalIssuer::open(&config.server.data_dir, &config.server.id)?;
@@ -35,7 +36,7 @@ pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
         }
         None => (None, None),
     };
-    Ok(Opened { auth: Auth { devices, people }, refresh })
+    Ok(Opened { auth: Auth { devices, people, attempts: Attempts::default() }, refresh })
 }
 
 impl Opened {

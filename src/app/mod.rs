@@ -65,7 +65,11 @@ use crate::{
     config::Config,
     data_dir::{self, DataDir},
     delivery::progress::Progress,
-    http::{BuildingServices, ReplayServices, Services, answers, routes},
+    http::{
+        BuildingServices, ReplayServices, Services,
+        access::{Access, AccessRules},
+        answers, routes,
+    },
     metrics::Metrics,
     projections::store::Snapshots,
 };
@@ -179,6 +183,7 @@ impl App {
                 board: replay.board,
                 manager: replay.replays.clone(),
             },
+            access: Access::new(access_rules(&config)),
             auth,
             sinks: delivery.starter.board.clone(),
             dead_letters: states,
@@ -253,6 +258,10 @@ async fn end(arbiter: Arbiter) {
     if !matches!(ended, Ok(Ok(()))) {
         tracing::error!("a thread of actors did not end as it should");
     }
+}
+
+fn access_rules(config: &Config) -> AccessRules {
+    AccessRules { hosts: config.server.hosts.clone(), device_rate: config.server.rate_limit }
 }
 
 fn serve(listener: TcpListener, services: Data<Services>) -> std::io::Result<ServerHandle> {

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    limits::{DEFAULT_DEVICES_FILE, DEFAULT_ROLES_CLAIM, MAX_AUDIENCES, MAX_CLAIM_BYTES},
+    limits::{DEFAULT_DATA_DIR, DEFAULT_DEVICES_FILE, DEFAULT_ROLES_CLAIM, MAX_AUDIENCES, MAX_CLAIM_BYTES},
     reader::TableReader,
+    server::{ServerConfig, is_exposed},
     value::Value,
 };
 use crate::domain::provider::{KeySource, Provider, TrustedUrl};
@@ -27,14 +28,31 @@ pub enum JwtConfig {
     OpenId(Provider),
 }
 
-pub(super) fn read(mut table: TableReader<'_>, data_dir: &Path) -> Option<AuthConfig> {
+/// `server` is `None` if its section is wrong.
+pub(super) fn read(mut table: TableReader<'_>, server: Option<&ServerConfig>) -> Option<AuthConfig> {
     let devices = match table.optional("devices") {
         Some(value) => value.path(),
-        None => Some(data_dir.join(DEFAULT_DEVICES_FILE)),
+        None => {
+            let data_dir = server.map_or(Path::new(DEFAULT_DATA_DIR), |server| &server.data_dir);
+            Some(data_dir.join(DEFAULT_DEVICES_FILE))
+        }
     };
-    let jwt = table.optional("jwt").and_then(|value| value.table("auth.jwt")).and_then(read_jwt);
+    let is_local_allowed = table.optional("allow_local_issuer").and_then(|value| value.boolean());
+    let jwt = table.optional("jwt");
+    let issuer = jwt.as_ref().and_then(|value| value.table("auth.jwt")).and_then(read_jwt);
+    if let (Some(jwt), Some(JwtConfig::Local), Some(server)) = (jwt, &issuer, server)
+        && is_exposed(server.listen)
+        && is_local_allowed != Some(true)
+    {
+        let problem = format!(
+            "the local issuer, whose tokens anyone with access to data_dir can make, on {}, which is not loopback",
+            server.listen
+        );
+        let hint = "use an OpenID provider, or say `allow_local_issuer = true`";
+        jwt.error(problem, Some(hint.to_owned()));
+    }
     table.finish();
-    Some(AuthConfig { devices: devices?, jwt })
+    Some(AuthConfig { devices: devices?, jwt: issuer })
 }
 
 fn read_jwt(mut table: TableReader<'_>) -> Option<JwtConfig> {

@@ -44,6 +44,10 @@ pub const MAX_CLAIM_BYTES: usize = 256;
 pub const OCCUPANCY_PEOPLE: RangeInclusive<u64> = 1..=1_000_000;
 /// Records per second of a sink's `rate_limit`.
 pub const RATE_LIMIT_PER_SECOND: RangeInclusive<u64> = 1..=1_000_000;
+/// Requests per second of each device: `[server] rate_limit`.
+pub const DEVICE_RATE_PER_SECOND: RangeInclusive<u64> = 1..=100_000;
+/// Entries of `[server] hosts`.
+pub const MAX_HOSTS: usize = 64;
 /// `presence_timeout`; zero means never.
 pub const PRESENCE_TIMEOUT: RangeInclusive<Duration> = SECOND..=Duration::from_secs(366 * 24 * 60 * 60);
 /// `[wal] retention`.

@@ -4,7 +4,7 @@
 /// Keys by section; the root of the file is `""`, every table under `[sinks]` is `sinks`.
 const KEYS: &[(&str, &[&str])] = &[
     ("", &["telemetry", "groups", "schedules", "event_types", "card_sync"]),
-    ("server", &["tls", "hosts", "admin_listen"]),
+    ("server", &["tls", "admin_listen"]),
     ("buildings", &["daily_reset"]),
     ("sinks", &["order"]),
 ];

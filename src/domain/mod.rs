@@ -9,6 +9,7 @@ pub mod event;
 pub mod event_json;
 pub mod event_types;
 pub mod hex;
+pub mod hosts;
 pub mod ids;
 pub mod member_diff;
 pub mod outbound;

@@ -23,6 +23,7 @@ mod small_disk;
 mod traffic;
 mod wait;
 
+mod access;
 mod against;
 mod athena;
 mod authorisation;
