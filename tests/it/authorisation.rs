@@ -2,7 +2,7 @@
 //!
 //! Bodies are `{}`: who is let in is told what is missing, and nothing changes. Who is not let in is told that first.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use reqwest::Method;
 use serde_json::Value;
@@ -167,15 +167,16 @@ async fn each_endpoint_lets_in_whom_the_table_says() {
     let site = Site::with_files();
     let daemon = site.start();
     let mut wrong = Vec::new();
-    for credentials in CALLERS {
+    for (caller_number, credentials) in CALLERS.iter().enumerate() {
         let caller = credentials.caller(&site, &daemon);
-        for (endpoint, who) in TABLE {
+        for (number, (endpoint, who)) in TABLE.iter().enumerate() {
+            let from = Ipv4Addr::new(127, 0, 1 + caller_number as u8, 1 + number as u8);
             let (method, pattern) = endpoint.split_once(' ').unwrap();
             let path =
                 VALUES.iter().fold(pattern.to_owned(), |path, (name, value)| path.replace(name, value));
             let method: Method = method.parse().unwrap();
             let body = if method == Method::GET { "" } else { "{}" };
-            let status = caller.status(method, &path, body).await;
+            let status = caller.status(from, method, &path, body).await;
             let is_right = match credentials.refusal(*who, pattern) {
                 Some(refusal) => status == refusal,
                 None => !matches!(status, 401 | 403 | 500..),

@@ -1,6 +1,9 @@
 //! A caller of the daemon: a turnstile, a person, or anyone.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use reqwest::{
     Client, Method, RequestBuilder,
@@ -57,9 +60,13 @@ impl Caller {
         answer.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"))
     }
 
-    /// The status of an answer, which may go on for ever.
-    pub(crate) async fn status(&self, method: Method, path: &str, body: &str) -> u16 {
-        let answer = self.request(method, path, &[]).body(body.to_owned()).send().await;
+    /// The status of an answer, which may go on for ever. Asked from another address of this machine, so that failures
+    /// of one address slow down no other.
+    pub(crate) async fn status(&self, from: Ipv4Addr, method: Method, path: &str, body: &str) -> u16 {
+        let client = turnstiled::https_client::builder().unwrap().no_proxy().timeout(ANSWER_TIMEOUT);
+        let client = client.local_address(IpAddr::V4(from)).build().unwrap();
+        let caller = Self { client, ..self.clone() };
+        let answer = caller.request(method, path, &[]).body(body.to_owned()).send().await;
         answer.unwrap().status().as_u16()
     }
 
