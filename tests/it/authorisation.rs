@@ -20,13 +20,11 @@ enum Who {
     Device(&'static [&'static str]),
     /// A person with one of these roles. Where the path names a building, the role for that building will do.
     Person(&'static [&'static str]),
-    /// Either.
-    DeviceOrPerson(&'static [&'static str], &'static [&'static str]),
     /// A person with one of these roles, for whatever building: the answer has that building's part.
     PersonOfAny(&'static [&'static str]),
 }
 
-use Who::{Anyone, Device, DeviceOrPerson, Person, PersonOfAny};
+use Who::{Anyone, Device, Person, PersonOfAny};
 
 const GATE: Who = Device(&["gate"]);
 const ANY_ROLE: Who = PersonOfAny(&["hr", "auditor", "security", "admin"]);
@@ -42,6 +40,7 @@ const TABLE: &[(&str, Who)] = &[
     ("GET /v1/cards/{card_id}", Person(&["hr", "auditor"])),
     ("PUT /v1/cards/{card_id}", Person(&["hr"])),
     ("POST /v1/cards/{card_id}/{action}", Person(&["hr", "security"])),
+    ("GET /v1/events/stream", PersonOfAny(&["security", "auditor"])),
     ("GET /v1/sinks", ANY_ROLE),
     ("DELETE /v1/sinks/{name}/cursor", Person(&["admin"])),
     ("GET /v1/dead-letters", Person(&["admin"])),
@@ -127,7 +126,6 @@ impl Credentials {
             Anyone => return None,
             Device(kinds) => (kinds, &[], false),
             Person(roles) => (&[], roles, false),
-            DeviceOrPerson(kinds, roles) => (kinds, roles, false),
             PersonOfAny(roles) => (&[], roles, true),
         };
         let is_of_building = path.contains("{building}");
@@ -217,6 +215,5 @@ fn requirement(who: Who) -> Value {
         Anyone => Value::Array(Vec::new()),
         Device(kinds) => Value::Array(vec![device(kinds)]),
         Person(roles) | PersonOfAny(roles) => Value::Array(vec![person(roles)]),
-        DeviceOrPerson(kinds, roles) => Value::Array(vec![device(kinds), person(roles)]),
     }
 }

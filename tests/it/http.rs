@@ -6,7 +6,7 @@ use std::{
 };
 
 use reqwest::{
-    Client, Method, RequestBuilder,
+    Client, Method, RequestBuilder, Response,
     header::{CONTENT_TYPE, HeaderMap},
 };
 use serde_json::Value;
@@ -39,6 +39,11 @@ impl Caller {
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[], "").await
+    }
+
+    /// An answer whose body is still to come.
+    pub(crate) async fn open(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        self.request(Method::GET, path, headers).send().await.unwrap()
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
