@@ -6,7 +6,9 @@ use actix_web::{
     web::{self, PayloadConfig, ServiceConfig},
 };
 
-use super::{cards, dead_letters, error::ApiError, feed, forgive, health, presence, replays, sinks, swipes};
+use super::{
+    cards, dead_letters, docs, error::ApiError, feed, forgive, health, presence, replays, sinks, swipes,
+};
 
 /// The largest body (contract, section 3).
 pub const MAX_BODY_BYTES: usize = 64 << 10;
@@ -66,6 +68,7 @@ fn paths() -> Vec<Path> {
         get("/readyz", web::get().to(health::ready)),
         get("/metrics", web::get().to(health::metrics)),
         get("/openapi.json", web::get().to(health::openapi)),
+        get("/docs", web::get().to(docs::page)),
     ]
 }
 
