@@ -17,7 +17,7 @@ use crate::{
     daemon::{Daemon, FILE_SINK, Site},
     moto::Moto,
     random::Random,
-    wait::eventually,
+    wait::{POLL_INTERVAL, eventually},
 };
 
 const CARDS: u64 = 6;
@@ -45,6 +45,7 @@ fn config(id: &str, topic_arn: &str, queue_url: &str, others: &[&str]) -> String
         name = "cards"
         types = ["card.*"]
         to = ["cards"]
+        personal = true
         [card_sync]
         queue_url = "{queue_url}"
         accept_from = [{others}]
@@ -60,7 +61,6 @@ async fn cards(daemon: &Daemon, token: &str, own: &str) -> BTreeMap<String, Valu
         let members = card.as_object_mut().unwrap();
         members.remove("presence");
         members.entry("version_by").or_insert_with(|| json!(own));
-        members.sort_keys();
         (card["card_id"].as_str().unwrap().to_owned(), card)
     };
     page["items"].as_array().unwrap().iter().map(card).collect()
@@ -88,31 +88,22 @@ async fn send(config: &SdkConfig, queue_url: &str, body: &str) {
 
 /// Changes one of the cards somehow; what the rules of this server refuse is refused.
 async fn change(daemon: &Daemon, token: &str, random: &mut Random) -> bool {
-    let (card, kind) = (random.below(CARDS), random.below(20));
+    let (card, kind, year) = (random.below(CARDS), random.below(20), 2030 + random.below(5));
     let path = format!("/v1/cards/C{card}");
-    let (path, body) = match kind {
-        0..=2 => (format!("{path}/suspend"), json!({})),
-        3..=4 => (format!("{path}/report-lost"), json!({})),
-        5..=8 => (format!("{path}/reinstate"), json!({})),
-        // one of them at the end is final, whatever the others say of it
-        9 if card == 0 => (format!("{path}/revoke"), json!({})),
-        kind => (
-            path,
-            json!({ "employee_id": format!("E{card}"), "holder_name": "Ada", "responder": kind % 2 == 0,
-            "gates": (0..random.below(4)).map(|gate| format!("gate-{gate}")).collect::<Vec<_>>() }),
-        ),
+    let (person, nothing) = (daemon.person(token), json!({}));
+    let answer = match kind {
+        0..=2 => person.post(&format!("{path}/suspend"), &nothing).await,
+        3..=4 => person.post(&format!("{path}/report-lost"), &nothing).await,
+        5..=8 => person.post(&format!("{path}/reinstate"), &nothing).await,
+        // of one of them only: it is final, whatever the others say
+        9 if card == 0 => person.post(&format!("{path}/revoke"), &nothing).await,
+        _ => {
+            let details = json!({ "employee_id": format!("E{card}"), "holder_name": "Ada", "responder": kind % 2 == 0,
+                "valid_until": format!("{year}-01-01T00:00:00Z") });
+            person.put(&path, &details).await
+        }
     };
-    // gates that this server does not have are refused, so none is named; buildings neither
-    let answer = if path.ends_with(char::is_numeric) {
-        let mut body = body;
-        body["valid_until"] =
-            json!(format!("20{}0-01-01T00:00:00Z", 3 + body["gates"].as_array().unwrap().len()));
-        body.as_object_mut().unwrap().remove("gates");
-        daemon.person(token).put(&path, &body).await
-    } else {
-        daemon.person(token).post(&path, &body).await
-    };
-    assert!([200, 201, 404, 409, 412].contains(&answer.status), "{path}: {} {}", answer.status, answer.body);
+    assert!([200, 201, 404, 409].contains(&answer.status), "{path}: {} {}", answer.status, answer.body);
     matches!(answer.status, 200 | 201)
 }
 
@@ -121,7 +112,7 @@ async fn repeat(config: SdkConfig, from: String, to: Vec<String>, seed: u64, sto
     let (mut random, mut kept) = (Random::seeded(seed), Vec::<String>::new());
     while !stop.load(Relaxed) || !kept.is_empty() {
         kept.extend(drain(&config, &from).await.into_iter().filter_map(|message| message.body));
-        if kept.len() > 8 || (stop.load(Relaxed) && !kept.is_empty()) {
+        while kept.len() > 8 || (stop.load(Relaxed) && !kept.is_empty()) {
             let place = random.below(kept.len() as u64) as usize;
             let body = if random.one_in(3) { kept[place].clone() } else { kept.swap_remove(place) };
             for queue_url in &to {
@@ -130,7 +121,7 @@ async fn repeat(config: SdkConfig, from: String, to: Vec<String>, seed: u64, sto
                 }
             }
         }
-        tokio::task::yield_now().await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
