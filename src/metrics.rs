@@ -31,6 +31,8 @@ pub struct Families {
     registry: Registry,
     decisions: IntCounterVec,
     exits: IntCounterVec,
+    entries_recorded: IntCounterVec,
+    passages: IntCounterVec,
     inside: IntGaugeVec,
     /// From the request's arrival to its durable answer, in seconds.
     pub decision_seconds: Histogram,
@@ -123,6 +125,18 @@ impl Metrics {
                 &["building", "decision", "reason"],
             ),
             exits: counters(&registry, "exits_total", "Exits recorded.", &["building", "anomaly"]),
+            entries_recorded: counters(
+                &registry,
+                "entries_recorded_total",
+                "Entries that gates decided alone.",
+                &["building", "decision", "anomaly"],
+            ),
+            passages: counters(
+                &registry,
+                "passages_total",
+                "Passages that gates confirmed, or said that nobody went through.",
+                &["building", "outcome"],
+            ),
             inside: gauges(&registry, "inside", "People known inside.", &["building"]),
             decision_seconds: histogram(
                 &registry,
@@ -281,6 +295,14 @@ impl Metrics {
             Body::Exit(exit) => {
                 let anomaly = exit.anomaly.map_or("", |anomaly| anomaly.as_str());
                 self.exits.with_label_values(&[exit.swipe.building.as_str(), anomaly]).inc();
+            }
+            Body::EntryRecorded(recorded) => {
+                let anomaly = recorded.anomaly.map_or("", |anomaly| anomaly.as_str());
+                let (building, decision) = (recorded.building.as_str(), recorded.decision.as_str());
+                self.entries_recorded.with_label_values(&[building, decision, anomaly]).inc();
+            }
+            Body::Passage(ended) => {
+                self.passages.with_label_values(&[ended.building.as_str(), ended.outcome.ended()]).inc();
             }
             Body::Card(_)
             | Body::PresenceExpired(_)

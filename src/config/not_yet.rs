@@ -6,12 +6,11 @@ const KEYS: &[(&str, &[&str])] = &[
     ("", &["telemetry", "groups", "schedules", "event_types", "card_sync"]),
     ("server", &["tls", "hosts", "admin_listen"]),
     ("auth.jwt", &["issuer", "audience", "roles_claim", "jwks_url", "jwks_file"]),
-    ("buildings", &["daily_reset"]),
     ("sinks", &["order"]),
 ];
 
 /// Values by section and key.
-const VALUES: &[(&str, &str, &[&str])] = &[("buildings.gates", "passage", &["confirm"])];
+const VALUES: &[(&str, &str, &[&str])] = &[];
 
 /// Whether the contract has this key here, for a later version.
 pub(super) fn is_key(section: &str, key: &str) -> bool {

@@ -187,10 +187,10 @@ impl Rebuilt {
 
 impl Scope {
     fn is_of_key(&self, key: &str) -> bool {
-        if entry::is_swipe(key) {
+        let (inside, card) = (entry::inside_of(key), entry::card_of(key));
+        if inside.is_none() && card.is_none() {
             return false;
         }
-        let (inside, card) = (entry::inside_of(key), entry::card_of(key));
         let is_of_building = self.building.as_ref().is_none_or(|building| inside == Some(building.as_str()));
         is_of_building
             && self.card.as_ref().is_none_or(|wanted| inside.is_some() || card == Some(wanted.as_str()))

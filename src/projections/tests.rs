@@ -16,12 +16,13 @@ use super::{
     take::{TakeLimits, take},
 };
 use crate::domain::{
-    building::{AntiPassback, Building, Rules},
+    building::{Building, Entered, Inside, Rules},
     card::{Card, CardDetails, Status},
     directory::Directory,
     event::{
-        AuditRead, Body, CardChange, CardChanged, Decision, Entry as Entered, Event, Exit, ExpiryCause,
-        PresenceExpired, PresenceForgiven, PresenceReset, Swiped,
+        AuditRead, Body, CardChange, CardChanged, Decision, Entry as EntryBody, EntryRecorded, Event, Exit,
+        ExpiryCause, GateDecision, Outcome, PassageDue, PassageEnded, Presence, PresenceExpired,
+        PresenceForgiven, PresenceReset, Swiped,
     },
     event_json::encode,
     ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
@@ -41,13 +42,8 @@ fn building(number: u8) -> BuildingId {
 }
 
 pub(crate) fn rules() -> Vec<Rules> {
-    let rules = |number| Rules {
-        building: building(number),
-        gates: ["north", "south"].map(|gate| GateId::parse(gate).unwrap()).into(),
-        anti_passback: AntiPassback::Hard,
-        presence_timeout: None,
-        max_occupancy: None,
-    };
+    let gates = || ["north", "south"].map(|gate| GateId::parse(gate).unwrap()).into();
+    let rules = |number| Rules::of(building(number), gates());
     vec![rules(0), rules(1)]
 }
 
@@ -55,7 +51,7 @@ pub(crate) fn rules() -> Vec<Rules> {
 pub(crate) type Step = (Body, u16);
 
 pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
-    let names = (0..2_u8, 0..2_u8, 0..4_u8, prop::option::of(0..5_u8), 0..11_u8);
+    let names = (0..2_u8, 0..2_u8, 0..4_u8, prop::option::of(0..5_u8), 0..13_u8);
     let step = (names, 0..5_u8).prop_map(|((at, gate, who, swipe_id, kind), version)| {
         let card_id = CardId::parse(&format!("C{who}")).unwrap();
         let employee_id = EmployeeId::parse(&format!("E{}", who / 2)).unwrap();
@@ -83,8 +79,16 @@ pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
                 let card = Card { card_id, details, status, version: version.into() };
                 Body::Card(CardChanged { change: CardChange::Updated, card, note: None })
             }
-            2..=4 => Body::Entry(Entered { swipe, decision: Decision::Granted { violation: version == 0 } }),
-            5 => Body::Entry(Entered { swipe, decision: Decision::Denied(Reason::Lost) }),
+            2..=4 => {
+                let decision = Decision::Granted { violation: version == 0 };
+                // at a gate that says more of it, with a past, or granted before
+                let before =
+                    (version == 2).then(|| inside(Entered::Pending { passage: 3, until: millis(7) }));
+                let passage = (gate == 1).then(|| Box::new(PassageDue { until: millis(9), before }));
+                let since = (version == 3).then(|| millis(8));
+                Body::Entry(EntryBody { swipe, decision, since, passage })
+            }
+            5 => Body::Entry(EntryBody::new(swipe, Decision::Denied(Reason::Lost))),
             6 => Body::Exit(Exit { swipe, anomaly: None }),
             7 => Body::PresenceExpired(PresenceExpired {
                 building: swipe.building,
@@ -107,23 +111,71 @@ pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
                 people: 1,
                 reason: "a drill".to_owned(),
             }),
+            10 => {
+                let decision = if version == 3 { GateDecision::Denied } else { GateDecision::Granted };
+                Body::EntryRecorded(Box::new(EntryRecorded {
+                    building: swipe.building,
+                    gate: swipe.gate,
+                    card_id,
+                    employee_id: swipe.employee_id,
+                    decision,
+                    anomaly: (version == 2).then_some(Reason::Lost),
+                    bacnet_code: (version == 2).then_some(143),
+                    stale: version == 4,
+                    swipe_id: swipe.swipe_id,
+                    occurred_at: millis(if version == 1 { i64::MAX } else { 40_000_000 }),
+                }))
+            }
+            11 => Body::Passage(Box::new(PassageEnded {
+                outcome: if version < 3 { Outcome::Entered } else { Outcome::NoEntry },
+                building: swipe.building,
+                gate: swipe.gate,
+                card_id,
+                employee_id,
+                granted_event_id: Uuid::nil(),
+                granted_sequence: u64::from(version) + 7 * u64::from(gate),
+                granted_at: millis(0),
+                until: millis(9),
+                before: (version == 2).then(|| inside(Entered::Recorded)),
+                presence: match version {
+                    0 => Presence::Unchanged,
+                    1 => Presence::Outside,
+                    _ => Presence::Inside(inside(Entered::Confirmed)),
+                },
+            })),
             _ => Body::AuditRead(AuditRead { building: Some(building(at)), what: "presence".to_owned() }),
         }
     });
     prop::collection::vec((step, prop_oneof![3 => 0..60_u16, 1 => 600..1_500_u16]), 0..max)
 }
 
-/// The events of `steps` after those that are there.
+fn millis(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn inside(entered: Entered) -> Inside {
+    let (gate, card_id) = (GateId::parse("north").unwrap(), CardId::parse("C1").unwrap());
+    Inside { since: millis(3), gate, card_id, entered }
+}
+
+/// The events of `steps` after those that are there. Passages are of events that are there.
 pub(crate) fn push(events: &mut Vec<Event>, steps: &[Step]) {
     for (body, minutes) in steps {
         let before = events.last().map_or(0, |event| event.time.as_millis());
+        let mut body = body.clone();
+        if let Body::Passage(ended) = &mut body {
+            let index = ended.granted_sequence.min(events.len() as u64).saturating_sub(1);
+            ended.granted_event_id = Uuid::from_u128(index.into());
+            ended.granted_sequence = index + 1;
+            ended.granted_at = events.get(index as usize).map_or(millis(before), |granted| granted.time);
+        }
         events.push(Event {
             id: Uuid::from_u128(events.len() as u128),
             sequence: events.len() as u64 + 1,
             time: Timestamp::from_millis(before + i64::from(*minutes) * 60_000),
             by: "device/k_1".to_owned(),
             traceparent: None,
-            body: body.clone(),
+            body,
         });
     }
 }
@@ -282,7 +334,7 @@ fn granted(number: u64) -> Step {
         swipe_id: Some(Uuid::from_u128(number.into())),
         occurred_at: None,
     };
-    (Body::Entry(Entered { swipe, decision: Decision::Granted { violation: false } }), 1)
+    (Body::Entry(EntryBody::new(swipe, Decision::Granted { violation: false })), 1)
 }
 
 /// A log of 20 events with snapshots at 10 and 20.
