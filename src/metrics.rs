@@ -95,6 +95,12 @@ pub struct Families {
     pub replays_running: IntGauge,
     /// Requests with missing or bad credentials, by kind.
     pub auth_failures: IntCounterVec,
+    /// Keys by which people's tokens are checked; 0 with the local issuer.
+    pub provider_keys: IntGauge,
+    /// When the provider last showed them, in seconds since 1970.
+    pub provider_keys_timestamp_seconds: IntGauge,
+    /// Looks at the provider's keys that failed.
+    pub provider_key_failures: IntCounter,
     /// Answered requests, by route and status.
     pub http_requests: IntCounterVec,
 }
@@ -262,6 +268,21 @@ impl Metrics {
                 &["sink"],
             ),
             replays_running: gauge(&registry, "replays_running", "Replays that go on."),
+            provider_keys: gauge(
+                &registry,
+                "provider_keys",
+                "Keys by which the tokens of the OpenID provider are checked.",
+            ),
+            provider_keys_timestamp_seconds: gauge(
+                &registry,
+                "provider_keys_timestamp_seconds",
+                "When the OpenID provider last showed its keys.",
+            ),
+            provider_key_failures: counter(
+                &registry,
+                "provider_key_failures_total",
+                "Looks at the provider's keys that failed.",
+            ),
             auth_failures: counters(
                 &registry,
                 "auth_failures_total",

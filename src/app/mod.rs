@@ -4,6 +4,7 @@
 //! arbiter, HTTP. Stop: HTTP, then what is on its way into the log, then deliveries and their cursors.
 
 mod archive_sink;
+mod auth;
 mod background;
 mod delivery_side;
 mod disk;
@@ -61,13 +62,13 @@ use crate::{
         replay::{manager::ReplaysActor, state_check::LiveState},
         sink_state::SinkStates,
     },
-    config::{Config, auth::JwtConfig},
+    config::Config,
     data_dir::{self, DataDir},
     delivery::progress::Progress,
     http::{
-        BuildingServices, ReplayServices, Services, answers,
-        auth::{Auth, device_keys::DeviceKeys, local_issuer::LocalIssuer},
-        routes,
+        BuildingServices, ReplayServices, Services,
+        access::{Access, AccessRules},
+        answers, routes,
     },
     metrics::Metrics,
     projections::store::Snapshots,
@@ -105,7 +106,7 @@ impl App {
         let listener = TcpListener::bind(listen).map_err(|source| StartError::Listen { listen, source })?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { listen, source })?;
         let data_dir = DataDir::take(&config.server.data_dir, &config.server.id, config.wal.store.as_str())?;
-        let auth = open_auth(&config)?;
+        let auth = auth::open(&config)?;
         let (path, settings) = (data_dir.path.clone(), config.clone());
         let snapshots = Snapshots::open(&data_dir::snapshots_dir(&path), data_dir.log_name.clone())?;
         let kept = snapshots.clone();
@@ -113,6 +114,7 @@ impl App {
         let Opened { log, disk, states, progress, recovered } =
             tokio::task::spawn_blocking(move || Opened::open(&path, &settings, &kept)).await??;
         let metrics = Metrics::new();
+        let auth = auth.start(data_dir.path.clone(), metrics.clone());
         metrics.log_sequence.set(i64::try_from(log.reader().committed()).unwrap_or(i64::MAX));
 
         sinks::remove_forgotten_spools(&config.sinks, &data_dir.path, &states)?;
@@ -181,6 +183,7 @@ impl App {
                 board: replay.board,
                 manager: replay.replays.clone(),
             },
+            access: Access::new(access_rules(&config)),
             auth,
             sinks: delivery.starter.board.clone(),
             dead_letters: states,
@@ -257,13 +260,8 @@ async fn end(arbiter: Arbiter) {
     }
 }
 
-fn open_auth(config: &Config) -> Result<Auth, StartError> {
-    let devices = DeviceKeys::open(&config.auth.devices)?;
-    let people = match config.auth.jwt {
-        Some(JwtConfig::Local) => Some(LocalIssuer::open(&config.server.data_dir, &config.server.id)?),
-        None => None,
-    };
-    Ok(Auth { devices, people })
+fn access_rules(config: &Config) -> AccessRules {
+    AccessRules { hosts: config.server.hosts.clone(), device_rate: config.server.rate_limit }
 }
 
 fn serve(listener: TcpListener, services: Data<Services>) -> std::io::Result<ServerHandle> {

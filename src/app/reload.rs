@@ -21,7 +21,7 @@ use thiserror::Error;
 use tokio::sync::oneshot::{self, error::RecvError};
 
 use super::{
-    StartError,
+    StartError, access_rules,
     delivery_side::{Starter, progress_of_all, warn_of_forgotten_sink},
     pending::count_pending,
     replay_side::places_of,
@@ -150,6 +150,7 @@ impl Reloader {
         opened: HashMap<String, Arc<dyn Sink>>,
     ) -> Result<(), ReloadError> {
         let routes = Arc::new(config.routes.clone());
+        self.services.access.set(access_rules(&config));
         self.change_rules(&plan).await?;
         self.router.send(SetRoutes(Arc::clone(&routes))).await?;
         let held: BTreeSet<String> =

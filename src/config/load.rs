@@ -86,8 +86,7 @@ fn read_file(file: &Path) -> Result<String, String> {
 
 fn read(mut root: TableReader<'_>) -> Option<Config> {
     let server = root.required("server").and_then(|value| server::read(value.table("server")?));
-    let data_dir = server.as_ref().map(|server| server.data_dir.clone()).unwrap_or_default();
-    let auth = root.required("auth").and_then(|value| auth::read(value.table("auth")?, &data_dir));
+    let auth = root.required("auth").and_then(|value| auth::read(value.table("auth")?, server.as_ref()));
     let wal = match root.optional("wal") {
         Some(value) => value.table("wal").map(wal::read),
         None => Some(WalConfig::default()),

@@ -1,5 +1,6 @@
 //! The HTTP API: handlers parse, ask an actor, render. Nothing is decided here.
 
+pub mod access;
 pub mod answers;
 pub mod auth;
 mod body;
@@ -31,7 +32,7 @@ use actix::{
 use actix_web::HttpRequest;
 use tokio::sync::oneshot;
 
-use self::{auth::Auth, error::ApiError, trace_context::TraceContext};
+use self::{access::Access, auth::Auth, error::ApiError, trace_context::TraceContext};
 use crate::{
     actors::{
         admin::AdminActor,
@@ -66,6 +67,8 @@ pub struct Services {
     pub deliveries: Deliveries,
     /// Events that are sent again.
     pub replays: ReplayServices,
+    /// Who may come in at all.
+    pub access: Access,
     /// Who may call.
     pub auth: Auth,
     /// How the sinks do.

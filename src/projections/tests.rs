@@ -7,7 +7,8 @@ use turnstiled_wal::{Append, Log, LogOptions, RepairFacts, RepairPlan, StoreKind
 use uuid::Uuid;
 
 use super::{
-    entry::{Entry, Line},
+    entry::{Entry, Line, write_swipe, write_time},
+    entry_inside::{write_inside, write_passage},
     fold::Touched,
     format::{Decoder, Encoder, FormatError, Header},
     load::load,
@@ -311,6 +312,40 @@ fn golden_version_1() {
     merge(touched.into_iter(), &Touched::default())
         .for_each(|line| bytes.extend(line.unwrap().value.into_bytes()));
     assert_eq!(bytes, lines.iter().flat_map(|line| line.value.bytes()).collect::<Vec<_>>());
+}
+
+/// Kinds and members that came later, as they are written and read for ever.
+#[test]
+fn golden_later_entries_of_version_1() {
+    let (hq, event_id) = (building(0), Uuid::from_u128(10));
+    let at = "2026-11-20T08:01:02.345Z";
+    let passage = format!(
+        r#"{{"sequence":"00000000000000000040","granted_at":"{at}","until":"{at}","gate":"north-1","card_id":"C1","employee_id":"E1","before":{{"since":"{at}","gate":"north-2","card_id":"C2","certainty":"recorded"}},"said":{{"outcome":"no_entry","event_id":"00000000-0000-0000-0000-00000000000b","sequence":"00000000000000000041","at":"{at}"}}}}"#
+    );
+    let pending = format!(
+        r#"{{"since":"{at}","gate":"north-1","card_id":"C1","certainty":"pending","passage":"00000000000000000040","until":"{at}"}}"#
+    );
+    let swipe = format!(
+        r#"{{"event_id":"{event_id}","sequence":"00000000000000000042","decided_at":"{at}","recorded":"denied","violation":false,"card_id":"C1","occurred_at":"{at}"}}"#
+    );
+    let time = format!("\"{at}\"");
+    for (key, value) in [
+        ("cleared/hq".to_owned(), time.clone()),
+        ("inside/hq/E1".to_owned(), pending),
+        ("left/hq/E1".to_owned(), time),
+        (format!("passage/hq/{event_id}"), passage),
+        (format!("swipe/hq/north-1/{event_id}"), swipe),
+    ] {
+        let (found, written) = match Entry::read(&line(&key, &value)).unwrap() {
+            Entry::Cleared(building, at) => (building, write_time(at)),
+            Entry::Inside(building, _, inside) => (building, write_inside(&inside)),
+            Entry::Left(building, _, at) => (building, write_time(at)),
+            Entry::Passage(building, sequence, passage) => (building, write_passage(sequence, &passage)),
+            Entry::Swipe(building, _, first) => (building, write_swipe(&first)),
+            other => panic!("{key}: {other:?}"),
+        };
+        assert_eq!((found, written.unwrap()), (hq.clone(), value), "{key}");
+    }
 }
 
 #[test]

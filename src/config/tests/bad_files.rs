@@ -27,7 +27,7 @@ const CASES: &[Case] = &[
         "auth = 1\n",
         &[
             "1: auth: is required",
-            "3: server.auth: unknown key; known here: admin_listen, data_dir, hosts, id, listen, tls",
+            "3: server.auth: unknown key; known here: admin_listen, allow_plain_http, data_dir, hosts, id, listen, rate_limit, tls",
         ],
     ),
     ("[server]\n", "sinks = 3\n[server]\n", &["1: sinks: must be a table, this is a whole number"]),
@@ -35,7 +35,40 @@ const CASES: &[Case] = &[
     // Server and auth.
     ("id = 'a'", "", &["1: server.id: is required"]),
     ("id = 'a'", "id = ''", &["2: server.id: \"\" is no id: an id is 1 to 64 of A-Z a-z 0-9 _ -"]),
-    ("id = 'a'", "id = 'a'\nhosts = []", &["3: server.hosts: `hosts` is not supported by this version yet"]),
+    (
+        "id = 'a'",
+        "id = 'a'\nhosts = []",
+        &["3: server.hosts: names no host: every request would be refused; leave it out to accept any"],
+    ),
+    (
+        "id = 'a'",
+        "id = 'a'\nhosts = ['gate', 'http://gate']",
+        &[
+            "3: server.hosts[1]: \"http://gate\" is no name of a host; write names such as \"gate.hq.example\", possibly with a port",
+        ],
+    ),
+    ("id = 'a'", "id = 'a'\nrate_limit = 0", &["3: server.rate_limit: 0 is not from 1 to 100000"]),
+    (
+        "id = 'a'",
+        "id = 'a'\nlisten = '10.0.0.1:80'",
+        &[
+            "3: server.listen: 10.0.0.1:80 is not loopback, and with plain HTTP everyone on the way reads keys and tokens; say `allow_plain_http = true` if something in front of it does TLS",
+        ],
+    ),
+    (
+        "id = 'a'\n",
+        "id = 'a'\nlisten = '[::]:80'\nallow_plain_http = false\n",
+        &[
+            "3: server.listen: [::]:80 is not loopback, and with plain HTTP everyone on the way reads keys and tokens; say `allow_plain_http = true` if something in front of it does TLS",
+        ],
+    ),
+    (
+        "id = 'a'\n[auth]",
+        "id = 'a'\nlisten = '0.0.0.0:80'\nallow_plain_http = true\n[auth]\njwt = { local = true }",
+        &[
+            "6: auth.jwt: the local issuer, whose tokens anyone with access to data_dir can make, on 0.0.0.0:80, which is not loopback; use an OpenID provider, or say `allow_local_issuer = true`",
+        ],
+    ),
     (
         "id = 'a'",
         "id = '${NONE}'",

@@ -13,6 +13,7 @@ use crate::config::{
 };
 use crate::domain::{
     building::{AntiPassback, daily_reset::DailyReset},
+    hosts::HostName,
     ids::GateId,
 };
 
@@ -156,6 +157,21 @@ fn a_useless_region_is_warned_about() {
     assert_eq!(config.wal.snapshot_every, Duration::from_secs(1));
     let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(warnings, ["etc/routes.toml:10: sinks.x.region: has no effect on this type of sink"]);
+}
+
+#[test]
+fn an_address_that_is_not_loopback_is_allowed_in_so_many_words() {
+    let server =
+        "id = 'a'\nlisten = '0.0.0.0:80'\nallow_plain_http = true\nhosts = ['Gate:8443']\nrate_limit = 7\n";
+    let text = LEAST.replace("id = 'a'\n", server);
+    let config = parse(&text).unwrap();
+    assert_eq!(config.server.rate_limit, NonZeroU32::new(7));
+    assert_eq!(config.server.hosts, Some(vec![HostName::parse("gate:8443").unwrap()]));
+    let local = "[auth]\nallow_local_issuer = true\njwt = { local = true }\n";
+    assert_eq!(parse(&text.replace("[auth]\n", local)).unwrap().auth.jwt, Some(JwtConfig::Local));
+    for listen in ["127.0.0.2:80", "[::1]:80", "[::ffff:127.0.0.1]:80"] {
+        assert!(parse(&LEAST.replace("id = 'a'\n", &format!("id = 'a'\nlisten = '{listen}'\n"))).is_ok());
+    }
 }
 
 #[test]
