@@ -70,6 +70,13 @@ enum Kind {
     Left,
 }
 
+/// A line that is remembered for some time.
+struct Judged {
+    key: (Kind, BuildingId),
+    sequence: u64,
+    is_over: bool,
+}
+
 impl Cut {
     /// For the state at `now`, with at most so many swipes of a building.
     #[must_use]
@@ -82,7 +89,7 @@ impl Cut {
     /// # Errors
     /// [`EntryError`] if the line is damaged.
     pub fn see(&mut self, line: &Line) -> Result<(), EntryError> {
-        if let Some((key, sequence, false)) = self.judge(line)? {
+        if let Some(Judged { key, sequence, is_over: false }) = self.judge(line)? {
             self.sequences.entry(key).or_default().push(sequence);
         }
         Ok(())
@@ -112,25 +119,25 @@ impl Cut {
     /// # Errors
     /// [`EntryError`] if the line is damaged.
     pub fn keeps(&self, line: &Line) -> Result<bool, EntryError> {
-        let Some((key, sequence, is_over)) = self.judge(line)? else { return Ok(true) };
+        let Some(Judged { key, sequence, is_over }) = self.judge(line)? else { return Ok(true) };
         let oldest = self.sequences.get(&key).and_then(|oldest| oldest.first());
         Ok(!is_over && oldest.is_none_or(|oldest| sequence >= *oldest))
     }
 
-    /// Of a line that is remembered for some time: its kind, its sequence, and whether it is over.
-    fn judge(&self, line: &Line) -> Result<Option<((Kind, BuildingId), u64, bool)>, EntryError> {
+    fn judge(&self, line: &Line) -> Result<Option<Judged>, EntryError> {
         if !is_remembered(&line.key) {
             return Ok(None);
         }
-        Ok(match Entry::read(line)? {
+        let (key, sequence, is_over) = match Entry::read(line)? {
             Entry::Swipe(building, _, first) => {
-                Some(((Kind::Swipe, building), first.answer.sequence, first.is_over(self.now)))
+                ((Kind::Swipe, building), first.answer.sequence, first.is_over(self.now))
             }
             Entry::Passage(building, sequence, passage) => {
-                Some(((Kind::Passage, building), sequence, passage.is_over(self.now)))
+                ((Kind::Passage, building), sequence, passage.is_over(self.now))
             }
-            Entry::Left(building, _, at) => Some(((Kind::Left, building), 0, is_over(at, self.now))),
-            _ => None,
-        })
+            Entry::Left(building, _, at) => ((Kind::Left, building), 0, is_over(at, self.now)),
+            _ => return Ok(None),
+        };
+        Ok(Some(Judged { key, sequence, is_over }))
     }
 }
