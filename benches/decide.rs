@@ -26,6 +26,7 @@ fn card(number: u64) -> Card {
             holder_name: None,
             buildings: Some([BuildingId::parse("hq").unwrap()].into()),
             gates: None,
+            groups: None,
             valid_from: None,
             valid_until: None,
             anti_passback_exempt: false,

@@ -208,8 +208,8 @@ impl Building {
     /// Why a card may not enter here, whoever is inside.
     fn refusal(&self, swipe: &Swipe, card: Option<&Card>, at: Timestamp) -> Option<Reason> {
         let Some(card) = card else { return Some(Reason::UnknownCard) };
-        let opens = card.opens(&self.rules.building, &swipe.gate);
-        card.refusal(at).or_else(|| (!opens).then_some(Reason::GateNotAllowed))
+        let Rules { building, groups, .. } = &self.rules;
+        card.refusal(at).or_else(|| card.refusal_at(building, &swipe.gate, groups, at))
     }
 
     /// Anti-passback and occupancy, for a card that is in order.

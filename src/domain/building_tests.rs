@@ -48,6 +48,7 @@ fn details(employee: &str) -> CardDetails {
         holder_name: None,
         buildings: None,
         gates: None,
+        groups: None,
         valid_from: None,
         valid_until: None,
         anti_passback_exempt: false,

@@ -15,7 +15,7 @@ use crate::domain::{
     building::{Inside, passages::Passage},
     card::{Card, CardDetails, GateRight, Status},
     event::{Decision, GateDecision},
-    ids::{BuildingId, CardId, EmployeeId, GateId, InvalidId},
+    ids::{BuildingId, CardId, EmployeeId, GateId, GroupId, InvalidId},
     reason::Reason,
     swipes::{Answer, Direction, Remembered, SwipeKey},
     time::Timestamp,
@@ -99,6 +99,9 @@ struct StoredCard {
     buildings: Option<Box<[BuildingId]>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gates: Option<Box<[GateRight]>>,
+    /// Since version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    groups: Option<Box<[GroupId]>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     valid_from: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -208,6 +211,7 @@ pub fn write_card(card: &Card) -> Result<String, serde_json::Error> {
         holder_name,
         buildings,
         gates,
+        groups,
         valid_from,
         valid_until,
         anti_passback_exempt,
@@ -218,6 +222,7 @@ pub fn write_card(card: &Card) -> Result<String, serde_json::Error> {
         holder_name,
         buildings,
         gates,
+        groups,
         valid_from,
         valid_until,
         anti_passback_exempt,
@@ -332,6 +337,7 @@ fn read_card(card_id: CardId, key: &str, value: &str) -> Result<Card, EntryError
         holder_name,
         buildings,
         gates,
+        groups,
         valid_from,
         valid_until,
         anti_passback_exempt,
@@ -344,6 +350,7 @@ fn read_card(card_id: CardId, key: &str, value: &str) -> Result<Card, EntryError
         holder_name,
         buildings,
         gates,
+        groups,
         valid_from,
         valid_until,
         anti_passback_exempt,

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::daily_reset::DailyReset;
-use crate::domain::ids::{BuildingId, GateId};
+use crate::domain::{
+    groups::Groups,
+    ids::{BuildingId, GateId},
+};
 
 /// What happens to someone who enters without having left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub struct Rules {
     pub confirming: HashMap<GateId, Duration>,
     /// How many people may be inside; `None`: any number.
     pub max_occupancy: Option<usize>,
+    /// What access groups allow and deny here.
+    pub groups: Groups,
 }
 
 impl Rules {
@@ -54,6 +59,7 @@ impl Rules {
             regrant_window: Duration::ZERO,
             confirming: HashMap::new(),
             max_occupancy: None,
+            groups: Groups::default(),
         }
     }
 }
