@@ -1,5 +1,6 @@
 //! What `/metrics` shows. Names are the contract's (section 6); units are in the names.
 
+mod events;
 mod register;
 
 use std::sync::Arc;
@@ -9,7 +10,6 @@ use prometheus::{
 };
 
 use self::register::{counter, counters, gauge, gauges, histogram};
-use crate::domain::event::{Body, Decision, Event};
 
 /// Buckets in seconds, fit for a decision that takes 100 µs on a good disk and 100 ms on a bad day.
 const SECONDS_BUCKETS: [f64; 15] = [
@@ -320,42 +320,6 @@ impl Metrics {
             gauges(&families.registry, "build_info", "Always 1; the version is a label.", &["version"]);
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Self(Arc::new(families))
-    }
-
-    /// Counts a decided event.
-    pub fn count_event(&self, event: &Event) {
-        match &event.body {
-            Body::Entry(entry) => {
-                let (decision, reason) = match entry.decision {
-                    Decision::Granted { .. } => ("granted", ""),
-                    Decision::Denied(reason) => ("denied", reason.as_str()),
-                };
-                self.decisions.with_label_values(&[entry.swipe.building.as_str(), decision, reason]).inc();
-            }
-            Body::Exit(exit) => {
-                let anomaly = exit.anomaly.map_or("", |anomaly| anomaly.as_str());
-                self.exits.with_label_values(&[exit.swipe.building.as_str(), anomaly]).inc();
-            }
-            Body::EntryRecorded(recorded) => {
-                let anomaly = recorded.anomaly.map_or("", |anomaly| anomaly.as_str());
-                let (building, decision) = (recorded.building.as_str(), recorded.decision.as_str());
-                self.entries_recorded.with_label_values(&[building, decision, anomaly]).inc();
-            }
-            Body::Passage(ended) => {
-                self.passages.with_label_values(&[ended.building.as_str(), ended.outcome.ended()]).inc();
-            }
-            Body::Card(_)
-            | Body::PresenceExpired(_)
-            | Body::AuditRead(_)
-            | Body::LogRepaired(_)
-            | Body::Redrive(_)
-            | Body::Reload(_)
-            | Body::Discard(_)
-            | Body::Replay(_)
-            | Body::PresenceForgiven(_)
-            | Body::PresenceReset(_)
-            | Body::Other => {}
-        }
     }
 
     /// Sets how many people are known inside.
