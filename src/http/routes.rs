@@ -7,7 +7,7 @@ use actix_web::{
 };
 
 use super::{
-    cards, dead_letters, error::ApiError, feed, forgive, health, passages, presence, recorded, replays,
+    cards, dead_letters, docs, error::ApiError, feed, forgive, health, passages, presence, recorded, replays,
     sinks, swipes,
 };
 
@@ -74,6 +74,7 @@ fn paths() -> Vec<Path> {
         get("/readyz", web::get().to(health::ready)),
         get("/metrics", web::get().to(health::metrics)),
         get("/openapi.json", web::get().to(health::openapi)),
+        get("/docs", web::get().to(docs::page)),
     ]
 }
 
