@@ -8,14 +8,14 @@ use thiserror::Error;
 
 use crate::{
     actors::{
-        building::{SwipeError, forgive::ForgiveError},
+        building::{SwipeError, forgive::ForgiveError, passages::PassageError},
         delivery::letters::DiscardError,
         directory::ChangeError,
         feeds::NoFeed,
         places::NoPlace,
         replay::manager::ReplaysError,
     },
-    domain::directory::CardRefusal,
+    domain::{building::passages::PassageRefusal, directory::CardRefusal},
 };
 
 /// When to come again after a 503, in seconds.
@@ -237,6 +237,21 @@ impl From<ForgiveError> for ApiError {
         match error {
             ForgiveError::NotInside { .. } => Self::NotFound(error.to_string()),
             ForgiveError::NoPlace(error) => error.into(),
+        }
+    }
+}
+
+impl From<PassageError> for ApiError {
+    fn from(error: PassageError) -> Self {
+        match error {
+            PassageError::NoPlace(error) => error.into(),
+            PassageError::Refused(refusal) => match refusal {
+                PassageRefusal::Unknown(_) => Self::NotFound(refusal.to_string()),
+                PassageRefusal::OtherGate { .. } => Self::Forbidden(refusal.to_string()),
+                PassageRefusal::OtherOutcome(_) | PassageRefusal::TooLate(_) => {
+                    Self::Conflict(refusal.to_string())
+                }
+            },
         }
     }
 }

@@ -15,9 +15,6 @@ use super::{
 };
 use crate::actors::building::{Presence, ReadPresence};
 
-/// How sure a line is: a granted entry is taken for a passage. Gates that confirm come with a later version.
-const CERTAINTY: &str = "assumed";
-
 /// `GET /v1/buildings/{building}/presence`, JSON or, with `Accept: text/csv`, CSV.
 ///
 /// # Errors
@@ -40,7 +37,7 @@ pub async fn get(
     let people: Vec<_> = (presence.people.iter())
         .map(|(employee, inside, name)| {
             json!({ "employee_id": employee, "card_id": inside.card_id, "holder_name": name,
-                    "since": inside.since, "gate": inside.gate, "certainty": CERTAINTY })
+                    "since": inside.since, "gate": inside.gate, "certainty": inside.certainty(presence.as_of) })
         })
         .collect();
     Ok(HttpResponse::Ok().json(json!({ "building": building.id, "as_of": presence.as_of, "people": people })))
@@ -61,7 +58,7 @@ fn csv(presence: &Presence) -> String {
             name.as_deref().unwrap_or_default(),
             &since,
             inside.gate.as_str(),
-            CERTAINTY,
+            inside.certainty(presence.as_of).as_str(),
         ];
         text.push_str(&cells.map(csv_cell).join(","));
         text.push_str("\r\n");

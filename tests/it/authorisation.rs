@@ -31,8 +31,10 @@ const ANY_ROLE: Who = PersonOfAny(&["hr", "auditor", "security", "admin"]);
 
 const TABLE: &[(&str, Who)] = &[
     ("POST /v1/buildings/{building}/entries", GATE),
+    ("POST /v1/buildings/{building}/entries/recorded", GATE),
     ("POST /v1/buildings/{building}/exits", GATE),
     ("POST /v1/buildings/{building}/exits/batch", GATE),
+    ("POST /v1/buildings/{building}/passages", GATE),
     ("GET /v1/buildings/{building}/presence", Person(&["security", "auditor"])),
     ("POST /v1/buildings/{building}/presence/{employee_id}/forgive", Person(&["security"])),
     ("POST /v1/buildings/{building}/presence/reset", Person(&["security"])),
