@@ -93,6 +93,18 @@ impl Fields {
     }
 }
 
+/// A query, to be read like a body whose members are strings.
+///
+/// # Errors
+/// 400 if it cannot be read.
+pub fn query_fields(query: &str) -> Result<Fields, ApiError> {
+    let pairs = actix_web::web::Query::<Vec<(String, String)>>::from_query(query)
+        .map_err(|error| ApiError::Malformed(format!("the query cannot be read: {error}")))?;
+    let pairs = pairs.into_inner().into_iter().map(|(name, value)| (name, Value::String(value)));
+    Fields::of_value(Value::Object(pairs.collect()), String::new())
+        .map_err(|error| ApiError::Invalid(vec![error]))
+}
+
 /// A string that `T` accepts.
 ///
 /// # Errors

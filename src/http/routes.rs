@@ -6,7 +6,10 @@ use actix_web::{
     web::{self, PayloadConfig, ServiceConfig},
 };
 
-use super::{cards, dead_letters, error::ApiError, forgive, health, presence, replays, sinks, swipes};
+use super::{
+    card_export, card_import, cards, dead_letters, error::ApiError, forgive, health, presence, replays,
+    sinks, swipes,
+};
 
 /// The largest body (contract, section 3).
 pub const MAX_BODY_BYTES: usize = 64 << 10;
@@ -34,6 +37,12 @@ fn paths() -> Vec<Path> {
         post("/v1/buildings/{building}/presence/{employee_id}/forgive", web::post().to(forgive::forgive)),
         post("/v1/buildings/{building}/presence/reset", web::post().to(forgive::reset)),
         get("/v1/cards", web::get().to(cards::list)),
+        // before the paths of cards, so no card has these ids
+        Path {
+            max_body_bytes: card_import::MAX_IMPORT_BYTES,
+            ..post("/v1/cards/import", web::post().to(card_import::import))
+        },
+        get("/v1/cards/export", web::get().to(card_export::export)),
         small(
             "/v1/cards/{card_id}",
             vec![(Method::GET, web::get().to(cards::get)), (Method::PUT, web::put().to(cards::put))],

@@ -28,6 +28,7 @@ mod against;
 mod athena;
 mod bad_input;
 mod canned_answers;
+mod card_files;
 mod cards;
 mod cli;
 mod dead_letters;
