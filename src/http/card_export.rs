@@ -1,5 +1,7 @@
 //! `GET /v1/cards/export`: all cards as CSV, a page at a time as the reader takes them.
 
+use std::time::Duration;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header,
@@ -18,6 +20,7 @@ use crate::{
     actors::{
         admin::RecordAdmin,
         directory::{CardQuery, ReadCards},
+        places::NoPlace,
     },
     domain::{
         event::{AuditRead, Body},
@@ -27,6 +30,11 @@ use crate::{
 
 /// Cards of one piece. Memory holds one piece an export.
 const PIECE_CARDS: usize = 500;
+
+/// How long to wait when the log is busy, and how often: gates come first.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// After so many attempts at one piece the export breaks off.
+const MAX_ATTEMPTS: usize = 50;
 
 /// How far an export is.
 enum Next {
@@ -45,7 +53,7 @@ pub async fn export(
     person: Person,
 ) -> Result<HttpResponse, ApiError> {
     person.must_be(&[Role::Hr], None)?;
-    let body = Body::AuditRead(AuditRead { building: None, what: "cards.export".to_owned() });
+    let body = Body::AuditRead(AuditRead { what: "cards.export".to_owned(), ..AuditRead::default() });
     let origin = origin(person.as_actor(), &request);
     ask(&services.admin, |reply| RecordAdmin { body, origin, reply }).await??;
     let pieces = stream::try_unfold((services, Next::Header), |(services, next)| async move {
@@ -64,7 +72,17 @@ pub async fn export(
 
 async fn read_piece(services: &Services, after: Option<CardId>) -> Result<(String, Next), ApiError> {
     let query = CardQuery { after, limit: PIECE_CARDS, ..CardQuery::default() };
-    let page = ask(&services.directory, |reply| ReadCards { query, reply }).await??;
+    let mut attempts = 0;
+    let page = loop {
+        let query = query.clone();
+        match ask(&services.directory, |reply| ReadCards { query, reply }).await? {
+            Err(NoPlace::Overloaded) if attempts < MAX_ATTEMPTS => {
+                attempts += 1;
+                tokio::time::sleep(TRY_AGAIN_AFTER).await;
+            }
+            page => break page?,
+        }
+    };
     let next = if page.next.is_some() { Next::After(page.next) } else { Next::Done };
     Ok((page.cards.iter().map(card_line).collect(), next))
 }

@@ -18,7 +18,7 @@ use super::{
     card_csv::reader::RowReader,
     cards::unknown_names,
     error::ApiError,
-    fields::{Fields, query_fields, text},
+    fields::{Fields, text},
     origin,
 };
 use crate::{
@@ -137,19 +137,27 @@ impl File<'_> {
                 apply_for: apply_for.cloned(),
                 reply,
             });
-            rows = match sent.await? {
-                Ok(SomeImported { report: of_some, left }) => {
+            let is_begun = apply_for.is_some();
+            let error = match sent.await {
+                Ok(Ok(SomeImported { report: of_some, left })) => {
                     report.add(&of_some);
-                    left
+                    rows = left;
+                    continue;
                 }
-                Err(NoPlace::Overloaded) if attempts < MAX_ATTEMPTS => {
+                Ok(Err(NoPlace::Overloaded)) if attempts < MAX_ATTEMPTS => {
                     attempts += 1;
                     tokio::time::sleep(TRY_AGAIN_AFTER).await;
-                    again
+                    rows = again;
+                    continue;
                 }
-                Err(error) if apply_for.is_some() => return Err(stopped_at(line, error)),
-                Err(error) => return Err(error.into()),
+                Ok(Err(NoPlace::DiskFull | NoPlace::DiskExhausted)) if is_begun => {
+                    stopped_at(line, "the server's disk is full")
+                }
+                Ok(Err(_)) | Err(_) if is_begun => stopped_at(line, "the server is busy, or restarting"),
+                Ok(Err(error)) => error.into(),
+                Err(error) => error,
             };
+            return Err(error);
         }
         Ok(())
     }
@@ -182,14 +190,9 @@ fn refused(errors: &[RowError]) -> ApiError {
     ApiError::RowsRefused(Box::new(report))
 }
 
-fn stopped_at(line: u64, error: NoPlace) -> ApiError {
-    let why = match error {
-        NoPlace::Overloaded => "the server is busy",
-        NoPlace::Stopping => "the server is restarting",
-        NoPlace::DiskFull | NoPlace::DiskExhausted => "the server's disk is full",
-    };
+fn stopped_at(line: u64, why: &str) -> ApiError {
     ApiError::Unavailable(format!(
-        "{why}: the rows before line {line} are imported, those from there on are not; import the same file again to go on"
+        "{why}: the rows before line {line} are imported, those from there on may not be; import the same file again to go on"
     ))
 }
 
@@ -209,7 +212,7 @@ async fn read_body(request: &HttpRequest, payload: Payload) -> Result<Bytes, Api
 }
 
 fn read_options(query: &str) -> Result<Options, ApiError> {
-    let mut fields: Fields = query_fields(query)?;
+    let mut fields = Fields::of_query(query)?;
     let mut flag = |name| fields.optional(name, flag_of).unwrap_or_default();
     let (dry_run, partial) = (flag("dry_run"), flag("partial"));
     let time_zone = fields.optional("tz", |value| {

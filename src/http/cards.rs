@@ -13,7 +13,7 @@ use super::{
     auth::person::{Person, Role},
     body::Body,
     error::{ApiError, FieldError},
-    fields::{Fields, boolean, query_fields, short_text, text, texts},
+    fields::{Fields, boolean, short_text, text, texts},
     origin,
 };
 use crate::{
@@ -256,7 +256,7 @@ pub(super) fn unknown_names(
 }
 
 fn read_query(query: &str) -> Result<CardQuery, ApiError> {
-    let mut fields = query_fields(query)?;
+    let mut fields = Fields::of_query(query)?;
     let status = fields.optional("status", |value| {
         serde_json::from_value::<Status>(value)
             .map_err(|_| "must be active, suspended, lost or revoked".to_owned())

@@ -44,9 +44,9 @@ mod tests {
         #[test]
         fn every_text_comes_back(text in "['=+@\t\r\n\",;x -]{0,6}|.{0,20}") {
             let cell = write_cell(&text);
-            prop_assert!(!cell.trim_start_matches('"').starts_with(['=', '+', '-', '@', '\t', '\r']));
             let quoted = cell.strip_prefix('"').and_then(|cell| cell.strip_suffix('"'));
             let cell = quoted.map_or(cell.clone(), |cell| cell.replace("\"\"", "\""));
+            prop_assert!(!cell.starts_with(['=', '+', '-', '@', '\t', '\r']));
             prop_assert_eq!(text_of(&cell), text);
         }
     }

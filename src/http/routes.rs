@@ -7,7 +7,7 @@ use actix_web::{
 };
 
 use super::{
-    card_export, card_import, cards, dead_letters, error::ApiError, forgive, health, presence, replays,
+    card_export, card_import, cards, dead_letters, error::ApiError, feed, forgive, health, presence, replays,
     sinks, swipes,
 };
 
@@ -48,6 +48,7 @@ fn paths() -> Vec<Path> {
             vec![(Method::GET, web::get().to(cards::get)), (Method::PUT, web::put().to(cards::put))],
         ),
         post("/v1/cards/{card_id}/{action}", web::post().to(cards::act)),
+        get("/v1/events/stream", web::get().to(feed::stream)),
         get("/v1/sinks", web::get().to(sinks::list)),
         small("/v1/sinks/{name}/cursor", vec![(Method::DELETE, web::delete().to(sinks::forget))]),
         get("/v1/dead-letters", web::get().to(dead_letters::list)),

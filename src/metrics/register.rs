@@ -1,4 +1,4 @@
-//! Makes metrics and registers them, in one step.
+//! Metrics of each kind, made and registered at once.
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,

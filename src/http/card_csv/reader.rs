@@ -187,6 +187,11 @@ impl LineCounter {
 fn read_header(header: &RawRow) -> Result<Vec<Column>, Vec<RowError>> {
     let mut cells = RowCells { line: header.line, errors: vec![] };
     let mut columns = Vec::new();
+    if header.cells.len() > COLUMNS.len() {
+        let (found, known) = (header.cells.len(), COLUMNS.len());
+        cells.error("row", format!("has {found} cells; there are {known} columns: {}", names()));
+        return Err(cells.errors);
+    }
     for cell in &header.cells {
         let text = String::from_utf8_lossy(cell);
         let name = text.trim();
