@@ -72,7 +72,9 @@ use crate::{
     http::{
         BuildingServices, KnownGroups, ReplayServices, Services,
         access::{Access, AccessRules},
-        answers, routes,
+        answers,
+        card_import::ImportPlaces,
+        routes,
     },
     metrics::Metrics,
     projections::store::Snapshots,
@@ -185,6 +187,7 @@ impl App {
             buildings,
             groups: KnownGroups::new(config.groups.clone()),
             directory: log.directory.clone(),
+            imports: ImportPlaces::default(),
             admin: log.admin.clone(),
             deliveries: delivery.starter.deliveries.clone(),
             feeds: feeds.clone(),

@@ -4,7 +4,11 @@ pub mod access;
 pub mod answers;
 pub mod auth;
 mod body;
+pub mod card_csv;
+pub mod card_export;
+pub mod card_import;
 pub mod cards;
+pub mod csv_cells;
 pub mod dead_letters;
 mod docs;
 pub mod error;
@@ -67,6 +71,8 @@ pub struct Services {
     pub groups: KnownGroups,
     /// The cards.
     pub directory: Addr<DirectoryActor>,
+    /// Who may import.
+    pub imports: card_import::ImportPlaces,
     /// Who records what operators do.
     pub admin: Addr<AdminActor>,
     /// Who delivers, by sink.

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{
     Services, ask,
     auth::person::{Person, Role},
+    csv_cells::write_cell,
     error::ApiError,
     origin,
 };
@@ -60,27 +61,8 @@ fn csv(presence: &Presence) -> String {
             inside.gate.as_str(),
             inside.certainty(presence.as_of).as_str(),
         ];
-        text.push_str(&cells.map(csv_cell).join(","));
+        text.push_str(&cells.map(write_cell).join(","));
         text.push_str("\r\n");
     }
     text
-}
-
-/// RFC 4180 quoting; a text that a spreadsheet would run as a formula is kept from it by an apostrophe.
-fn csv_cell(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let text = if formula { format!("'{text}") } else { text.to_owned() };
-    if text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cells_are_quoted_and_never_formulas() {
-        assert_eq!(csv_cell("E1"), "E1");
-        assert_eq!(csv_cell("Doe, \"Jo\""), "\"Doe, \"\"Jo\"\"\"");
-        assert_eq!(csv_cell("=1+1"), "'=1+1");
-    }
 }

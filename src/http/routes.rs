@@ -7,8 +7,8 @@ use actix_web::{
 };
 
 use super::{
-    cards, dead_letters, docs, error::ApiError, feed, forgive, health, passages, presence, recorded, replays,
-    sinks, swipes,
+    card_export, card_import, cards, dead_letters, docs, error::ApiError, feed, forgive, health, passages,
+    presence, recorded, replays, sinks, swipes,
 };
 
 /// The largest body (contract, section 3).
@@ -42,6 +42,12 @@ fn paths() -> Vec<Path> {
         post("/v1/buildings/{building}/presence/{employee_id}/forgive", web::post().to(forgive::forgive)),
         post("/v1/buildings/{building}/presence/reset", web::post().to(forgive::reset)),
         get("/v1/cards", web::get().to(cards::list)),
+        // before the paths of cards, so no card has these ids
+        Path {
+            max_body_bytes: card_import::MAX_IMPORT_BYTES,
+            ..post("/v1/cards/import", web::post().to(card_import::import))
+        },
+        get("/v1/cards/export", web::get().to(card_export::export)),
         small(
             "/v1/cards/{card_id}",
             vec![(Method::GET, web::get().to(cards::get)), (Method::PUT, web::put().to(cards::put))],

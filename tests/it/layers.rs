@@ -74,6 +74,7 @@ const HOMES: &[(&str, &[&str])] = &[
         "turnstiled_wal::",
         &["src/actors", "src/app", "src/cli", "src/data_dir.rs", "src/main.rs", "src/projections"],
     ),
+    ("csv::", &["src/http/card_csv"]),
     ("jsonwebtoken::", &["src/http/auth"]),
     ("prometheus::", &["src/metrics.rs", "src/metrics"]),
     ("smol_str::", &["src/domain/card.rs", "src/domain/ids.rs", "src/projections/entry.rs"]),

@@ -29,6 +29,7 @@ mod athena;
 mod authorisation;
 mod bad_input;
 mod canned_answers;
+mod card_files;
 mod cards;
 mod cli;
 mod dead_letters;
