@@ -91,6 +91,8 @@ pub struct Families {
     pub replay_refused: IntCounterVec,
     /// Replays that go on.
     pub replays_running: IntGauge,
+    /// When the server's certificate ends, in seconds since 1970; not there without TLS. No labels.
+    pub tls_not_after: IntGaugeVec,
     /// Requests with missing or bad credentials, by kind.
     pub auth_failures: IntCounterVec,
     /// Answered requests, by route and status.
@@ -248,6 +250,12 @@ impl Metrics {
                 &["sink"],
             ),
             replays_running: gauge(&registry, "replays_running", "Replays that go on."),
+            tls_not_after: gauges(
+                &registry,
+                "tls_not_after_timestamp_seconds",
+                "When the server's certificate ends.",
+                &[],
+            ),
             auth_failures: counters(
                 &registry,
                 "auth_failures_total",

@@ -10,6 +10,7 @@ mod disk;
 mod error;
 mod event_times;
 pub mod housekeeping;
+mod http_side;
 mod log_side;
 mod offline;
 mod pending;
@@ -22,23 +23,23 @@ mod sinks;
 mod snapshot_check;
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64},
     },
-    time::Duration,
 };
 
 use actix::{Addr, Arbiter};
-use actix_web::{App as HttpApp, HttpServer, dev::ServerHandle, middleware::from_fn, web::Data};
+use actix_web::web::Data;
 use turnstiled_wal::{Log, StateStore};
 
 pub use self::{
     archive_sink::{ArchiveSink, open_archive, sink_of},
     disk::{disk_is_smaller, log_options},
     error::StartError,
+    http_side::check_certificates,
     offline::{highest_settled, highest_snapshot},
     reload::{ReloadError, Reloader},
     run::{block_on, run},
@@ -48,6 +49,7 @@ use self::{
     delivery_side::{DeliverySide, OpenedSink, progress_of_all, warn_of_forgotten_sinks},
     disk::Disk,
     housekeeping::{Housekeeping, Parts},
+    http_side::{HttpSide, Listeners},
     log_side::LogSide,
     recover::{Recovered, recover},
     replay_side::{Beside, ReplaySide},
@@ -67,28 +69,19 @@ use crate::{
     http::{
         BuildingServices, ReplayServices, Services,
         access::{Access, AccessRules},
-        answers,
         auth::{Auth, attempts::Attempts, known_devices::KnownDevices, local_issuer::LocalIssuer},
-        routes,
+        tls::Tls,
     },
     metrics::Metrics,
     projections::store::Snapshots,
 };
 
-/// How long an idle connection of a turnstile is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How long a client may take to send its headers.
-const HEADERS_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a stop waits for requests under way.
-const SHUTDOWN_TIMEOUT_SECONDS: u64 = 5;
-/// Connections at once, for each worker; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 10_000;
-
 /// A running server.
 #[derive(Debug)]
 pub struct App {
     address: SocketAddr,
-    http: ServerHandle,
+    admin_address: Option<SocketAddr>,
+    http: HttpSide,
     log: LogSide,
     delivery: DeliverySide,
     replays: Addr<ReplaysActor>,
@@ -103,10 +96,10 @@ impl App {
     /// # Errors
     /// [`StartError`]; threads may have been started by then, so the process is to end.
     pub async fn start(config: Config) -> Result<(Self, Reloader), StartError> {
-        let listen = config.server.listen;
-        let listener = TcpListener::bind(listen).map_err(|source| StartError::Listen { listen, source })?;
-        let address = listener.local_addr().map_err(|source| StartError::Listen { listen, source })?;
+        let listeners = Listeners::bind(&config.server)?;
+        let (address, admin_address) = (listeners.address, listeners.admin_address);
         let data_dir = DataDir::take(&config.server.data_dir, &config.server.id, config.wal.store.as_str())?;
+        let tls = http_side::tls_files(&config.server).map(Tls::open).transpose()?.map(Arc::new);
         let auth = open_auth(&config)?;
         let (path, settings) = (data_dir.path.clone(), config.clone());
         let snapshots = Snapshots::open(&data_dir::snapshots_dir(&path), data_dir.log_name.clone())?;
@@ -192,12 +185,14 @@ impl App {
             disk: disk_board,
             end_of_log,
         });
-        let http =
-            serve(listener, services.clone()).map_err(|source| StartError::Listen { listen, source })?;
+        let http = HttpSide::start(listeners, &services, tls.clone())?;
         let replays = replay.replays;
         let (starter, path) = (delivery.starter.clone(), data_dir.path.clone());
-        let reloader = Reloader { config, data_dir: path, room, starter, router, services };
-        Ok((Self { address, http, log, delivery, replays, housekeeping, scrub, data_dir }, reloader))
+        let reloader = Reloader { config, data_dir: path, room, starter, router, services, tls };
+        Ok((
+            Self { address, admin_address, http, log, delivery, replays, housekeeping, scrub, data_dir },
+            reloader,
+        ))
     }
 
     /// Where it listens.
@@ -206,9 +201,15 @@ impl App {
         self.address
     }
 
+    /// Where it answers admins only, if anywhere.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
     /// Stops accepting, commits what is under way, writes cursors, releases the data directory.
     pub async fn stop(self) {
-        self.http.stop(true).await;
+        self.http.stop().await;
         self.housekeeping.stop().await;
         self.scrub.stop();
         self.log.stop().await;
@@ -271,27 +272,4 @@ fn open_auth(config: &Config) -> Result<Auth, StartError> {
 
 fn access_rules(config: &Config) -> AccessRules {
     AccessRules { hosts: config.server.hosts.clone(), device_rate: config.server.rate_limit }
-}
-
-fn serve(listener: TcpListener, services: Data<Services>) -> std::io::Result<ServerHandle> {
-    let app = move || {
-        HttpApp::new().app_data(services.clone()).wrap(from_fn(answers::answer)).configure(routes::configure)
-    };
-    let server = HttpServer::new(app)
-        .workers(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
-        .max_connections(MAX_CONNECTIONS)
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEADERS_TIMEOUT)
-        .shutdown_timeout(SHUTDOWN_TIMEOUT_SECONDS)
-        .disable_signals()
-        .listen(listener)?
-        .run();
-    let handle = server.handle();
-    actix::spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the HTTP server ended; stopping, the service manager starts it again");
-            std::process::exit(1);
-        }
-    });
-    Ok(handle)
 }

@@ -15,6 +15,7 @@ pub mod replays;
 pub mod routes;
 pub mod sinks;
 pub mod swipes;
+pub mod tls;
 pub mod trace_context;
 
 use std::{

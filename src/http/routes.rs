@@ -13,35 +13,72 @@ pub const MAX_BODY_BYTES: usize = 64 << 10;
 /// The largest body of a batch.
 pub const MAX_BATCH_BODY_BYTES: usize = 1 << 20;
 
+/// At which address a path answers, if there is one for admins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// `[server] listen`: turnstiles and people.
+    Listen,
+    /// `[server] admin_listen`: what only the role `admin` may ask for, and the metrics.
+    AdminListen,
+    /// Both.
+    Either,
+}
+
+/// What an address answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// Everything: there is no other.
+    Everything,
+    /// What is not kept for `admin_listen`.
+    Listen,
+    /// What is.
+    AdminListen,
+}
+
+impl Answers {
+    fn has(self, at: At) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Listen => at != At::AdminListen,
+            Self::AdminListen => at != At::Listen,
+        }
+    }
+}
+
 struct Path {
     path: &'static str,
+    at: At,
     routes: Vec<(Method, Route)>,
     max_body_bytes: usize,
 }
 
 fn paths() -> Vec<Path> {
-    let small = |path, routes| Path { path, routes, max_body_bytes: MAX_BODY_BYTES };
-    let get = |path, route| small(path, vec![(Method::GET, route)]);
-    let post = |path, route| small(path, vec![(Method::POST, route)]);
+    use At::{AdminListen, Either, Listen};
+    let small = |at, path, routes| Path { path, at, routes, max_body_bytes: MAX_BODY_BYTES };
+    let get = |at, path, route| small(at, path, vec![(Method::GET, route)]);
+    let post = |at, path, route| small(at, path, vec![(Method::POST, route)]);
+    let delete = |at, path, route| small(at, path, vec![(Method::DELETE, route)]);
     vec![
-        post("/v1/buildings/{building}/entries", web::post().to(swipes::enter)),
-        post("/v1/buildings/{building}/exits", web::post().to(swipes::exit)),
+        post(Listen, "/v1/buildings/{building}/entries", web::post().to(swipes::enter)),
+        post(Listen, "/v1/buildings/{building}/exits", web::post().to(swipes::exit)),
         Path {
             max_body_bytes: MAX_BATCH_BODY_BYTES,
-            ..post("/v1/buildings/{building}/exits/batch", web::post().to(swipes::exit_batch))
+            ..post(Listen, "/v1/buildings/{building}/exits/batch", web::post().to(swipes::exit_batch))
         },
-        get("/v1/buildings/{building}/presence", web::get().to(presence::get)),
-        get("/v1/cards", web::get().to(cards::list)),
+        get(Listen, "/v1/buildings/{building}/presence", web::get().to(presence::get)),
+        get(Listen, "/v1/cards", web::get().to(cards::list)),
         small(
+            Listen,
             "/v1/cards/{card_id}",
             vec![(Method::GET, web::get().to(cards::get)), (Method::PUT, web::put().to(cards::put))],
         ),
-        post("/v1/cards/{card_id}/{action}", web::post().to(cards::act)),
-        get("/v1/sinks", web::get().to(sinks::list)),
-        small("/v1/sinks/{name}/cursor", vec![(Method::DELETE, web::delete().to(sinks::forget))]),
-        get("/v1/dead-letters", web::get().to(dead_letters::list)),
-        post("/v1/dead-letters/redrive", web::post().to(dead_letters::redrive)),
+        post(Listen, "/v1/cards/{card_id}/{action}", web::post().to(cards::act)),
+        get(Either, "/v1/sinks", web::get().to(sinks::list)),
+        delete(AdminListen, "/v1/sinks/{name}/cursor", web::delete().to(sinks::forget)),
+        get(AdminListen, "/v1/dead-letters", web::get().to(dead_letters::list)),
+        post(AdminListen, "/v1/dead-letters/redrive", web::post().to(dead_letters::redrive)),
         small(
+            AdminListen,
             "/v1/dead-letters/{id}",
             vec![
                 (Method::GET, web::get().to(dead_letters::get)),
@@ -49,26 +86,28 @@ fn paths() -> Vec<Path> {
             ],
         ),
         small(
+            AdminListen,
             "/v1/replays",
             vec![(Method::GET, web::get().to(replays::list)), (Method::POST, web::post().to(replays::begin))],
         ),
         small(
+            AdminListen,
             "/v1/replays/{name}",
             vec![
                 (Method::GET, web::get().to(replays::get)),
                 (Method::DELETE, web::delete().to(replays::delete)),
             ],
         ),
-        get("/healthz", web::get().to(health::live)),
-        get("/readyz", web::get().to(health::ready)),
-        get("/metrics", web::get().to(health::metrics)),
-        get("/openapi.json", web::get().to(health::openapi)),
+        get(Either, "/healthz", web::get().to(health::live)),
+        get(Either, "/readyz", web::get().to(health::ready)),
+        get(AdminListen, "/metrics", web::get().to(health::metrics)),
+        get(Either, "/openapi.json", web::get().to(health::openapi)),
     ]
 }
 
-/// Every route of the API.
-pub fn configure(config: &mut ServiceConfig) {
-    for path in paths() {
+/// The routes of an address.
+pub fn configure(config: &mut ServiceConfig, answers: Answers) {
+    for path in paths().into_iter().filter(|path| answers.has(path.at)) {
         config.service(resource(path));
     }
     config.default_service(web::to(not_found));

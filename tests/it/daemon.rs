@@ -266,6 +266,17 @@ impl Daemon {
         Caller::new(self.base_url.clone(), Some(("Authorization", format!("Bearer {token}"))))
     }
 
+    /// Where it answers admins only.
+    pub(crate) fn admin_url(&self) -> String {
+        let lines = events(self.stderr().lines().filter(|line| line.contains("\"admin_address\"")));
+        format!("http://{}", lines[0]["admin_address"].as_str().unwrap())
+    }
+
+    /// A person with this token, there.
+    pub(crate) fn admin(&self, token: &str) -> Caller {
+        Caller::new(self.admin_url(), Some(("Authorization", format!("Bearer {token}"))))
+    }
+
     pub(crate) fn anyone(&self) -> Caller {
         Caller::new(self.base_url.clone(), None)
     }

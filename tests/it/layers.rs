@@ -56,6 +56,7 @@ const HOMES: &[(&str, &[&str])] = &[
         "turnstiled_wal::",
         &["src/actors", "src/app", "src/cli", "src/data_dir.rs", "src/main.rs", "src/projections"],
     ),
+    ("rustls::", &["src/http/tls"]),
     ("jsonwebtoken::", &["src/http/auth"]),
     ("prometheus::", &["src/metrics.rs"]),
     ("smol_str::", &["src/domain/card.rs", "src/domain/ids.rs", "src/projections/entry.rs"]),

@@ -23,6 +23,7 @@ mod traffic;
 mod wait;
 
 mod access;
+mod admin_listen;
 mod against;
 mod athena;
 mod bad_input;
@@ -62,5 +63,6 @@ mod sinks_moto;
 mod snapshots;
 mod stdout_sink;
 mod swipes;
+mod tls;
 mod webhook;
 mod whole_job;
