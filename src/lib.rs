@@ -8,6 +8,7 @@ pub mod data_dir;
 pub mod delivery;
 pub mod domain;
 pub mod http;
+pub mod https_client;
 pub mod metrics;
 pub mod projections;
 pub mod random;

@@ -95,6 +95,12 @@ pub struct Families {
     pub tls_not_after: IntGaugeVec,
     /// Requests with missing or bad credentials, by kind.
     pub auth_failures: IntCounterVec,
+    /// Keys by which people's tokens are checked; 0 with the local issuer.
+    pub provider_keys: IntGauge,
+    /// When the provider last showed them, in seconds since 1970.
+    pub provider_keys_timestamp_seconds: IntGauge,
+    /// Looks at the provider's keys that failed.
+    pub provider_key_failures: IntCounter,
     /// Answered requests, by route and status.
     pub http_requests: IntCounterVec,
 }
@@ -256,6 +262,21 @@ impl Metrics {
                 "When the server's certificate ends.",
                 &[],
             ),
+            provider_keys: gauge(
+                &registry,
+                "provider_keys",
+                "Keys by which the tokens of the OpenID provider are checked.",
+            ),
+            provider_keys_timestamp_seconds: gauge(
+                &registry,
+                "provider_keys_timestamp_seconds",
+                "When the OpenID provider last showed its keys.",
+            ),
+            provider_key_failures: counter(
+                &registry,
+                "provider_key_failures_total",
+                "Looks at the provider's keys that failed.",
+            ),
             auth_failures: counters(
                 &registry,
                 "auth_failures_total",
@@ -298,6 +319,8 @@ impl Metrics {
             | Body::Reload(_)
             | Body::Discard(_)
             | Body::Replay(_)
+            | Body::PresenceForgiven(_)
+            | Body::PresenceReset(_)
             | Body::Other => {}
         }
     }

@@ -4,6 +4,7 @@
 //! arbiter, HTTP. Stop: HTTP, then what is on its way into the log, then deliveries and their cursors.
 
 mod archive_sink;
+mod auth;
 mod background;
 mod delivery_side;
 mod disk;
@@ -63,13 +64,12 @@ use crate::{
         replay::{manager::ReplaysActor, state_check::LiveState},
         sink_state::SinkStates,
     },
-    config::{Config, auth::JwtConfig},
+    config::Config,
     data_dir::{self, DataDir},
     delivery::progress::Progress,
     http::{
         BuildingServices, ReplayServices, Services,
         access::{Access, AccessRules},
-        auth::{Auth, attempts::Attempts, known_devices::KnownDevices, local_issuer::LocalIssuer},
         tls::Tls,
     },
     metrics::Metrics,
@@ -100,7 +100,7 @@ impl App {
         let (address, admin_address) = (listeners.address, listeners.admin_address);
         let data_dir = DataDir::take(&config.server.data_dir, &config.server.id, config.wal.store.as_str())?;
         let tls = http_side::tls_files(&config.server).map(Tls::open).transpose()?.map(Arc::new);
-        let auth = open_auth(&config)?;
+        let auth = auth::open(&config)?;
         let (path, settings) = (data_dir.path.clone(), config.clone());
         let snapshots = Snapshots::open(&data_dir::snapshots_dir(&path), data_dir.log_name.clone())?;
         let kept = snapshots.clone();
@@ -108,6 +108,7 @@ impl App {
         let Opened { log, disk, states, progress, recovered } =
             tokio::task::spawn_blocking(move || Opened::open(&path, &settings, &kept)).await??;
         let metrics = Metrics::new();
+        let auth = auth.start(data_dir.path.clone(), metrics.clone());
         metrics.log_sequence.set(i64::try_from(log.reader().committed()).unwrap_or(i64::MAX));
 
         sinks::remove_forgotten_spools(&config.sinks, &data_dir.path, &states)?;
@@ -259,15 +260,6 @@ async fn end(arbiter: Arbiter) {
     if !matches!(ended, Ok(Ok(()))) {
         tracing::error!("a thread of actors did not end as it should");
     }
-}
-
-fn open_auth(config: &Config) -> Result<Auth, StartError> {
-    let devices = KnownDevices::open(&config.auth.devices)?;
-    let people = match config.auth.jwt {
-        Some(JwtConfig::Local) => Some(LocalIssuer::open(&config.server.data_dir, &config.server.id)?),
-        None => None,
-    };
-    Ok(Auth { devices, people, attempts: Attempts::default() })
 }
 
 fn access_rules(config: &Config) -> AccessRules {

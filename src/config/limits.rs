@@ -36,6 +36,10 @@ pub const MAX_ADDED_BYTES: usize = 8 * 1_024;
 pub const MAX_ID_BYTES: usize = 64;
 /// A building's name, for people.
 pub const MAX_NAME_CHARS: usize = 128;
+/// Audiences of a provider's tokens.
+pub const MAX_AUDIENCES: usize = 16;
+/// An audience, and the name of the claim that lists roles.
+pub const MAX_CLAIM_BYTES: usize = 256;
 /// Holders inside one building.
 pub const OCCUPANCY_PEOPLE: RangeInclusive<u64> = 1..=1_000_000;
 /// Records per second of a sink's `rate_limit`.
@@ -66,6 +70,8 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 pub const DEFAULT_DATA_DIR: &str = "data";
 /// `[auth] devices` unless it is given, inside the data dir.
 pub const DEFAULT_DEVICES_FILE: &str = "devices.toml";
+/// `roles_claim` unless it is given: where Amazon Cognito lists a user's groups.
+pub const DEFAULT_ROLES_CLAIM: &str = "cognito:groups";
 /// `[wal] retention` unless it is given.
 pub const DEFAULT_WAL_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// `[wal] snapshot_every` unless it is given.

@@ -4,7 +4,6 @@
 /// Keys by section; the root of the file is `""`, every table under `[sinks]` is `sinks`.
 const KEYS: &[(&str, &[&str])] = &[
     ("", &["telemetry", "groups", "schedules", "event_types", "card_sync"]),
-    ("auth.jwt", &["issuer", "audience", "roles_claim", "jwks_url", "jwks_file"]),
     ("buildings", &["daily_reset"]),
     ("sinks", &["order"]),
 ];

@@ -12,7 +12,7 @@ use super::{
     card::Card,
     event::{
         AuditRead, Body, CardChange, CardChanged, Decision, Discard, Entry, Event, Exit, LogRepaired,
-        PresenceExpired, Redrive, Reload, Replay, Swiped,
+        PresenceExpired, PresenceForgiven, PresenceReset, Redrive, Reload, Replay, Swiped,
     },
     ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
     reason::{Anomaly, PASSBACK_VIOLATION_BACNET_CODE, Reason},
@@ -155,6 +155,8 @@ pub fn encode(event: &Event, log: &LogName) -> Result<EventRecord, EventJsonErro
         Body::Reload(reload) => envelope(event, log, key, By { data: reload, by }),
         Body::Discard(discard) => envelope(event, log, key, By { data: discard, by }),
         Body::Replay(replay) => envelope(event, log, key, By { data: replay, by }),
+        Body::PresenceForgiven(forgiven) => envelope(event, log, key, By { data: forgiven, by }),
+        Body::PresenceReset(reset) => envelope(event, log, key, By { data: reset, by }),
         Body::Other => envelope(event, log, key, By { data: serde_json::Map::new(), by }),
     }?;
     Ok(EventRecord::encode(event.body.event_type(), building, key, &json)?)
@@ -221,12 +223,14 @@ fn partition_key(body: &Body) -> &str {
             swipe.employee_id.as_ref().map_or(swipe.card_id.as_str(), EmployeeId::as_str)
         }
         Body::PresenceExpired(expired) => expired.employee_id.as_str(),
+        Body::PresenceForgiven(forgiven) => forgiven.employee_id.as_str(),
         Body::AuditRead(_)
         | Body::LogRepaired(_)
         | Body::Redrive(_)
         | Body::Reload(_)
         | Body::Discard(_)
         | Body::Replay(_)
+        | Body::PresenceReset(_)
         | Body::Other => body.building().map_or("", BuildingId::as_str),
     }
 }
@@ -248,9 +252,15 @@ fn subject(body: &Body) -> Option<String> {
         Body::Card(changed) => &changed.card.card_id,
         Body::Entry(Entry { swipe, .. }) | Body::Exit(Exit { swipe, .. }) => &swipe.card_id,
         Body::PresenceExpired(expired) => return Some(format!("employee/{}", expired.employee_id)),
+        Body::PresenceForgiven(forgiven) => return Some(format!("employee/{}", forgiven.employee_id)),
         Body::Discard(discard) => return Some(format!("dead-letter/{}", discard.dead_letter)),
         Body::Replay(replay) => return Some(format!("replay/{}", replay.replay)),
-        Body::AuditRead(_) | Body::LogRepaired(_) | Body::Redrive(_) | Body::Reload(_) | Body::Other => {
+        Body::AuditRead(_)
+        | Body::LogRepaired(_)
+        | Body::Redrive(_)
+        | Body::Reload(_)
+        | Body::PresenceReset(_)
+        | Body::Other => {
             return None;
         }
     };
@@ -312,6 +322,10 @@ fn decode_body(event_type: &str, id: Uuid, data: &str) -> Result<Body, EventJson
         "admin.reload" => Body::Reload(serde_json::from_str::<Reload>(data)?),
         "admin.discard" => Body::Discard(serde_json::from_str::<Discard>(data)?),
         "admin.replay" => Body::Replay(Box::new(serde_json::from_str::<Replay>(data)?)),
+        "presence.forgiven" => {
+            Body::PresenceForgiven(Box::new(serde_json::from_str::<PresenceForgiven>(data)?))
+        }
+        "presence.reset" => Body::PresenceReset(serde_json::from_str::<PresenceReset>(data)?),
         _ => Body::Other,
     })
 }

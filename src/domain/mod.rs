@@ -14,6 +14,7 @@ pub mod ids;
 pub mod member_diff;
 pub mod outbound;
 pub mod pattern;
+pub mod provider;
 mod raw_object;
 pub mod reason;
 pub mod record;

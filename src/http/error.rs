@@ -8,7 +8,10 @@ use thiserror::Error;
 
 use crate::{
     actors::{
-        building::SwipeError, delivery::letters::DiscardError, directory::ChangeError, places::NoPlace,
+        building::{SwipeError, forgive::ForgiveError},
+        delivery::letters::DiscardError,
+        directory::ChangeError,
+        places::NoPlace,
         replay::manager::ReplaysError,
     },
     domain::directory::CardRefusal,
@@ -35,9 +38,9 @@ pub enum ApiError {
     /// 400: not JSON, or a header that cannot be read.
     #[error("{0}")]
     Malformed(String),
-    /// 401: no or wrong credentials. Does not say which.
+    /// 401: no or wrong credentials.
     #[error("{0}")]
-    Unauthenticated(&'static str),
+    Unauthenticated(String),
     /// 403: known, but not allowed here.
     #[error("{0}")]
     Forbidden(String),
@@ -211,6 +214,15 @@ impl From<SwipeError> for ApiError {
         match error {
             SwipeError::SwipeReused => Self::Conflict(error.to_string()),
             SwipeError::NoPlace(error) => error.into(),
+        }
+    }
+}
+
+impl From<ForgiveError> for ApiError {
+    fn from(error: ForgiveError) -> Self {
+        match error {
+            ForgiveError::NotInside { .. } => Self::NotFound(error.to_string()),
+            ForgiveError::NoPlace(error) => error.into(),
         }
     }
 }

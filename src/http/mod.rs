@@ -8,6 +8,7 @@ pub mod cards;
 pub mod dead_letters;
 pub mod error;
 pub mod fields;
+pub mod forgive;
 pub mod health;
 mod plain_swipe;
 pub mod presence;

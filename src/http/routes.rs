@@ -6,7 +6,7 @@ use actix_web::{
     web::{self, PayloadConfig, ServiceConfig},
 };
 
-use super::{cards, dead_letters, error::ApiError, health, presence, replays, sinks, swipes};
+use super::{cards, dead_letters, error::ApiError, forgive, health, presence, replays, sinks, swipes};
 
 /// The largest body (contract, section 3).
 pub const MAX_BODY_BYTES: usize = 64 << 10;
@@ -54,54 +54,67 @@ struct Path {
 
 fn paths() -> Vec<Path> {
     use At::{AdminListen, Either, Listen};
-    let small = |at, path, routes| Path { path, at, routes, max_body_bytes: MAX_BODY_BYTES };
-    let get = |at, path, route| small(at, path, vec![(Method::GET, route)]);
-    let post = |at, path, route| small(at, path, vec![(Method::POST, route)]);
-    let delete = |at, path, route| small(at, path, vec![(Method::DELETE, route)]);
+    let small = |path, routes| Path { path, at: Listen, routes, max_body_bytes: MAX_BODY_BYTES };
+    let get = |path, route| small(path, vec![(Method::GET, route)]);
+    let post = |path, route| small(path, vec![(Method::POST, route)]);
+    let at = |at, path: Path| Path { at, ..path };
     vec![
-        post(Listen, "/v1/buildings/{building}/entries", web::post().to(swipes::enter)),
-        post(Listen, "/v1/buildings/{building}/exits", web::post().to(swipes::exit)),
+        post("/v1/buildings/{building}/entries", web::post().to(swipes::enter)),
+        post("/v1/buildings/{building}/exits", web::post().to(swipes::exit)),
         Path {
             max_body_bytes: MAX_BATCH_BODY_BYTES,
-            ..post(Listen, "/v1/buildings/{building}/exits/batch", web::post().to(swipes::exit_batch))
+            ..post("/v1/buildings/{building}/exits/batch", web::post().to(swipes::exit_batch))
         },
-        get(Listen, "/v1/buildings/{building}/presence", web::get().to(presence::get)),
-        get(Listen, "/v1/cards", web::get().to(cards::list)),
+        get("/v1/buildings/{building}/presence", web::get().to(presence::get)),
+        post("/v1/buildings/{building}/presence/{employee_id}/forgive", web::post().to(forgive::forgive)),
+        post("/v1/buildings/{building}/presence/reset", web::post().to(forgive::reset)),
+        get("/v1/cards", web::get().to(cards::list)),
         small(
-            Listen,
             "/v1/cards/{card_id}",
             vec![(Method::GET, web::get().to(cards::get)), (Method::PUT, web::put().to(cards::put))],
         ),
-        post(Listen, "/v1/cards/{card_id}/{action}", web::post().to(cards::act)),
-        get(Either, "/v1/sinks", web::get().to(sinks::list)),
-        delete(AdminListen, "/v1/sinks/{name}/cursor", web::delete().to(sinks::forget)),
-        get(AdminListen, "/v1/dead-letters", web::get().to(dead_letters::list)),
-        post(AdminListen, "/v1/dead-letters/redrive", web::post().to(dead_letters::redrive)),
-        small(
+        post("/v1/cards/{card_id}/{action}", web::post().to(cards::act)),
+        at(Either, get("/v1/sinks", web::get().to(sinks::list))),
+        at(
             AdminListen,
-            "/v1/dead-letters/{id}",
-            vec![
-                (Method::GET, web::get().to(dead_letters::get)),
-                (Method::DELETE, web::delete().to(dead_letters::discard)),
-            ],
+            small("/v1/sinks/{name}/cursor", vec![(Method::DELETE, web::delete().to(sinks::forget))]),
         ),
-        small(
+        at(AdminListen, get("/v1/dead-letters", web::get().to(dead_letters::list))),
+        at(AdminListen, post("/v1/dead-letters/redrive", web::post().to(dead_letters::redrive))),
+        at(
             AdminListen,
-            "/v1/replays",
-            vec![(Method::GET, web::get().to(replays::list)), (Method::POST, web::post().to(replays::begin))],
+            small(
+                "/v1/dead-letters/{id}",
+                vec![
+                    (Method::GET, web::get().to(dead_letters::get)),
+                    (Method::DELETE, web::delete().to(dead_letters::discard)),
+                ],
+            ),
         ),
-        small(
+        at(
             AdminListen,
-            "/v1/replays/{name}",
-            vec![
-                (Method::GET, web::get().to(replays::get)),
-                (Method::DELETE, web::delete().to(replays::delete)),
-            ],
+            small(
+                "/v1/replays",
+                vec![
+                    (Method::GET, web::get().to(replays::list)),
+                    (Method::POST, web::post().to(replays::begin)),
+                ],
+            ),
         ),
-        get(Either, "/healthz", web::get().to(health::live)),
-        get(Either, "/readyz", web::get().to(health::ready)),
-        get(AdminListen, "/metrics", web::get().to(health::metrics)),
-        get(Either, "/openapi.json", web::get().to(health::openapi)),
+        at(
+            AdminListen,
+            small(
+                "/v1/replays/{name}",
+                vec![
+                    (Method::GET, web::get().to(replays::get)),
+                    (Method::DELETE, web::delete().to(replays::delete)),
+                ],
+            ),
+        ),
+        at(Either, get("/healthz", web::get().to(health::live))),
+        at(Either, get("/readyz", web::get().to(health::ready))),
+        at(AdminListen, get("/metrics", web::get().to(health::metrics))),
+        at(Either, get("/openapi.json", web::get().to(health::openapi))),
     ]
 }
 

@@ -21,6 +21,7 @@ where
     let mut new = touched.iter().peekable();
     std::iter::from_fn(move || {
         loop {
+            while old.next_if(|line| matches!(line, Ok(line) if touched.is_cleared(&line.key))).is_some() {}
             let Some((key, value)) = next_touched(&mut old, &mut new) else { return old.next() };
             if matches!(old.peek(), Some(Ok(line)) if line.key == key) {
                 old.next();

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     entry::{self, Line},
-    fold::changes,
+    fold::{Changes, changes},
 };
 use crate::domain::{
     event::Event,
@@ -38,6 +38,8 @@ pub struct Rebuilt {
     /// Nothing is missing before the first event.
     is_whole: bool,
     entries: BTreeMap<Box<str>, Last>,
+    /// Prefixes of keys, and the last event that cleared them: what is older is gone. One a building at most.
+    cleared: BTreeMap<Box<str>, (u64, u64)>,
     bytes: usize,
 }
 
@@ -92,7 +94,7 @@ impl Rebuilt {
     /// Nothing yet. With `is_whole` the source has everything from the first event on.
     #[must_use]
     pub fn new(scope: Scope, is_whole: bool) -> Self {
-        Self { scope, is_whole, entries: BTreeMap::new(), bytes: 0 }
+        Self { scope, is_whole, entries: BTreeMap::new(), cleared: BTreeMap::new(), bytes: 0 }
     }
 
     /// Takes an event of the log's `epoch`.
@@ -101,7 +103,12 @@ impl Rebuilt {
     /// None that events can have.
     pub fn apply(&mut self, epoch: u64, event: &Event) -> Result<(), serde_json::Error> {
         let at = (epoch, event.sequence);
-        for (key, value) in changes(event)?.into_iter().flatten() {
+        let Changes { cleared, entered } = changes(event)?;
+        if let Some(prefix) = cleared {
+            let last = self.cleared.entry(prefix.into_boxed_str()).or_insert(at);
+            *last = at.max(*last);
+        }
+        for (key, value) in entered.into_iter().flatten() {
             if !self.scope.is_of_key(&key) || self.entries.get(key.as_str()).is_some_and(|last| last.at >= at)
             {
                 continue;
@@ -144,12 +151,14 @@ impl Rebuilt {
     }
 
     fn judge(&self, key: &str, live: Option<&str>, last: Option<&Last>, found: &mut Differences) {
-        let there = last.and_then(|last| last.value.as_deref());
+        let cleared = self.cleared_at(key);
+        let last_at = last.map(|last| last.at).max(cleared);
+        let there = last.filter(|last| Some(last.at) >= cleared).and_then(|last| last.value.as_deref());
         let is_meant = |value: Option<&str>| value.is_some_and(|value| self.scope.is_of_value(key, value));
         if !self.scope.is_of_key(key) || !(is_meant(live) || is_meant(there)) {
             return;
         }
-        if last.is_none() && !self.is_whole {
+        if last_at.is_none() && !self.is_whole {
             found.not_judged += 1;
             return;
         }
@@ -163,9 +172,16 @@ impl Rebuilt {
         }
         found.total += 1;
         if found.listed.len() < MAX_LISTED_DIFFERENCES {
-            let sequence = last.map(|last| format!("{:020}", last.at.1));
+            let sequence = last_at.map(|(_, sequence)| format!("{sequence:020}"));
             found.listed.push(Difference { entry: key.to_owned(), live, source, sequence });
         }
+    }
+}
+
+impl Rebuilt {
+    /// When the entries like this one were last cleared.
+    fn cleared_at(&self, key: &str) -> Option<(u64, u64)> {
+        self.cleared.iter().find(|(prefix, _)| key.starts_with(&***prefix)).map(|(_, at)| *at)
     }
 }
 
@@ -283,6 +299,34 @@ mod tests {
         let mut found = Differences::default();
         source.compare(part, &mut found);
         assert_eq!(found.listed.iter().map(|it| it.entry.as_str()).collect::<Vec<_>>(), ["card/C2"]);
+    }
+
+    #[test]
+    fn what_is_older_than_the_last_reset_is_not_inside() {
+        let reset = event("presence.reset", 3, json!({ "building": "hq", "people": 1, "reason": "drill" }));
+        let entered = [passage("access.entry.granted", 1, "E1"), passage("access.entry.granted", 4, "E2")];
+        let live = rebuilt(Scope::default(), true, &entered);
+        let lines = lines_of(&live, "inside/hq/");
+        for is_whole in [true, false] {
+            // in any order, and also where the entry itself is older than the source
+            for source in [vec![reset.clone(), entered[0].clone()], vec![reset.clone()]] {
+                let source = [source, vec![entered[1].clone()]].concat();
+                let mut found = Differences::default();
+                let source = rebuilt(Scope::default(), is_whole, &source);
+                source.compare(whole("inside/hq/", lines.clone()), &mut found);
+                source.compare(whole("inside/annex/", vec![]), &mut found);
+                assert_eq!((found.compared, found.total, found.not_judged), (2, 1, 0));
+                assert_eq!(
+                    (found.listed[0].entry.as_str(), &found.listed[0].source),
+                    ("inside/hq/E1", &Value::Null)
+                );
+                assert_eq!(found.listed[0].sequence, Some(format!("{:020}", 3)));
+            }
+        }
+        let mut found = Differences::default();
+        let source = rebuilt(Scope::default(), true, &[&entered[..], &[reset]].concat());
+        source.compare(whole("inside/hq/", lines[1..].to_vec()), &mut found);
+        assert_eq!((found.compared, found.total), (1, 0), "{found:?}");
     }
 
     #[test]

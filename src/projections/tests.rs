@@ -20,8 +20,8 @@ use crate::domain::{
     card::{Card, CardDetails, Status},
     directory::Directory,
     event::{
-        AuditRead, Body, CardChange, CardChanged, Decision, Entry as Entered, Event, Exit, PresenceExpired,
-        Swiped,
+        AuditRead, Body, CardChange, CardChanged, Decision, Entry as Entered, Event, Exit, ExpiryCause,
+        PresenceExpired, PresenceForgiven, PresenceReset, Swiped,
     },
     event_json::encode,
     ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
@@ -55,7 +55,7 @@ pub(crate) fn rules() -> Vec<Rules> {
 pub(crate) type Step = (Body, u16);
 
 pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
-    let names = (0..2_u8, 0..2_u8, 0..4_u8, prop::option::of(0..5_u8), 0..9_u8);
+    let names = (0..2_u8, 0..2_u8, 0..4_u8, prop::option::of(0..5_u8), 0..11_u8);
     let step = (names, 0..5_u8).prop_map(|((at, gate, who, swipe_id, kind), version)| {
         let card_id = CardId::parse(&format!("C{who}")).unwrap();
         let employee_id = EmployeeId::parse(&format!("E{}", who / 2)).unwrap();
@@ -92,6 +92,20 @@ pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
                 card_id,
                 employee_id,
                 since: Timestamp::from_millis(1),
+                cause: ExpiryCause::Timeout,
+            }),
+            8 => Body::PresenceForgiven(Box::new(PresenceForgiven {
+                building: swipe.building,
+                gate: swipe.gate,
+                card_id,
+                employee_id,
+                since: Timestamp::from_millis(1),
+                reason: "left by the garage".to_owned(),
+            })),
+            9 => Body::PresenceReset(PresenceReset {
+                building: swipe.building,
+                people: 1,
+                reason: "a drill".to_owned(),
             }),
             _ => Body::AuditRead(AuditRead { building: Some(building(at)), what: "presence".to_owned() }),
         }

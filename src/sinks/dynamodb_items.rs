@@ -4,6 +4,8 @@
 //!   `sync.card.applied`; written if the version is higher than the one there.
 //! - `EMPLOYEE#<employee_id>` / `PRESENCE#<building>`: `inside`, `since`, `gate`, `card_id`, `log`, `epoch`,
 //!   `sequence`; written if it is later than what is there, in the same epoch by sequence, else by epoch.
+//! - `BUILDING#<building>` / `PRESENCE`: `cleared_at`, `log`, `epoch`, `sequence`, on the same condition. Everyone whose
+//!   item is not later than it is not inside.
 //! - `CARD#<card_id>` / `EVENT#<time>#<log>#<sequence>`: with `events = true`, every event of a card, whole in
 //!   `event`; written once.
 //!
@@ -120,6 +122,7 @@ pub fn item_write(event: &Outgoing) -> Result<Option<ItemWrite>, Outcome> {
         "access.exit.recorded" | "access.passage.abandoned" | "presence.expired" | "presence.forgiven" => {
             presence(event, false)?
         }
+        "presence.reset" => Some(cleared(event)?),
         _ => None,
     };
     write.map(sized).transpose()
@@ -176,8 +179,6 @@ fn presence(event: &Outgoing, inside: bool) -> Result<Option<ItemWrite>, Outcome
     let building = text_field(&data, "building").or(event.record.building());
     let building = building.ok_or_else(|| lacks(event, "data.building"))?;
     let envelope = Envelope::parse(&event.body).map_err(|error| reject_unreadable(&error))?;
-    let (epoch, sequence) = (envelope.log.epoch, envelope.sequence);
-
     let mut item = keyed(format!("EMPLOYEE#{employee_id}"), format!("PRESENCE#{building}"));
     for field in ["gate", "card_id"] {
         if let Some(text) = text_field(&data, field) {
@@ -185,11 +186,28 @@ fn presence(event: &Outgoing, inside: bool) -> Result<Option<ItemWrite>, Outcome
         }
     }
     item.insert("inside".to_owned(), AttributeValue::Bool(inside));
-    item.insert("since".to_owned(), AttributeValue::S(envelope.time));
+    item.insert("since".to_owned(), AttributeValue::S(envelope.time.clone()));
+    Ok(Some(if_later(item, &envelope)))
+}
+
+/// Everyone of a building left at once: one item says so for all of theirs.
+fn cleared(event: &Outgoing) -> Result<ItemWrite, Outcome> {
+    let data = data(event)?;
+    let building = text_field(&data, "building").or(event.record.building());
+    let building = building.ok_or_else(|| lacks(event, "data.building"))?;
+    let envelope = Envelope::parse(&event.body).map_err(|error| reject_unreadable(&error))?;
+    let mut item = keyed(format!("BUILDING#{building}"), "PRESENCE".to_owned());
+    item.insert("cleared_at".to_owned(), AttributeValue::S(envelope.time.clone()));
+    Ok(if_later(item, &envelope))
+}
+
+/// With the event's place in the log, and only if what is there comes earlier.
+fn if_later(mut item: HashMap<String, AttributeValue>, envelope: &Envelope) -> ItemWrite {
+    let (epoch, sequence) = (envelope.log.epoch, envelope.sequence);
     item.insert("log".to_owned(), AttributeValue::S(envelope.log.to_string()));
     item.insert("epoch".to_owned(), number(epoch));
     item.insert("sequence".to_owned(), number(sequence));
-    Ok(Some(ItemWrite { item, condition: Condition::Later { epoch, sequence } }))
+    ItemWrite { item, condition: Condition::Later { epoch, sequence } }
 }
 
 fn data(event: &Outgoing) -> Result<Map<String, Value>, Outcome> {
@@ -308,6 +326,23 @@ mod tests {
         for event_type in ["access.exit.recorded", "presence.expired", "presence.forgiven"] {
             assert_eq!(write(event_type).item["inside"], AttributeValue::Bool(false), "{event_type}");
         }
+    }
+
+    #[test]
+    fn a_reset_writes_one_item_of_the_building() {
+        let time = "2026-11-20T08:01:02.345Z";
+        let data = json!({ "building": "hq", "people": 3, "reason": "drill" });
+        let write = item_write(&event_at("presence.reset", "hq", "hq", "hq-1.3", 42, time, data)).unwrap();
+        let expected = HashMap::from([
+            ("PK".to_owned(), text("BUILDING#hq")),
+            ("SK".to_owned(), text("PRESENCE")),
+            ("cleared_at".to_owned(), text(time)),
+            ("log".to_owned(), text("hq-1.3")),
+            ("epoch".to_owned(), number(3)),
+            ("sequence".to_owned(), number(42)),
+        ]);
+        let condition = Condition::Later { epoch: 3, sequence: 42 };
+        assert_eq!(write, Some(ItemWrite { item: expected, condition }));
     }
 
     #[test]

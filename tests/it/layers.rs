@@ -20,7 +20,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("projections", &["delivery", "domain"]),
     ("actors", &["clock", "delivery", "projections", "sinks", "domain", "metrics", "random", "space"]),
-    ("http", &["actors", "clock", "data_dir", "domain", "metrics", "random", "rate", "space"]),
+    ("https_client", &[]),
+    (
+        "http",
+        &["actors", "clock", "data_dir", "domain", "https_client", "metrics", "random", "rate", "space"],
+    ),
     (
         "app",
         &[
@@ -37,7 +41,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "space",
         ],
     ),
-    ("cli", &["app", "clock", "config", "data_dir", "domain", "http", "metrics", "sinks", "telemetry"]),
+    (
+        "cli",
+        &[
+            "app",
+            "clock",
+            "config",
+            "data_dir",
+            "domain",
+            "http",
+            "https_client",
+            "metrics",
+            "sinks",
+            "telemetry",
+        ],
+    ),
 ];
 
 /// Where a dependency may be named: its homes, by path below the repository.
@@ -56,11 +74,21 @@ const HOMES: &[(&str, &[&str])] = &[
         "turnstiled_wal::",
         &["src/actors", "src/app", "src/cli", "src/data_dir.rs", "src/main.rs", "src/projections"],
     ),
-    ("rustls::", &["src/http/tls"]),
     ("jsonwebtoken::", &["src/http/auth"]),
     ("prometheus::", &["src/metrics.rs"]),
     ("smol_str::", &["src/domain/card.rs", "src/domain/ids.rs", "src/projections/entry.rs"]),
-    ("reqwest::", &["src/cli/demo", "src/cli/client.rs", "src/cli/dlq.rs", "src/cli/replay"]),
+    ("rustls::", &["src/https_client.rs", "src/http/tls"]),
+    (
+        "reqwest::",
+        &[
+            "src/cli/demo",
+            "src/cli/client.rs",
+            "src/cli/dlq.rs",
+            "src/cli/replay",
+            "src/http/auth/open_id/fetch.rs",
+            "src/https_client.rs",
+        ],
+    ),
 ];
 
 /// What the pure core may not name: the outside world.
