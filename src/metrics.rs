@@ -1,12 +1,14 @@
 //! What `/metrics` shows. Names are the contract's (section 6); units are in the names.
 
+mod register;
+
 use std::sync::Arc;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder, core::Collector,
+    Encoder, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
+use self::register::{counter, counters, gauge, gauges, histogram};
 use crate::domain::event::{Body, Decision, Event};
 
 /// Buckets in seconds, fit for a decision that takes 100 µs on a good disk and 100 ms on a bad day.
@@ -319,6 +321,7 @@ impl Metrics {
             | Body::Reload(_)
             | Body::Discard(_)
             | Body::Replay(_)
+            | Body::Keys(_)
             | Body::PresenceForgiven(_)
             | Body::PresenceReset(_)
             | Body::Other => {}
@@ -374,39 +377,6 @@ impl Metrics {
         }
         text
     }
-}
-
-fn full_name(name: &str) -> String {
-    format!("turnstiled_{name}")
-}
-
-fn register<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
-    #[expect(clippy::expect_used, reason = "names and buckets are constants; a test makes every metric once")]
-    let collector = made.expect("metric names and labels are valid");
-    #[expect(clippy::expect_used, reason = "each name is registered once, in one place")]
-    registry.register(Box::new(collector.clone())).expect("metric names are unique");
-    collector
-}
-
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    register(registry, IntCounterVec::new(Opts::new(full_name(name), help), labels))
-}
-
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-    register(registry, IntGaugeVec::new(Opts::new(full_name(name), help), labels))
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
-    register(registry, IntGauge::new(full_name(name), help))
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
-    register(registry, IntCounter::new(full_name(name), help))
-}
-
-fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-    let options = HistogramOpts::new(full_name(name), help).buckets(buckets.to_vec());
-    register(registry, Histogram::with_opts(options))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod archive_sink;
 mod auth;
 mod background;
 mod delivery_side;
+mod device_watch;
 mod disk;
 mod error;
 mod event_times;
@@ -48,6 +49,7 @@ pub use self::{
 };
 use self::{
     delivery_side::{DeliverySide, OpenedSink, progress_of_all, warn_of_forgotten_sinks},
+    device_watch::DeviceWatch,
     disk::Disk,
     housekeeping::{Housekeeping, Parts},
     http_side::{HttpSide, Listeners},
@@ -82,6 +84,7 @@ pub struct App {
     address: SocketAddr,
     admin_address: Option<SocketAddr>,
     http: HttpSide,
+    devices: DeviceWatch,
     log: LogSide,
     delivery: DeliverySide,
     replays: Addr<ReplaysActor>,
@@ -186,12 +189,24 @@ impl App {
             disk: disk_board,
             end_of_log,
         });
+        let devices = DeviceWatch::start(&data_dir.path, services.clone()).await;
         let http = HttpSide::start(listeners, &services, tls.clone())?;
         let replays = replay.replays;
         let (starter, path) = (delivery.starter.clone(), data_dir.path.clone());
         let reloader = Reloader { config, data_dir: path, room, starter, router, services, tls };
         Ok((
-            Self { address, admin_address, http, log, delivery, replays, housekeeping, scrub, data_dir },
+            Self {
+                address,
+                admin_address,
+                http,
+                devices,
+                log,
+                delivery,
+                replays,
+                housekeeping,
+                scrub,
+                data_dir,
+            },
             reloader,
         ))
     }
@@ -211,6 +226,7 @@ impl App {
     /// Stops accepting, commits what is under way, writes cursors, releases the data directory.
     pub async fn stop(self) {
         self.http.stop().await;
+        self.devices.stop().await;
         self.housekeeping.stop().await;
         self.scrub.stop();
         self.log.stop().await;

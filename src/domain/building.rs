@@ -280,6 +280,7 @@ impl Building {
             | Body::Reload(_)
             | Body::Discard(_)
             | Body::Replay(_)
+            | Body::Keys(_)
             | Body::Other => {}
         }
         self.swipes.remember(event);

@@ -9,17 +9,6 @@ use super::ids::{BuildingId, GateId};
 /// The most keys that one event names; more are told of by several.
 pub const MAX_KEYS_PER_EVENT: usize = 500;
 
-/// What a device may do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeviceKind {
-    /// A turnstile: entries and exits.
-    #[default]
-    Gate,
-    /// A fire or security panel: modes.
-    Panel,
-}
-
 /// Which key it is, and what it is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyFact {
@@ -30,8 +19,8 @@ pub struct KeyFact {
     /// The gate it is for; absent: every gate of the building.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateId>,
-    /// What it may do.
-    pub kind: DeviceKind,
+    /// What it may do, such as `gate`. A text, because other versions have other kinds.
+    pub kind: String,
 }
 
 /// Keys that came and went.
@@ -54,7 +43,8 @@ pub fn changes(before: &Keys, now: &Keys) -> Vec<KeysChanged> {
         these.values().filter(|fact| those.get(&fact.id) != Some(fact)).cloned().collect()
     };
     let (removed, added) = (missing(before, now), missing(now, before));
-    let chunks = |facts: &[KeyFact]| facts.chunks(MAX_KEYS_PER_EVENT).map(<[KeyFact]>::to_vec).collect::<Vec<_>>();
+    let chunks =
+        |facts: &[KeyFact]| facts.chunks(MAX_KEYS_PER_EVENT).map(<[KeyFact]>::to_vec).collect::<Vec<_>>();
     let mut told: Vec<KeysChanged> =
         chunks(&removed).into_iter().map(|removed| KeysChanged { added: vec![], removed }).collect();
     let mut rest = chunks(&added).into_iter();
@@ -72,8 +62,13 @@ pub fn changes(before: &Keys, now: &Keys) -> Vec<KeysChanged> {
 mod tests {
     use super::*;
 
-    fn keys(ids: std::ops::Range<usize>, kind: DeviceKind) -> Keys {
-        let fact = |id| KeyFact { id, building: BuildingId::parse("hq").unwrap(), gate: None, kind };
+    fn keys(ids: std::ops::Range<usize>, kind: &str) -> Keys {
+        let fact = |id| KeyFact {
+            id,
+            building: BuildingId::parse("hq").unwrap(),
+            gate: None,
+            kind: kind.to_owned(),
+        };
         ids.map(|id| format!("k_{id:08}")).map(|id| (id.clone(), fact(id))).collect()
     }
 
@@ -94,7 +89,7 @@ mod tests {
 
     #[test]
     fn events_lead_from_one_set_to_the_other() {
-        let (gates, panels) = (DeviceKind::Gate, DeviceKind::Panel);
+        let (gates, panels) = ("gate", "panel");
         for (before, now, events) in [
             (keys(0..0, gates), keys(0..0, gates), 0),
             (keys(0..3, gates), keys(0..3, gates), 0),
@@ -113,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_key_is_told_without_its_name_and_its_hash() {
-        let changed = KeysChanged { added: keys(7..8, DeviceKind::Panel).into_values().collect(), removed: vec![] };
+        let changed = KeysChanged { added: keys(7..8, "panel").into_values().collect(), removed: vec![] };
         let json = serde_json::to_string(&changed).unwrap();
         assert_eq!(json, r#"{"added":[{"id":"k_00000007","building":"hq","kind":"panel"}],"removed":[]}"#);
     }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{
     card::Card,
+    device::KeysChanged,
     event::{
         AuditRead, Body, CardChange, CardChanged, Decision, Discard, Entry, Event, Exit, LogRepaired,
         PresenceExpired, PresenceForgiven, PresenceReset, Redrive, Reload, Replay, Swiped,
@@ -155,6 +156,7 @@ pub fn encode(event: &Event, log: &LogName) -> Result<EventRecord, EventJsonErro
         Body::Reload(reload) => envelope(event, log, key, By { data: reload, by }),
         Body::Discard(discard) => envelope(event, log, key, By { data: discard, by }),
         Body::Replay(replay) => envelope(event, log, key, By { data: replay, by }),
+        Body::Keys(keys) => envelope(event, log, key, By { data: keys, by }),
         Body::PresenceForgiven(forgiven) => envelope(event, log, key, By { data: forgiven, by }),
         Body::PresenceReset(reset) => envelope(event, log, key, By { data: reset, by }),
         Body::Other => envelope(event, log, key, By { data: serde_json::Map::new(), by }),
@@ -230,6 +232,7 @@ fn partition_key(body: &Body) -> &str {
         | Body::Reload(_)
         | Body::Discard(_)
         | Body::Replay(_)
+        | Body::Keys(_)
         | Body::PresenceReset(_)
         | Body::Other => body.building().map_or("", BuildingId::as_str),
     }
@@ -260,6 +263,7 @@ fn subject(body: &Body) -> Option<String> {
         | Body::Redrive(_)
         | Body::Reload(_)
         | Body::PresenceReset(_)
+        | Body::Keys(_)
         | Body::Other => {
             return None;
         }
@@ -321,6 +325,7 @@ fn decode_body(event_type: &str, id: Uuid, data: &str) -> Result<Body, EventJson
         "admin.redrive" => Body::Redrive(serde_json::from_str::<Redrive>(data)?),
         "admin.reload" => Body::Reload(serde_json::from_str::<Reload>(data)?),
         "admin.discard" => Body::Discard(serde_json::from_str::<Discard>(data)?),
+        "admin.keys" => Body::Keys(Box::new(serde_json::from_str::<KeysChanged>(data)?)),
         "admin.replay" => Body::Replay(Box::new(serde_json::from_str::<Replay>(data)?)),
         "presence.forgiven" => {
             Body::PresenceForgiven(Box::new(serde_json::from_str::<PresenceForgiven>(data)?))

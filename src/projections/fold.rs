@@ -76,6 +76,7 @@ pub(super) fn changes(event: &Event) -> Result<Changes, serde_json::Error> {
         | Body::Reload(_)
         | Body::Discard(_)
         | Body::Replay(_)
+        | Body::Keys(_)
         | Body::Other => None,
     };
     let answered = match (event.body.building(), Remembered::of(event)) {

@@ -75,7 +75,7 @@ const HOMES: &[(&str, &[&str])] = &[
         &["src/actors", "src/app", "src/cli", "src/data_dir.rs", "src/main.rs", "src/projections"],
     ),
     ("jsonwebtoken::", &["src/http/auth"]),
-    ("prometheus::", &["src/metrics.rs"]),
+    ("prometheus::", &["src/metrics", "src/metrics.rs"]),
     ("smol_str::", &["src/domain/card.rs", "src/domain/ids.rs", "src/projections/entry.rs"]),
     ("rustls::", &["src/https_client.rs", "src/http/tls"]),
     (

@@ -38,6 +38,7 @@ mod detach;
 mod dlq;
 mod faults;
 mod full_disk;
+mod keys;
 mod kill9;
 mod kinesis;
 mod kinesis_aggregated;

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use super::*;
 
 /// 2031-05-06.
-const END_SECONDS: i64 = 1_935_964_800;
+const END_SECONDS: i64 = 1_935_792_000;
 
 fn write_pair(dir: &TempDir, cert: &str, key: &str) -> String {
     let pair = KeyPair::generate().unwrap();
