@@ -95,6 +95,8 @@ pub struct Families {
     pub replays_running: IntGauge,
     /// When the server's certificate ends, in seconds since 1970; not there without TLS. No labels.
     pub tls_not_after: IntGaugeVec,
+    /// Cards that name a group which the configuration does not have, as of the start or the last reload.
+    pub cards_of_unknown_groups: IntGauge,
     /// Requests with missing or bad credentials, by kind.
     pub auth_failures: IntCounterVec,
     /// Keys by which people's tokens are checked; 0 with the local issuer.
@@ -263,6 +265,11 @@ impl Metrics {
                 "tls_not_after_timestamp_seconds",
                 "When the server's certificate ends.",
                 &[],
+            ),
+            cards_of_unknown_groups: gauge(
+                &registry,
+                "cards_of_unknown_groups",
+                "Cards that name a group which the configuration does not have, as of the start or the last reload.",
             ),
             provider_keys: gauge(
                 &registry,

@@ -38,6 +38,7 @@ mod detach;
 mod dlq;
 mod faults;
 mod full_disk;
+mod groups;
 mod keys;
 mod kill9;
 mod kinesis;
