@@ -95,6 +95,10 @@ pub struct Families {
     pub replays_running: IntGauge,
     /// When the server's certificate ends, in seconds since 1970; not there without TLS. No labels.
     pub tls_not_after: IntGaugeVec,
+    /// Live feeds that are open.
+    pub feeds: IntGauge,
+    /// Those that ended because their reader did not keep up.
+    pub feed_dropped: IntCounter,
     /// Cards that name a group which the configuration does not have, as of the start or the last reload.
     pub cards_of_unknown_groups: IntGauge,
     /// Requests with missing or bad credentials, by kind.
@@ -265,6 +269,12 @@ impl Metrics {
                 "tls_not_after_timestamp_seconds",
                 "When the server's certificate ends.",
                 &[],
+            ),
+            feeds: gauge(&registry, "feeds", "Live feeds that are open."),
+            feed_dropped: counter(
+                &registry,
+                "feed_dropped_total",
+                "Live feeds that ended because their reader did not keep up.",
             ),
             cards_of_unknown_groups: gauge(
                 &registry,

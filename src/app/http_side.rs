@@ -12,7 +12,7 @@ use std::{
 use actix_web::{App as HttpApp, HttpServer, dev::ServerHandle, middleware::from_fn, web::Data};
 use tokio::task::JoinHandle;
 
-use super::StartError;
+use super::{StartError, listen};
 use crate::{
     config::server::{ServerConfig, is_exposed},
     http::{
@@ -58,7 +58,7 @@ impl Listeners {
     pub(super) fn bind(server: &ServerConfig) -> Result<Self, StartError> {
         let bind = |listen: SocketAddr| {
             let failed = |source| StartError::Listen { listen, source };
-            let listener = TcpListener::bind(listen).map_err(failed)?;
+            let listener = listen::bind(listen).map_err(failed)?;
             let address = listener.local_addr().map_err(failed)?;
             Ok::<_, StartError>((listener, address))
         };

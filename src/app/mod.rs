@@ -13,6 +13,7 @@ mod error;
 mod event_times;
 pub mod housekeeping;
 mod http_side;
+mod listen;
 mod log_side;
 mod offline;
 mod pending;
@@ -63,6 +64,7 @@ use self::{
 use crate::{
     actors::{
         busy_poll::BusyPoll,
+        feeds::Feeds,
         mirror::MirrorParts,
         recorder::LogEnd,
         replay::{manager::ReplaysActor, state_check::LiveState},
@@ -87,6 +89,7 @@ pub struct App {
     admin_address: Option<SocketAddr>,
     http: HttpSide,
     devices: DeviceWatch,
+    feeds: Feeds,
     log: LogSide,
     delivery: DeliverySide,
     replays: Addr<ReplaysActor>,
@@ -123,8 +126,10 @@ impl App {
         let sinks = sinks.map(|((sink, (_, progress)), pending)| OpenedSink { sink, progress, pending });
         let sinks = sinks.collect();
         let letter_queue = sinks::open_letter_queue(&config).await?;
+        let feeds = Feeds::new(log.reader(), data_dir.log_name.clone(), metrics.clone());
         let delivery =
-            DeliverySide::start(&config, sinks, &log.reader(), &states, &disk.board, &metrics).await?;
+            DeliverySide::start(&config, sinks, &log.reader(), &states, &disk.board, &feeds, &metrics)
+                .await?;
         if let Some(queue) = letter_queue {
             let (states, disk, metrics) = (states.clone(), disk.board.clone(), metrics.clone());
             delivery.mirror(MirrorParts { queue, states, disk, metrics });
@@ -179,6 +184,7 @@ impl App {
             directory: log.directory.clone(),
             admin: log.admin.clone(),
             deliveries: delivery.starter.deliveries.clone(),
+            feeds: feeds.clone(),
             replays: ReplayServices {
                 places: replay.places,
                 board: replay.board,
@@ -204,6 +210,7 @@ impl App {
                 admin_address,
                 http,
                 devices,
+                feeds,
                 log,
                 delivery,
                 replays,
@@ -229,6 +236,8 @@ impl App {
 
     /// Stops accepting, commits what is under way, writes cursors, releases the data directory.
     pub async fn stop(self) {
+        // before the answers that a stop waits for
+        self.feeds.end();
         self.http.stop().await;
         self.devices.stop().await;
         self.housekeeping.stop().await;

@@ -7,6 +7,7 @@ mod body;
 pub mod cards;
 pub mod dead_letters;
 pub mod error;
+pub mod feed;
 pub mod fields;
 pub mod forgive;
 pub mod health;
@@ -15,6 +16,7 @@ pub mod presence;
 pub mod replays;
 pub mod routes;
 pub mod sinks;
+mod sse;
 pub mod swipes;
 pub mod tls;
 pub mod trace_context;
@@ -40,6 +42,7 @@ use crate::{
         deliveries::Deliveries,
         directory::DirectoryActor,
         disk::DiskBoard,
+        feeds::Feeds,
         recorder::LogEnd,
         recorder::Origin,
         replay::{board::ReplayBoard, manager::ReplaysActor, prepare::ReplayPlaces},
@@ -66,6 +69,8 @@ pub struct Services {
     pub admin: Addr<AdminActor>,
     /// Who delivers, by sink.
     pub deliveries: Deliveries,
+    /// Who looks on.
+    pub feeds: Feeds,
     /// Events that are sent again.
     pub replays: ReplayServices,
     /// Who may come in at all.

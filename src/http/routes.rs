@@ -6,7 +6,7 @@ use actix_web::{
     web::{self, PayloadConfig, ServiceConfig},
 };
 
-use super::{cards, dead_letters, error::ApiError, forgive, health, presence, replays, sinks, swipes};
+use super::{cards, dead_letters, error::ApiError, feed, forgive, health, presence, replays, sinks, swipes};
 
 /// The largest body (contract, section 3).
 pub const MAX_BODY_BYTES: usize = 64 << 10;
@@ -74,6 +74,7 @@ fn paths() -> Vec<Path> {
             vec![(Method::GET, web::get().to(cards::get)), (Method::PUT, web::put().to(cards::put))],
         ),
         post("/v1/cards/{card_id}/{action}", web::post().to(cards::act)),
+        get("/v1/events/stream", web::get().to(feed::stream)),
         at(Either, get("/v1/sinks", web::get().to(sinks::list))),
         at(
             AdminListen,

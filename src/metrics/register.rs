@@ -1,4 +1,4 @@
-//! Metrics that are registered as they are made. Names and labels are constants.
+//! Metrics of each kind, made and registered at once.
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,

@@ -110,7 +110,11 @@ pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
                 people: 1,
                 reason: "a drill".to_owned(),
             }),
-            _ => Body::AuditRead(AuditRead { building: Some(building(at)), what: "presence".to_owned() }),
+            _ => Body::AuditRead(AuditRead {
+                building: Some(building(at)),
+                what: "presence".to_owned(),
+                ..AuditRead::default()
+            }),
         }
     });
     prop::collection::vec((step, prop_oneof![3 => 0..60_u16, 1 => 600..1_500_u16]), 0..max)

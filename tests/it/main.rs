@@ -37,6 +37,7 @@ mod demo;
 mod detach;
 mod dlq;
 mod faults;
+mod feed;
 mod full_disk;
 mod groups;
 mod keys;
