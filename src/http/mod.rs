@@ -6,6 +6,7 @@ pub mod auth;
 mod body;
 pub mod cards;
 pub mod dead_letters;
+mod docs;
 pub mod error;
 pub mod feed;
 pub mod fields;

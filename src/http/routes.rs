@@ -6,7 +6,9 @@ use actix_web::{
     web::{self, PayloadConfig, ServiceConfig},
 };
 
-use super::{cards, dead_letters, error::ApiError, feed, forgive, health, presence, replays, sinks, swipes};
+use super::{
+    cards, dead_letters, docs, error::ApiError, feed, forgive, health, presence, replays, sinks, swipes,
+};
 
 /// The largest body (contract, section 3).
 pub const MAX_BODY_BYTES: usize = 64 << 10;
@@ -116,6 +118,7 @@ fn paths() -> Vec<Path> {
         at(Either, get("/readyz", web::get().to(health::ready))),
         at(AdminListen, get("/metrics", web::get().to(health::metrics))),
         at(Either, get("/openapi.json", web::get().to(health::openapi))),
+        at(Either, get("/docs", web::get().to(docs::page))),
     ]
 }
 

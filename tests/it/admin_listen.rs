@@ -21,7 +21,8 @@ const ADMINS: [(Method, &str); 10] = [
     (Method::DELETE, "/v1/replays/r"),
     (Method::DELETE, "/v1/sinks/files/cursor"),
 ];
-const EVERYONES: [(Method, &str); 4] = [
+const EVERYONES: [(Method, &str); 5] = [
+    (Method::GET, "/docs"),
     (Method::GET, "/healthz"),
     (Method::GET, "/readyz"),
     (Method::GET, "/openapi.json"),

@@ -27,6 +27,7 @@ mod access;
 mod admin_listen;
 mod against;
 mod athena;
+mod authorisation;
 mod bad_input;
 mod canned_answers;
 mod cards;
