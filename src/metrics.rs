@@ -95,6 +95,8 @@ pub struct Families {
     pub replay_refused: IntCounterVec,
     /// Replays that go on.
     pub replays_running: IntGauge,
+    /// When the server's certificate ends, in seconds since 1970; not there without TLS. No labels.
+    pub tls_not_after: IntGaugeVec,
     /// Live feeds that are open.
     pub feeds: IntGauge,
     /// Those that ended because their reader did not keep up.
@@ -276,6 +278,12 @@ impl Metrics {
                 &["sink"],
             ),
             replays_running: gauge(&registry, "replays_running", "Replays that go on."),
+            tls_not_after: gauges(
+                &registry,
+                "tls_not_after_timestamp_seconds",
+                "When the server's certificate ends.",
+                &[],
+            ),
             feeds: gauge(&registry, "feeds", "Live feeds that are open."),
             feed_dropped: counter(
                 &registry,

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{
     card::Card,
+    device::KeysChanged,
     ids::{BuildingId, CardId, EmployeeId, GateId, ReplayName},
     reason::{Anomaly, Reason},
     replay::ReplayOrder,
@@ -59,6 +60,8 @@ pub enum Body {
     Discard(Discard),
     /// `admin.replay`: events are sent again, or no longer.
     Replay(Box<Replay>),
+    /// `admin.keys`: devices' keys came or went.
+    Keys(Box<KeysChanged>),
     /// `presence.forgiven`: the security desk says that someone is not inside.
     PresenceForgiven(Box<PresenceForgiven>),
     /// `presence.reset`: the security desk says that nobody is inside.
@@ -310,6 +313,7 @@ impl Body {
             Self::Reload(_) => "admin.reload",
             Self::Discard(_) => "admin.discard",
             Self::Replay(_) => "admin.replay",
+            Self::Keys(_) => "admin.keys",
             Self::PresenceForgiven(_) => "presence.forgiven",
             Self::PresenceReset(_) => "presence.reset",
             Self::Passage(ended) => match ended.outcome {
@@ -339,6 +343,7 @@ impl Body {
             | Self::Reload(_)
             | Self::Discard(_)
             | Self::Replay(_)
+            | Self::Keys(_)
             | Self::Other => None,
         }
     }

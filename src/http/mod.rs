@@ -25,6 +25,7 @@ pub mod routes;
 pub mod sinks;
 mod sse;
 pub mod swipes;
+pub mod tls;
 pub mod trace_context;
 
 use std::{

@@ -78,7 +78,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("jsonwebtoken::", &["src/http/auth"]),
     ("prometheus::", &["src/metrics.rs", "src/metrics"]),
     ("smol_str::", &["src/domain/card.rs", "src/domain/ids.rs", "src/projections/entry.rs"]),
-    ("rustls::", &["src/https_client.rs"]),
+    ("rustls::", &["src/https_client.rs", "src/http/tls"]),
     (
         "reqwest::",
         &[
