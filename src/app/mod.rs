@@ -76,9 +76,7 @@ use crate::{
     http::{
         BuildingServices, KnownGroups, ReplayServices, Services,
         access::{Access, AccessRules},
-        answers,
         card_import::ImportPlaces,
-        routes,
         tls::Tls,
     },
     metrics::Metrics,
