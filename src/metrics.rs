@@ -93,6 +93,10 @@ pub struct Families {
     pub replay_refused: IntCounterVec,
     /// Replays that go on.
     pub replays_running: IntGauge,
+    /// Sealed segments of the log that have a file in the index.
+    pub index_segments: IntGauge,
+    /// Events that are not in the index yet.
+    pub index_behind_records: IntGauge,
     /// Live feeds that are open.
     pub feeds: IntGauge,
     /// Those that ended because their reader did not keep up.
@@ -260,6 +264,16 @@ impl Metrics {
                 &["sink"],
             ),
             replays_running: gauge(&registry, "replays_running", "Replays that go on."),
+            index_segments: gauge(
+                &registry,
+                "index_segments",
+                "Sealed segments of the log that have a file in the index.",
+            ),
+            index_behind_records: gauge(
+                &registry,
+                "index_behind_records",
+                "Events that are not in the index yet; histories scan them.",
+            ),
             feeds: gauge(&registry, "feeds", "Live feeds that are open."),
             feed_dropped: counter(
                 &registry,

@@ -11,6 +11,7 @@ mod disk;
 mod error;
 mod event_times;
 pub mod housekeeping;
+mod indexing;
 mod listen;
 mod log_side;
 mod offline;
@@ -35,7 +36,7 @@ use std::{
 
 use actix::{Addr, Arbiter};
 use actix_web::{App as HttpApp, HttpServer, dev::ServerHandle, middleware::from_fn, web::Data};
-use turnstiled_wal::{Log, StateStore};
+use turnstiled_wal::{Log, LogReader, StateStore};
 
 pub use self::{
     archive_sink::{ArchiveSink, open_archive, sink_of},
@@ -50,6 +51,7 @@ use self::{
     delivery_side::{DeliverySide, OpenedSink, progress_of_all, warn_of_forgotten_sinks},
     disk::Disk,
     housekeeping::{Housekeeping, Parts},
+    indexing::Indexing,
     log_side::LogSide,
     recover::{Recovered, recover},
     replay_side::{Beside, ReplaySide},
@@ -70,8 +72,11 @@ use crate::{
     http::{
         BuildingServices, ReplayServices, Services,
         access::{Access, AccessRules},
-        answers, routes,
+        answers,
+        history::HistoryServices,
+        routes,
     },
+    index::Index,
     metrics::Metrics,
     projections::store::Snapshots,
 };
@@ -96,6 +101,7 @@ pub struct App {
     replays: Addr<ReplaysActor>,
     housekeeping: Housekeeping,
     scrub: Scrub,
+    indexing: Indexing,
     data_dir: DataDir,
 }
 
@@ -155,6 +161,9 @@ impl App {
         .map_err(StartError::Thread)?;
         let scrub =
             Scrub::start(log.scrubber(), metrics.clone(), Schedule::default()).map_err(StartError::Scrub)?;
+        let index = open_index(&data_dir, log.reader());
+        let indexing = Indexing::start(index.clone(), disk.board.clone(), metrics.clone())
+            .map_err(StartError::Thread)?;
         let disk_board = disk.board.clone();
         let disk = disk.watched_for(metrics.clone());
         let (router, reader, busy_poll) = (delivery.router.clone(), log.reader(), BusyPoll::default());
@@ -184,6 +193,7 @@ impl App {
             admin: log.admin.clone(),
             deliveries: delivery.starter.deliveries.clone(),
             feeds: feeds.clone(),
+            history: HistoryServices::new(index).map_err(StartError::Random)?,
             replays: ReplayServices {
                 places: replay.places,
                 board: replay.board,
@@ -203,7 +213,10 @@ impl App {
         let replays = replay.replays;
         let (starter, path) = (delivery.starter.clone(), data_dir.path.clone());
         let reloader = Reloader { config, data_dir: path, room, starter, router, services };
-        Ok((Self { address, http, feeds, log, delivery, replays, housekeeping, scrub, data_dir }, reloader))
+        Ok((
+            Self { address, http, feeds, log, delivery, replays, housekeeping, scrub, indexing, data_dir },
+            reloader,
+        ))
     }
 
     /// Where it listens.
@@ -219,6 +232,7 @@ impl App {
         self.http.stop(true).await;
         self.housekeeping.stop().await;
         self.scrub.stop();
+        self.indexing.stop();
         self.log.stop().await;
         self.delivery.stop(self.replays).await;
         drop(self.data_dir);
@@ -257,6 +271,15 @@ impl Opened {
         let recovered = recover(&reader, snapshots, rules, &config.routes, &progress)?;
         Ok(Self { log, disk, states, progress, recovered })
     }
+}
+
+/// Nothing needs its files: without the directory they are not there, and said to be missing.
+fn open_index(data_dir: &DataDir, log: LogReader) -> Index {
+    let dir = data_dir::index_dir(&data_dir.path);
+    if let Err(error) = data_dir::create_private_dir(&dir) {
+        tracing::warn!(%error, path = %dir.display(), "the index has no directory: histories are scanned");
+    }
+    Index::new(&dir, log, data_dir.log_name.clone())
 }
 
 /// Ends an arbiter's thread and waits for it: what it owned is closed then.

@@ -4,6 +4,7 @@ pub mod archive_check;
 pub mod archived_event;
 pub mod building;
 pub mod card;
+pub mod concern;
 pub mod directory;
 pub mod event;
 pub mod event_json;

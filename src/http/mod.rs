@@ -5,12 +5,14 @@ pub mod answers;
 pub mod auth;
 mod body;
 pub mod cards;
+pub mod cursor;
 pub mod dead_letters;
 pub mod error;
 pub mod feed;
 pub mod fields;
 pub mod forgive;
 pub mod health;
+pub mod history;
 mod plain_swipe;
 pub mod presence;
 pub mod replays;
@@ -32,7 +34,9 @@ use actix::{
 use actix_web::HttpRequest;
 use tokio::sync::oneshot;
 
-use self::{access::Access, auth::Auth, error::ApiError, trace_context::TraceContext};
+use self::{
+    access::Access, auth::Auth, error::ApiError, history::HistoryServices, trace_context::TraceContext,
+};
 use crate::{
     actors::{
         admin::AdminActor,
@@ -68,6 +72,8 @@ pub struct Services {
     pub deliveries: Deliveries,
     /// Who looks on.
     pub feeds: Feeds,
+    /// What was.
+    pub history: HistoryServices,
     /// Events that are sent again.
     pub replays: ReplayServices,
     /// Who may come in at all.

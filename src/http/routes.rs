@@ -6,7 +6,9 @@ use actix_web::{
     web::{self, PayloadConfig, ServiceConfig},
 };
 
-use super::{cards, dead_letters, error::ApiError, feed, forgive, health, presence, replays, sinks, swipes};
+use super::{
+    cards, dead_letters, error::ApiError, feed, forgive, health, history, presence, replays, sinks, swipes,
+};
 
 /// The largest body (contract, section 3).
 pub const MAX_BODY_BYTES: usize = 64 << 10;
@@ -38,6 +40,8 @@ fn paths() -> Vec<Path> {
             "/v1/cards/{card_id}",
             vec![(Method::GET, web::get().to(cards::get)), (Method::PUT, web::put().to(cards::put))],
         ),
+        get("/v1/cards/{card_id}/events", web::get().to(history::of_card)),
+        get("/v1/employees/{employee_id}/events", web::get().to(history::of_employee)),
         post("/v1/cards/{card_id}/{action}", web::post().to(cards::act)),
         get("/v1/events/stream", web::get().to(feed::stream)),
         get("/v1/sinks", web::get().to(sinks::list)),
