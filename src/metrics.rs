@@ -101,6 +101,8 @@ pub struct Families {
     pub feeds: IntGauge,
     /// Those that ended because their reader did not keep up.
     pub feed_dropped: IntCounter,
+    /// Cards that name a group which the configuration does not have, as of the start or the last reload.
+    pub cards_of_unknown_groups: IntGauge,
     /// Requests with missing or bad credentials, by kind.
     pub auth_failures: IntCounterVec,
     /// Keys by which people's tokens are checked; 0 with the local issuer.
@@ -279,6 +281,11 @@ impl Metrics {
                 &registry,
                 "feed_dropped_total",
                 "Live feeds that ended because their reader did not keep up.",
+            ),
+            cards_of_unknown_groups: gauge(
+                &registry,
+                "cards_of_unknown_groups",
+                "Cards that name a group which the configuration does not have, as of the start or the last reload.",
             ),
             provider_keys: gauge(
                 &registry,

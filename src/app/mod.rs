@@ -23,6 +23,7 @@ mod run;
 mod scrub;
 mod sinks;
 mod snapshot_check;
+mod unknown_groups;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -56,6 +57,7 @@ use self::{
     recover::{Recovered, recover},
     replay_side::{Beside, ReplaySide},
     scrub::{Schedule, Scrub},
+    unknown_groups::report_cards_of_unknown_groups,
 };
 use crate::{
     actors::{
@@ -70,7 +72,7 @@ use crate::{
     data_dir::{self, DataDir},
     delivery::progress::Progress,
     http::{
-        BuildingServices, ReplayServices, Services,
+        BuildingServices, KnownGroups, ReplayServices, Services,
         access::{Access, AccessRules},
         answers,
         history::HistoryServices,
@@ -187,8 +189,10 @@ impl App {
                 (rules.building.clone(), BuildingServices::new(rules, actor.clone()))
             })
             .collect();
+        report_cards_of_unknown_groups(&log.directory, &config.groups, &metrics).await;
         let services = Data::new(Services {
             buildings,
+            groups: KnownGroups::new(config.groups.clone()),
             directory: log.directory.clone(),
             admin: log.admin.clone(),
             deliveries: delivery.starter.deliveries.clone(),

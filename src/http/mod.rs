@@ -23,7 +23,7 @@ pub mod swipes;
 pub mod trace_context;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{PoisonError, RwLock},
 };
 
@@ -54,7 +54,7 @@ use crate::{
     },
     domain::{
         building::Rules,
-        ids::{BuildingId, GateId},
+        ids::{BuildingId, GateId, GroupId},
     },
     metrics::Metrics,
 };
@@ -64,6 +64,8 @@ use crate::{
 pub struct Services {
     /// The buildings of this server.
     pub buildings: HashMap<BuildingId, BuildingServices>,
+    /// The access groups that cards may name.
+    pub groups: KnownGroups,
     /// The cards.
     pub directory: Addr<DirectoryActor>,
     /// Who records what operators do.
@@ -103,6 +105,29 @@ pub struct ReplayServices {
     pub board: ReplayBoard,
     /// Who begins and ends them.
     pub manager: Addr<ReplaysActor>,
+}
+
+/// The access groups of the configuration. A reload changes them.
+#[derive(Debug)]
+pub struct KnownGroups(RwLock<BTreeSet<GroupId>>);
+
+impl KnownGroups {
+    /// These.
+    #[must_use]
+    pub fn new(groups: BTreeSet<GroupId>) -> Self {
+        Self(RwLock::new(groups))
+    }
+
+    /// Whether there is such a group.
+    #[must_use]
+    pub fn has(&self, group: &GroupId) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(group)
+    }
+
+    /// These from now on.
+    pub fn set(&self, groups: BTreeSet<GroupId>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = groups;
+    }
 }
 
 /// One building, as handlers see it.

@@ -300,3 +300,54 @@ fn without_room_nothing_is_written_and_histories_are_whole() {
     assert!(desk.metrics.index_behind_records.get() > 100);
     assert_eq!(desk.pages(&of_card("C1"), 7, 90).0, desk.naive(&of_card("C1")));
 }
+
+/// Two thousand people come and go.
+#[test]
+#[ignore = "minutes: what the index takes and what pages cost, to be printed"]
+#[allow(clippy::print_stdout, reason = "its purpose")]
+fn a_million_events_measured() {
+    const EVENTS: u64 = 1_000_000;
+    let mut desk = Desk::new();
+    let options = LogOptions { store: StoreKind::Files, ..LogOptions::default() };
+    desk.log = Log::open(&desk.dir.path().join("large"), options).unwrap();
+    let mut batch = Vec::new();
+    for sequence in 1..=EVENTS {
+        let person = sequence * 2_654_435_761 % 2_000;
+        let json = format!(
+            r#"{{"time":"{}","n":{sequence},"data":{{"card_id":"C{person}","employee_id":"E{person}","x":"{:400}"}}}}"#,
+            time(sequence),
+            ""
+        );
+        let record = EventRecord::encode(TYPES[1], "hq", "", json.as_bytes()).unwrap();
+        batch.push(Append { payload: record.payload().clone(), ends_group: true });
+        if batch.len() == 500 {
+            desk.log.commit(&batch).unwrap();
+            batch.clear();
+        }
+    }
+    let timed = |desk: &Desk, what: &str, query: &HistoryQuery| {
+        let started = Instant::now();
+        let page = desk.index.history(query, None, 50).unwrap();
+        println!(
+            "{what}: {} events in {:?}, more: {}",
+            page.events.len(),
+            started.elapsed(),
+            page.next.is_some()
+        );
+    };
+    desk.act(Act::Restart);
+    timed(&desk, "a page without an index", &of_card("C7"));
+    let started = Instant::now();
+    settle(&mut desk);
+    println!("indexed in {:?}", started.elapsed());
+    let files =
+        fs::read_dir(index_dir(&desk.dir)).unwrap().map(|file| file.unwrap().metadata().unwrap().len());
+    let (bytes, segments) = (files.sum::<u64>(), desk.metrics.index_segments.get());
+    let sealed = desk.log.reader().segment_firsts().last().unwrap() - 1;
+    println!("{segments} files, {bytes} bytes, {:.1} an event", bytes as f64 / sealed as f64);
+    timed(&desk, "a page", &of_card("C7"));
+    timed(&desk, "of nobody", &of_card("nobody"));
+    let old = Some(time(10_000));
+    timed(&desk, "the oldest", &HistoryQuery { to: old, ..of_card("C7") });
+    timed(&desk, "none of a type", &HistoryQuery { types: Some("card.*".parse().unwrap()), ..of_card("C7") });
+}

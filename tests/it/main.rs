@@ -38,6 +38,7 @@ mod dlq;
 mod faults;
 mod feed;
 mod full_disk;
+mod groups;
 mod history;
 mod kill9;
 mod kinesis;
