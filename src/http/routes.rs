@@ -7,7 +7,8 @@ use actix_web::{
 };
 
 use super::{
-    cards, dead_letters, error::ApiError, feed, forgive, health, history, presence, replays, sinks, swipes,
+    cards, dead_letters, docs, error::ApiError, feed, forgive, health, history, presence, replays, sinks,
+    swipes,
 };
 
 /// The largest body (contract, section 3).
@@ -70,6 +71,7 @@ fn paths() -> Vec<Path> {
         get("/readyz", web::get().to(health::ready)),
         get("/metrics", web::get().to(health::metrics)),
         get("/openapi.json", web::get().to(health::openapi)),
+        get("/docs", web::get().to(docs::page)),
     ]
 }
 
