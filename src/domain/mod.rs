@@ -7,6 +7,7 @@ pub mod archived_event;
 pub mod building;
 pub mod card;
 pub mod card_search;
+pub mod concern;
 pub mod device;
 pub mod directory;
 pub mod event;

@@ -9,6 +9,7 @@ pub mod card_export;
 pub mod card_import;
 pub mod cards;
 pub mod csv_cells;
+pub mod cursor;
 pub mod dead_letters;
 mod docs;
 pub mod error;
@@ -16,6 +17,7 @@ pub mod feed;
 pub mod fields;
 pub mod forgive;
 pub mod health;
+pub mod history;
 pub mod passages;
 mod plain_swipe;
 pub mod presence;
@@ -40,7 +42,9 @@ use actix::{
 use actix_web::HttpRequest;
 use tokio::sync::oneshot;
 
-use self::{access::Access, auth::Auth, error::ApiError, trace_context::TraceContext};
+use self::{
+    access::Access, auth::Auth, error::ApiError, history::HistoryServices, trace_context::TraceContext,
+};
 use crate::{
     actors::{
         admin::AdminActor,
@@ -80,6 +84,8 @@ pub struct Services {
     pub deliveries: Deliveries,
     /// Who looks on.
     pub feeds: Feeds,
+    /// What was.
+    pub history: HistoryServices,
     /// Events that are sent again.
     pub replays: ReplayServices,
     /// Who may come in at all.

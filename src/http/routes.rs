@@ -7,8 +7,8 @@ use actix_web::{
 };
 
 use super::{
-    card_export, card_import, cards, dead_letters, docs, error::ApiError, feed, forgive, health, passages,
-    presence, recorded, replays, sinks, swipes,
+    card_export, card_import, cards, dead_letters, docs, error::ApiError, feed, forgive, health, history,
+    passages, presence, recorded, replays, sinks, swipes,
 };
 
 /// The largest body (contract, section 3).
@@ -87,6 +87,8 @@ fn paths() -> Vec<Path> {
             "/v1/cards/{card_id}",
             vec![(Method::GET, web::get().to(cards::get)), (Method::PUT, web::put().to(cards::put))],
         ),
+        get("/v1/cards/{card_id}/events", web::get().to(history::of_card)),
+        get("/v1/employees/{employee_id}/events", web::get().to(history::of_employee)),
         post("/v1/cards/{card_id}/{action}", web::post().to(cards::act)),
         get("/v1/events/stream", web::get().to(feed::stream)),
         at(Either, get("/v1/sinks", web::get().to(sinks::list))),

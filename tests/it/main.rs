@@ -42,6 +42,7 @@ mod faults;
 mod feed;
 mod full_disk;
 mod groups;
+mod history;
 mod keys;
 mod kill9;
 mod kinesis;
