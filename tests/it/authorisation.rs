@@ -60,6 +60,8 @@ const TABLE: &[(&str, Who)] = &[
     ("GET /metrics", Anyone),
     ("GET /openapi.json", Anyone),
     ("GET /docs", Anyone),
+    ("POST /v1/cards/import", Person(&["hr"])),
+    ("GET /v1/cards/export", Person(&["hr"])),
 ];
 
 /// What the placeholders stand for.
