@@ -232,8 +232,6 @@ pub enum Need {
 }
 
 impl Need {
-    /// A swipe from outside.
-    pub const ENTRY: Self = Self::Entry { bytes: MAX_SWIPE_BYTES };
     /// An event of a device that is no turnstile.
     pub const DEVICE_EVENT: Self = Self::Entry { bytes: MAX_DEVICE_EVENT_BYTES };
     /// A recorded read.
@@ -245,6 +243,12 @@ impl Need {
     #[must_use]
     pub fn exits(count: usize) -> Self {
         Self::Essential { bytes: (count as u64).saturating_mul(MAX_SWIPE_BYTES) }
+    }
+
+    /// So many swipes from outside.
+    #[must_use]
+    pub fn entries(count: usize) -> Self {
+        Self::Entry { bytes: (count as u64).saturating_mul(MAX_SWIPE_BYTES) }
     }
 
     /// A change of a card. What takes rights away may use the reserve.

@@ -8,7 +8,19 @@ use super::{
 use crate::domain::routes::Route;
 
 /// The fields of `data` that say which item of a DynamoDB table an event changes, and whether it may.
-const ITEM_FIELDS: [&str; 6] = ["building", "card_id", "employee_id", "status", "version", "version_by"];
+const ITEM_FIELDS: [&str; 11] = [
+    "building",
+    "card_id",
+    "employee_id",
+    "status",
+    "version",
+    "version_by",
+    "since",
+    "occurred_at",
+    "decision",
+    "stale",
+    "presence",
+];
 
 /// Reports types without a route, routes that earlier ones make void, and sinks without a route.
 pub(super) fn check(all: &Value<'_>, read: &Routes<'_>, sinks: &Sinks, types: &[&str]) {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{
     card::Card,
     card_sync::CardSynced,
+    device::KeysChanged,
     device_event::DeviceEvent,
     ids::{BuildingId, CardId, EmployeeId, GateId, ReplayName},
     reason::{Anomaly, Reason},
@@ -15,7 +16,10 @@ use super::{
     time::Timestamp,
 };
 
-pub use self::presence::{ExpiryCause, PresenceExpired, PresenceForgiven, PresenceReset};
+pub use self::presence::{
+    EntryRecorded, ExpiryCause, GateDecision, Outcome, PassageDue, PassageEnded, Presence, PresenceExpired,
+    PresenceForgiven, PresenceReset,
+};
 
 /// An event with its place in the log. Made once; retries, redrive and replay never change it.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,12 +64,18 @@ pub enum Body {
     Replay(Box<Replay>),
     /// `device.*`: what a device says that is no turnstile.
     Device(Box<DeviceEvent>),
+    /// `admin.keys`: devices' keys came or went.
+    Keys(Box<KeysChanged>),
     /// `presence.forgiven`: the security desk says that someone is not inside.
     PresenceForgiven(Box<PresenceForgiven>),
     /// `presence.reset`: the security desk says that nobody is inside.
     PresenceReset(PresenceReset),
     /// `sync.card.applied`: a change of a card that another server made.
     CardSynced(Box<CardSynced>),
+    /// `access.passage.confirmed` or `access.passage.abandoned`.
+    Passage(Box<PassageEnded>),
+    /// `access.entry.recorded`: what a gate decided alone.
+    EntryRecorded(Box<EntryRecorded>),
     /// A type of another version.
     Other,
 }
@@ -105,6 +115,18 @@ pub struct Entry {
     pub swipe: Swiped,
     /// The answer.
     pub decision: Decision,
+    /// Of one that was granted before, a moment ago: when the holder is taken to have entered.
+    pub since: Option<Timestamp>,
+    /// Of one that was granted at a gate that will say what came of it.
+    pub passage: Option<Box<PassageDue>>,
+}
+
+impl Entry {
+    /// An answer of which no more is to be said.
+    #[must_use]
+    pub fn new(swipe: Swiped, decision: Decision) -> Self {
+        Self { swipe, decision, since: None, passage: None }
+    }
 }
 
 /// The answer to an entry.
@@ -301,8 +323,14 @@ impl Body {
             Self::Replay(_) => "admin.replay",
             Self::Device(device) => &device.event_type,
             Self::CardSynced(_) => "sync.card.applied",
+            Self::Keys(_) => "admin.keys",
             Self::PresenceForgiven(_) => "presence.forgiven",
             Self::PresenceReset(_) => "presence.reset",
+            Self::Passage(ended) => match ended.outcome {
+                Outcome::Entered => "access.passage.confirmed",
+                Outcome::NoEntry => "access.passage.abandoned",
+            },
+            Self::EntryRecorded(_) => "access.entry.recorded",
             Self::Other => "",
         }
     }
@@ -318,6 +346,8 @@ impl Body {
             Self::Device(device) => Some(&device.building),
             Self::PresenceForgiven(forgiven) => Some(&forgiven.building),
             Self::PresenceReset(reset) => Some(&reset.building),
+            Self::Passage(ended) => Some(&ended.building),
+            Self::EntryRecorded(recorded) => Some(&recorded.building),
             Self::Card(_)
             | Self::CardSynced(_)
             | Self::LogRepaired(_)
@@ -325,6 +355,7 @@ impl Body {
             | Self::Reload(_)
             | Self::Discard(_)
             | Self::Replay(_)
+            | Self::Keys(_)
             | Self::Other => None,
         }
     }

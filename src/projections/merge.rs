@@ -3,13 +3,17 @@
 use std::{collections::HashMap, iter::Peekable};
 
 use super::{
-    entry::{Entry, EntryError, Line, is_answer},
+    entry::{Entry, EntryError, Line, is_left, is_remembered},
     fold::Touched,
 };
-use crate::domain::{ids::BuildingId, time::Timestamp};
+use crate::domain::{
+    building::{last_exits::is_over, passages::MAX_REMEMBERED_PASSAGES},
+    ids::BuildingId,
+    time::Timestamp,
+};
 
-/// Merges `old`, sorted by key, with what was touched since: touched values take the place of old ones, and what is
-/// gone is left out. Errors of `old` are passed on in their place.
+/// Merges `old`, sorted by key, with what was touched since: touched values take the place of old ones, what was cleared
+/// or is gone is left out, and of two exits the later one stays. Errors of `old` are passed on in their place.
 pub fn merge<'a, E>(
     old: impl Iterator<Item = Result<Line, E>> + 'a,
     touched: &'a Touched,
@@ -23,8 +27,11 @@ where
         loop {
             while old.next_if(|line| matches!(line, Ok(line) if touched.is_cleared(&line.key))).is_some() {}
             let Some((key, value)) = next_touched(&mut old, &mut new) else { return old.next() };
-            if matches!(old.peek(), Some(Ok(line)) if line.key == key) {
-                old.next();
+            if let Some(Ok(line)) = old.next_if(|line| matches!(line, Ok(line) if line.key == key))
+                && is_left(key)
+                && value.is_none_or(|value| *line.value > *value)
+            {
+                return Some(Ok(line));
             }
             if let Some(value) = value {
                 return Some(Ok(Line { key: key.to_owned(), value: value.to_owned() }));
@@ -45,58 +52,60 @@ fn next_touched<'a, E>(
     }
 }
 
-/// Which answers stay: those that are not over at a moment, and of each memory the newest ones only. So what is restored
-/// from them is the memory that is live.
+/// Which lines of what is remembered for some time stay: those that are not over at a moment, and of each building and
+/// kind the newest ones only. So the state restored from them is the one that live buildings have.
 #[derive(Debug)]
-pub struct AnswerCut {
+pub struct Cut {
     now: Timestamp,
-    max_answers: usize,
-    /// Of each memory with any, until [`AnswerCut::decide`] the sequences of all.
-    sequences: HashMap<Memory, Vec<u64>>,
+    max_swipes: usize,
+    /// Of each building and kind, until [`Cut::decide`] the sequences of all.
+    sequences: HashMap<(Kind, BuildingId), Vec<u64>>,
 }
 
-/// Where answers are remembered together.
-#[derive(Debug, PartialEq, Eq, Hash)]
-enum Memory {
-    Swipes(BuildingId),
-    DeviceEvents,
+/// What is remembered for some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Swipe,
+    Passage,
+    Left,
+    Device,
 }
 
-/// What a line says of an answer that is not over.
-fn answer_of(line: &Line, now: Timestamp) -> Result<Option<(Memory, u64)>, EntryError> {
-    Ok(match Entry::read(line)? {
-        Entry::Swipe(building, _, first) if !first.is_over(now) => {
-            Some((Memory::Swipes(building), first.answer.sequence))
-        }
-        Entry::Device(_, first) if !first.is_over(now) => Some((Memory::DeviceEvents, first.answer.sequence)),
-        _ => None,
-    })
+/// A line that is remembered for some time.
+struct Judged {
+    key: (Kind, BuildingId),
+    sequence: u64,
+    is_over: bool,
 }
 
-impl AnswerCut {
-    /// For the state at `now`, with at most so many answers to swipes of a building, and to devices.
+impl Cut {
+    /// For the state at `now`, with at most so many swipes of a building.
     #[must_use]
-    pub fn new(now: Timestamp, max_answers: usize) -> Self {
-        Self { now, max_answers, sequences: HashMap::new() }
+    pub fn new(now: Timestamp, max_swipes: usize) -> Self {
+        Self { now, max_swipes, sequences: HashMap::new() }
     }
 
-    /// Counts a line, if it is one of an answer.
+    /// Counts a line, if it is of a kind that is cut.
     ///
     /// # Errors
     /// [`EntryError`] if the line is damaged.
     pub fn see(&mut self, line: &Line) -> Result<(), EntryError> {
-        if is_answer(&line.key)
-            && let Some((memory, sequence)) = answer_of(line, self.now)?
-        {
-            self.sequences.entry(memory).or_default().push(sequence);
+        if let Some(Judged { key, sequence, is_over: false }) = self.judge(line)? {
+            self.sequences.entry(key).or_default().push(sequence);
         }
         Ok(())
     }
 
-    /// All lines have been seen: keeps of each memory the sequence of the oldest answer that stays.
+    /// All lines have been seen: keeps of each building and kind the sequence of the oldest that stays.
     pub fn decide(&mut self) {
-        for sequences in self.sequences.values_mut() {
-            let surplus = sequences.len().saturating_sub(self.max_answers);
+        for ((kind, _), sequences) in &mut self.sequences {
+            let max = match kind {
+                Kind::Swipe | Kind::Device => self.max_swipes,
+                Kind::Passage => MAX_REMEMBERED_PASSAGES,
+                // they have no order to be cut by: who restores them takes as many as may be
+                Kind::Left => usize::MAX,
+            };
+            let surplus = sequences.len().saturating_sub(max);
             let oldest = match surplus {
                 0 => 0,
                 surplus if surplus < sequences.len() => *sequences.select_nth_unstable(surplus).1,
@@ -111,11 +120,29 @@ impl AnswerCut {
     /// # Errors
     /// [`EntryError`] if the line is damaged.
     pub fn keeps(&self, line: &Line) -> Result<bool, EntryError> {
-        if !is_answer(&line.key) {
-            return Ok(true);
+        let Some(Judged { key, sequence, is_over }) = self.judge(line)? else { return Ok(true) };
+        let oldest = self.sequences.get(&key).and_then(|oldest| oldest.first());
+        Ok(!is_over && oldest.is_none_or(|oldest| sequence >= *oldest))
+    }
+
+    fn judge(&self, line: &Line) -> Result<Option<Judged>, EntryError> {
+        if !is_remembered(&line.key) {
+            return Ok(None);
         }
-        let Some((memory, sequence)) = answer_of(line, self.now)? else { return Ok(false) };
-        let oldest = self.sequences.get(&memory).and_then(|oldest| oldest.first());
-        Ok(oldest.is_none_or(|oldest| sequence >= *oldest))
+        let (key, sequence, is_over) = match Entry::read(line)? {
+            Entry::Swipe(building, _, first) => {
+                ((Kind::Swipe, building), first.answer.sequence, first.is_over(self.now))
+            }
+            // of all buildings together not more are restored
+            Entry::Device((building, _), first) => {
+                ((Kind::Device, building), first.answer.sequence, first.is_over(self.now))
+            }
+            Entry::Passage(building, sequence, passage) => {
+                ((Kind::Passage, building), sequence, passage.is_over(self.now))
+            }
+            Entry::Left(building, _, at) => ((Kind::Left, building), 0, is_over(at, self.now)),
+            _ => return Ok(None),
+        };
+        Ok(Some(Judged { key, sequence, is_over }))
     }
 }

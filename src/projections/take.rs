@@ -11,7 +11,7 @@ use super::{
     entry::{EntryError, Line},
     fold::Touched,
     format::Header,
-    merge::{AnswerCut, merge},
+    merge::{Cut, merge},
     store::{SnapshotError, SnapshotReader, Snapshots},
 };
 use crate::domain::{
@@ -35,8 +35,8 @@ pub struct TakeLimits {
     pub fold_records: u64,
     /// Memory of keys and values, in bytes.
     pub touched_bytes: usize,
-    /// Answers that are kept to swipes of a building, and to devices.
-    pub answers: usize,
+    /// Swipes that are kept of a building.
+    pub swipes: usize,
 }
 
 impl Default for TakeLimits {
@@ -44,7 +44,7 @@ impl Default for TakeLimits {
         Self {
             fold_records: MAX_FOLD_RECORDS,
             touched_bytes: MAX_TOUCHED_BYTES,
-            answers: MAX_REMEMBERED_SWIPES,
+            swipes: MAX_REMEMBERED_SWIPES,
         }
     }
 }
@@ -104,7 +104,7 @@ fn take_one(
         Some((_, path)) => SnapshotError::Damaged { path: path.clone(), what: error.to_string() },
         None => SnapshotError::Log(error.to_string()),
     };
-    let mut cut = AnswerCut::new(time, limits.answers);
+    let mut cut = Cut::new(time, limits.swipes);
     for line in merged(open()?, &touched, stop) {
         cut.see(&line?).map_err(damaged)?;
     }
