@@ -20,7 +20,7 @@ use super::{
         AuditRead, Body, CardChange, CardChanged, Discard, Entry, EntryRecorded, Event, Exit, LogRepaired,
         PassageEnded, PresenceExpired, PresenceForgiven, PresenceReset, Redrive, Reload, Replay,
     },
-    ids::{BuildingId, EmployeeId, LogName},
+    ids::{BuildingId, CardId, EmployeeId, LogName},
     record::{EventRecord, RecordError},
     time::Timestamp,
 };
