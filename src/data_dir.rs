@@ -228,6 +228,12 @@ pub fn snapshots_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("snapshots")
 }
 
+/// Where the index of the log lies, in a data directory.
+#[must_use]
+pub fn index_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("index")
+}
+
 fn warn_if_open_to_others(path: &Path) {
     if let Ok(found) = fs::metadata(path) {
         let mode = found.permissions().mode() & 0o777;

@@ -121,7 +121,10 @@ pub enum StartError {
     /// Signals cannot be received.
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),
-    /// The housekeeping thread.
+    /// The kernel has no random bytes to give.
+    #[error("the kernel gives no random bytes: {0}")]
+    Random(getrandom::Error),
+    /// A thread.
     #[error("a thread cannot be started: {0}")]
     Thread(io::Error),
     /// A thread of actors ended while it was starting.

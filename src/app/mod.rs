@@ -13,6 +13,7 @@ mod error;
 mod event_times;
 pub mod housekeeping;
 mod http_side;
+mod indexing;
 mod listen;
 mod log_side;
 mod offline;
@@ -37,7 +38,7 @@ use std::{
 
 use actix::{Addr, Arbiter};
 use actix_web::web::Data;
-use turnstiled_wal::{Log, StateStore};
+use turnstiled_wal::{Log, LogReader, StateStore};
 
 pub use self::{
     archive_sink::{ArchiveSink, open_archive, sink_of},
@@ -55,6 +56,7 @@ use self::{
     disk::Disk,
     housekeeping::{Housekeeping, Parts},
     http_side::{HttpSide, Listeners},
+    indexing::Indexing,
     log_side::LogSide,
     recover::{Recovered, recover},
     replay_side::{Beside, ReplaySide},
@@ -76,8 +78,11 @@ use crate::{
     http::{
         BuildingServices, KnownGroups, ReplayServices, Services,
         access::{Access, AccessRules},
+        card_import::ImportPlaces,
+        history::HistoryServices,
         tls::Tls,
     },
+    index::Index,
     metrics::Metrics,
     projections::store::Snapshots,
 };
@@ -95,6 +100,7 @@ pub struct App {
     replays: Addr<ReplaysActor>,
     housekeeping: Housekeeping,
     scrub: Scrub,
+    indexing: Indexing,
     data_dir: DataDir,
 }
 
@@ -154,6 +160,9 @@ impl App {
         .map_err(StartError::Thread)?;
         let scrub =
             Scrub::start(log.scrubber(), metrics.clone(), Schedule::default()).map_err(StartError::Scrub)?;
+        let index = open_index(&data_dir, log.reader());
+        let indexing = Indexing::start(index.clone(), disk.board.clone(), metrics.clone())
+            .map_err(StartError::Thread)?;
         let disk_board = disk.board.clone();
         let disk = disk.watched_for(metrics.clone());
         let (router, reader, busy_poll) = (delivery.router.clone(), log.reader(), BusyPoll::default());
@@ -182,9 +191,11 @@ impl App {
             buildings,
             groups: KnownGroups::new(config.groups.clone()),
             directory: log.directory.clone(),
+            imports: ImportPlaces::default(),
             admin: log.admin.clone(),
             deliveries: delivery.starter.deliveries.clone(),
             feeds: feeds.clone(),
+            history: HistoryServices::new(index).map_err(StartError::Random)?,
             replays: ReplayServices {
                 places: replay.places,
                 board: replay.board,
@@ -216,6 +227,7 @@ impl App {
                 replays,
                 housekeeping,
                 scrub,
+                indexing,
                 data_dir,
             },
             reloader,
@@ -242,6 +254,7 @@ impl App {
         self.devices.stop().await;
         self.housekeeping.stop().await;
         self.scrub.stop();
+        self.indexing.stop();
         self.log.stop().await;
         self.delivery.stop(self.replays).await;
         drop(self.data_dir);
@@ -280,6 +293,15 @@ impl Opened {
         let recovered = recover(&reader, snapshots, rules, &config.routes, &progress)?;
         Ok(Self { log, disk, states, progress, recovered })
     }
+}
+
+/// Nothing needs its files: without the directory they are not there, and said to be missing.
+fn open_index(data_dir: &DataDir, log: LogReader) -> Index {
+    let dir = data_dir::index_dir(&data_dir.path);
+    if let Err(error) = data_dir::create_private_dir(&dir) {
+        tracing::warn!(%error, path = %dir.display(), "the index has no directory: histories are scanned");
+    }
+    Index::new(&dir, log, data_dir.log_name.clone())
 }
 
 /// Ends an arbiter's thread and waits for it: what it owned is closed then.

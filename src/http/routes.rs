@@ -7,7 +7,8 @@ use actix_web::{
 };
 
 use super::{
-    cards, dead_letters, docs, error::ApiError, feed, forgive, health, presence, replays, sinks, swipes,
+    card_export, card_import, cards, dead_letters, docs, error::ApiError, feed, forgive, health, history,
+    passages, presence, recorded, replays, sinks, swipes,
 };
 
 /// The largest body (contract, section 3).
@@ -67,14 +68,27 @@ fn paths() -> Vec<Path> {
             max_body_bytes: MAX_BATCH_BODY_BYTES,
             ..post("/v1/buildings/{building}/exits/batch", web::post().to(swipes::exit_batch))
         },
+        Path {
+            max_body_bytes: MAX_BATCH_BODY_BYTES,
+            ..post("/v1/buildings/{building}/entries/recorded", web::post().to(recorded::record))
+        },
+        post("/v1/buildings/{building}/passages", web::post().to(passages::end)),
         get("/v1/buildings/{building}/presence", web::get().to(presence::get)),
         post("/v1/buildings/{building}/presence/{employee_id}/forgive", web::post().to(forgive::forgive)),
         post("/v1/buildings/{building}/presence/reset", web::post().to(forgive::reset)),
         get("/v1/cards", web::get().to(cards::list)),
+        // before the paths of cards, so no card has these ids
+        Path {
+            max_body_bytes: card_import::MAX_IMPORT_BYTES,
+            ..post("/v1/cards/import", web::post().to(card_import::import))
+        },
+        get("/v1/cards/export", web::get().to(card_export::export)),
         small(
             "/v1/cards/{card_id}",
             vec![(Method::GET, web::get().to(cards::get)), (Method::PUT, web::put().to(cards::put))],
         ),
+        get("/v1/cards/{card_id}/events", web::get().to(history::of_card)),
+        get("/v1/employees/{employee_id}/events", web::get().to(history::of_employee)),
         post("/v1/cards/{card_id}/{action}", web::post().to(cards::act)),
         get("/v1/events/stream", web::get().to(feed::stream)),
         at(Either, get("/v1/sinks", web::get().to(sinks::list))),

@@ -30,7 +30,7 @@ fn a_pair_is_used_and_says_when_it_ends() {
     let config = tls.server_config().unwrap();
     assert!(!config.session_storage.can_cache() && config.send_tls13_tickets == 0);
     let with_clients = TlsFiles { client_ca: Some(dir.path().join("cert.pem")), ..files(&dir) };
-    assert!(!tls.in_use.get().clients.is_some());
+    assert!(tls.in_use.get().clients.is_none());
     tls.take(Certificates::read(with_clients).unwrap());
     assert!(tls.in_use.get().clients.is_some());
 }
