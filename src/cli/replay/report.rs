@@ -73,8 +73,9 @@ pub(super) struct Refusal {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct LastError {
-    code: String,
-    text: String,
+    pub(super) at: String,
+    pub(super) code: String,
+    pub(super) text: String,
 }
 
 impl Report {
@@ -175,11 +176,11 @@ impl Report {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use serde_json::json;
 
-    fn concluded(changes: &[(&str, Value)]) -> (Verdict, String, String) {
+    pub(in crate::cli::replay) fn report(changes: &[(&str, Value)]) -> Report {
         let mut report = json!({ "name": "r", "state": "done", "to": "exits", "dry_run": false, "created_at": "",
             "finished_at": null, "matched": 0, "delivered": 0, "refused": 0, "scanned": 7, "total": null,
             "objects": null, "unrouted": 0, "others": 0, "unreadable": 0, "problems": [], "range": null,
@@ -187,7 +188,11 @@ mod tests {
         for (name, value) in changes {
             report[name] = value.clone();
         }
-        let report: Report = serde_json::from_value(report).unwrap();
+        serde_json::from_value(report).unwrap()
+    }
+
+    fn concluded(changes: &[(&str, Value)]) -> (Verdict, String, String) {
+        let report = report(changes);
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let verdict = report.conclude(true, &mut out, &mut err).unwrap();
         (verdict, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
@@ -207,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_source_with_nothing_in_it_is_a_failure() {
-        let why = json!({ "code": "failed", "text": "s3://arch/typo has no object" });
+        let why = json!({ "at": "", "code": "failed", "text": "s3://arch/typo has no object" });
         for to in ["exits", "state"] {
             let changes = [("state", json!("failed")), ("to", json!(to)), ("last_error", why.clone())];
             let (verdict, _, err) = concluded(&changes);
