@@ -37,6 +37,7 @@ mod detach;
 mod dlq;
 mod faults;
 mod full_disk;
+mod held;
 mod kill9;
 mod kinesis;
 mod kinesis_aggregated;
