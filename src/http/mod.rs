@@ -12,6 +12,7 @@ pub mod forgive;
 pub mod health;
 mod plain_swipe;
 pub mod presence;
+mod query;
 pub mod replays;
 pub mod routes;
 pub mod sinks;
