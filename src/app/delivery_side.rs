@@ -20,9 +20,9 @@ use crate::{
     },
     config::{
         Config,
-        sinks::{SinkConfig, StartAt},
+        sinks::{SinkConfig, SinkOrder, StartAt},
     },
-    delivery::progress::Progress,
+    delivery::{outcome::Order, progress::Progress},
     domain::routes::RouteTable,
     metrics::Metrics,
     sinks::Sink,
@@ -69,6 +69,7 @@ impl Starter {
             name: name.clone(),
             sink: Arc::clone(&sink),
             progress,
+            order: settings.order.map(order_of),
             rate_limit: settings.rate_limit,
             log: self.log.clone(),
             routes,
@@ -152,6 +153,14 @@ impl DeliverySide {
             let _ = done.await;
         }
         super::end(self.arbiter).await;
+    }
+}
+
+fn order_of(order: SinkOrder) -> Order {
+    match order {
+        SinkOrder::None => Order::None,
+        SinkOrder::PerKey => Order::PerKey,
+        SinkOrder::Batch => Order::Batch,
     }
 }
 

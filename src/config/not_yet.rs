@@ -6,7 +6,6 @@ const KEYS: &[(&str, &[&str])] = &[
     ("", &["telemetry", "groups", "schedules", "event_types", "card_sync"]),
     ("server", &["tls", "admin_listen"]),
     ("buildings", &["daily_reset"]),
-    ("sinks", &["order"]),
 ];
 
 /// Values by section and key.
