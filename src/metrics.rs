@@ -1,12 +1,14 @@
 //! What `/metrics` shows. Names are the contract's (section 6); units are in the names.
 
+mod register;
+
 use std::sync::Arc;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder, core::Collector,
+    Encoder, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
+use self::register::{counter, counters, gauge, gauges, histogram};
 use crate::domain::event::{Body, Decision, Event};
 
 /// Buckets in seconds, fit for a decision that takes 100 µs on a good disk and 100 ms on a bad day.
@@ -93,6 +95,12 @@ pub struct Families {
     pub replay_refused: IntCounterVec,
     /// Replays that go on.
     pub replays_running: IntGauge,
+    /// Live feeds that are open.
+    pub feeds: IntGauge,
+    /// Those that ended because their reader did not keep up.
+    pub feed_dropped: IntCounter,
+    /// Cards that name a group which the configuration does not have, as of the start or the last reload.
+    pub cards_of_unknown_groups: IntGauge,
     /// Requests with missing or bad credentials, by kind.
     pub auth_failures: IntCounterVec,
     /// Keys by which people's tokens are checked; 0 with the local issuer.
@@ -262,6 +270,17 @@ impl Metrics {
                 &["sink"],
             ),
             replays_running: gauge(&registry, "replays_running", "Replays that go on."),
+            feeds: gauge(&registry, "feeds", "Live feeds that are open."),
+            feed_dropped: counter(
+                &registry,
+                "feed_dropped_total",
+                "Live feeds that ended because their reader did not keep up.",
+            ),
+            cards_of_unknown_groups: gauge(
+                &registry,
+                "cards_of_unknown_groups",
+                "Cards that name a group which the configuration does not have, as of the start or the last reload.",
+            ),
             provider_keys: gauge(
                 &registry,
                 "provider_keys",
@@ -379,39 +398,6 @@ impl Metrics {
         }
         text
     }
-}
-
-fn full_name(name: &str) -> String {
-    format!("turnstiled_{name}")
-}
-
-fn register<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
-    #[expect(clippy::expect_used, reason = "names and buckets are constants; a test makes every metric once")]
-    let collector = made.expect("metric names and labels are valid");
-    #[expect(clippy::expect_used, reason = "each name is registered once, in one place")]
-    registry.register(Box::new(collector.clone())).expect("metric names are unique");
-    collector
-}
-
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    register(registry, IntCounterVec::new(Opts::new(full_name(name), help), labels))
-}
-
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-    register(registry, IntGaugeVec::new(Opts::new(full_name(name), help), labels))
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
-    register(registry, IntGauge::new(full_name(name), help))
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
-    register(registry, IntCounter::new(full_name(name), help))
-}
-
-fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-    let options = HistogramOpts::new(full_name(name), help).buckets(buckets.to_vec());
-    register(registry, Histogram::with_opts(options))
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use super::{
     pending::count_pending,
     replay_side::places_of,
     sinks,
+    unknown_groups::report_cards_of_unknown_groups,
 };
 use crate::{
     actors::{
@@ -152,6 +153,9 @@ impl Reloader {
         let routes = Arc::new(config.routes.clone());
         self.services.access.set(access_rules(&config));
         self.change_rules(&plan).await?;
+        self.services.groups.set(config.groups.clone());
+        let directory = &self.services.directory;
+        report_cards_of_unknown_groups(directory, &config.groups, &self.services.metrics).await;
         self.router.send(SetRoutes(Arc::clone(&routes))).await?;
         let held: BTreeSet<String> =
             plan.restart.iter().map(|sink| &sink.name).chain(&plan.remove).cloned().collect();

@@ -20,6 +20,17 @@ pub const MAX_ERRORS: usize = 1_000;
 pub const MAX_BUILDINGS: usize = 64;
 /// Gates of one building.
 pub const MAX_GATES_PER_BUILDING: usize = 1_000;
+/// Entries of `[[groups]]`.
+pub const MAX_GROUPS: usize = 1_000;
+/// Rules in `allow` of one group, and as many in `deny`. With the most groups of a card a decision looks at some
+/// thousand of them, well under a millisecond.
+pub const MAX_RULES_PER_GROUP: usize = 64;
+/// Entries of `[[schedules]]`.
+pub const MAX_SCHEDULES: usize = 256;
+/// Entries of `weekly` of one schedule.
+pub const MAX_WINDOWS_PER_SCHEDULE: usize = 64;
+/// Holidays of one schedule.
+pub const MAX_HOLIDAYS: usize = 1_000;
 /// Tables under `[sinks]`.
 pub const MAX_SINKS: usize = 64;
 /// Entries of `[[routes]]`.

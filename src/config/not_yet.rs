@@ -3,7 +3,7 @@
 
 /// Keys by section; the root of the file is `""`, every table under `[sinks]` is `sinks`.
 const KEYS: &[(&str, &[&str])] = &[
-    ("", &["telemetry", "groups", "schedules", "event_types", "card_sync"]),
+    ("", &["telemetry", "event_types", "card_sync"]),
     ("server", &["tls", "admin_listen"]),
     ("buildings", &["daily_reset"]),
 ];

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::{
     card::Card,
     event::{Body, Decision, Entry, Event, Exit, ExpiryCause, PresenceExpired, Swiped},
+    groups::Groups,
     ids::{BuildingId, CardId, EmployeeId, GateId},
     reason::{Anomaly, Reason},
     swipes::{Answer, Direction, SwipeWindow},
@@ -46,6 +47,8 @@ pub struct Rules {
     pub presence_timeout: Option<Duration>,
     /// How many people may be inside; `None`: any number.
     pub max_occupancy: Option<usize>,
+    /// What access groups allow and deny here.
+    pub groups: Groups,
 }
 
 /// A card held before a gate.
@@ -173,9 +176,10 @@ impl Building {
     fn decide_entry(&self, swipe: &Swipe, card: Option<&Card>, now: Timestamp) -> Decided {
         let refusal = match card {
             None => Some(Reason::UnknownCard),
-            Some(card) => (card.refusal(now)).or_else(|| {
-                (!card.opens(&self.rules.building, &swipe.gate)).then_some(Reason::GateNotAllowed)
-            }),
+            Some(card) => {
+                let Rules { building, groups, .. } = &self.rules;
+                card.refusal(now).or_else(|| card.refusal_at(building, &swipe.gate, groups, now))
+            }
         };
         let (before, decision) = match (refusal, card) {
             (None, Some(card)) => self.decide_presence(card, now),

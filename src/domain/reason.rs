@@ -10,6 +10,8 @@ pub enum Reason {
     UnknownCard,
     /// The card has no right to this building or gate.
     GateNotAllowed,
+    /// The card's groups open this gate, but not now.
+    OutOfSchedule,
     /// The holder is already inside.
     AntiPassback,
     /// As many people are inside as may be.
@@ -28,9 +30,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics and documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::UnknownCard,
         Self::GateNotAllowed,
+        Self::OutOfSchedule,
         Self::AntiPassback,
         Self::OccupancyFull,
         Self::Lost,
@@ -46,6 +49,7 @@ impl Reason {
         match self {
             Self::UnknownCard => "unknown_card",
             Self::GateNotAllowed => "gate_not_allowed",
+            Self::OutOfSchedule => "out_of_schedule",
             Self::AntiPassback => "anti_passback",
             Self::OccupancyFull => "occupancy_full",
             Self::Lost => "lost",
@@ -62,6 +66,7 @@ impl Reason {
         match self {
             Self::UnknownCard => 129,
             Self::GateNotAllowed => 134,
+            Self::OutOfSchedule => 136,
             Self::AntiPassback => 138,
             Self::OccupancyFull => 142,
             Self::Lost => 143,

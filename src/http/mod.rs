@@ -6,7 +6,9 @@ pub mod auth;
 mod body;
 pub mod cards;
 pub mod dead_letters;
+mod docs;
 pub mod error;
+pub mod feed;
 pub mod fields;
 pub mod forgive;
 pub mod health;
@@ -16,11 +18,12 @@ mod query;
 pub mod replays;
 pub mod routes;
 pub mod sinks;
+mod sse;
 pub mod swipes;
 pub mod trace_context;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{PoisonError, RwLock},
 };
 
@@ -40,6 +43,7 @@ use crate::{
         deliveries::Deliveries,
         directory::DirectoryActor,
         disk::DiskBoard,
+        feeds::Feeds,
         recorder::LogEnd,
         recorder::Origin,
         replay::{board::ReplayBoard, manager::ReplaysActor, prepare::ReplayPlaces},
@@ -48,7 +52,7 @@ use crate::{
     },
     domain::{
         building::Rules,
-        ids::{BuildingId, GateId},
+        ids::{BuildingId, GateId, GroupId},
     },
     metrics::Metrics,
 };
@@ -58,12 +62,16 @@ use crate::{
 pub struct Services {
     /// The buildings of this server.
     pub buildings: HashMap<BuildingId, BuildingServices>,
+    /// The access groups that cards may name.
+    pub groups: KnownGroups,
     /// The cards.
     pub directory: Addr<DirectoryActor>,
     /// Who records what operators do.
     pub admin: Addr<AdminActor>,
     /// Who delivers, by sink.
     pub deliveries: Deliveries,
+    /// Who looks on.
+    pub feeds: Feeds,
     /// Events that are sent again.
     pub replays: ReplayServices,
     /// Who may come in at all.
@@ -93,6 +101,29 @@ pub struct ReplayServices {
     pub board: ReplayBoard,
     /// Who begins and ends them.
     pub manager: Addr<ReplaysActor>,
+}
+
+/// The access groups of the configuration. A reload changes them.
+#[derive(Debug)]
+pub struct KnownGroups(RwLock<BTreeSet<GroupId>>);
+
+impl KnownGroups {
+    /// These.
+    #[must_use]
+    pub fn new(groups: BTreeSet<GroupId>) -> Self {
+        Self(RwLock::new(groups))
+    }
+
+    /// Whether there is such a group.
+    #[must_use]
+    pub fn has(&self, group: &GroupId) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(group)
+    }
+
+    /// These from now on.
+    pub fn set(&self, groups: BTreeSet<GroupId>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = groups;
+    }
 }
 
 /// One building, as handlers see it.

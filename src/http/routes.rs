@@ -6,7 +6,9 @@ use actix_web::{
     web::{self, PayloadConfig, ServiceConfig},
 };
 
-use super::{cards, dead_letters, error::ApiError, forgive, health, presence, replays, sinks, swipes};
+use super::{
+    cards, dead_letters, docs, error::ApiError, feed, forgive, health, presence, replays, sinks, swipes,
+};
 
 /// The largest body (contract, section 3).
 pub const MAX_BODY_BYTES: usize = 64 << 10;
@@ -39,6 +41,7 @@ fn paths() -> Vec<Path> {
             vec![(Method::GET, web::get().to(cards::get)), (Method::PUT, web::put().to(cards::put))],
         ),
         post("/v1/cards/{card_id}/{action}", web::post().to(cards::act)),
+        get("/v1/events/stream", web::get().to(feed::stream)),
         get("/v1/sinks", web::get().to(sinks::list)),
         small("/v1/sinks/{name}/cursor", vec![(Method::DELETE, web::delete().to(sinks::forget))]),
         get("/v1/dead-letters", web::get().to(dead_letters::list)),
@@ -65,6 +68,7 @@ fn paths() -> Vec<Path> {
         get("/readyz", web::get().to(health::ready)),
         get("/metrics", web::get().to(health::metrics)),
         get("/openapi.json", web::get().to(health::openapi)),
+        get("/docs", web::get().to(docs::page)),
     ]
 }
 

@@ -13,7 +13,7 @@ use crate::domain::{
     building::Inside,
     card::{Card, CardDetails, GateRight, Status},
     event::Decision,
-    ids::{BuildingId, CardId, EmployeeId, GateId, InvalidId},
+    ids::{BuildingId, CardId, EmployeeId, GateId, GroupId, InvalidId},
     reason::Reason,
     swipes::{Answer, Remembered, SwipeKey},
     time::Timestamp,
@@ -88,6 +88,9 @@ struct StoredCard {
     buildings: Option<Box<[BuildingId]>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gates: Option<Box<[GateRight]>>,
+    /// Since version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    groups: Option<Box<[GroupId]>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     valid_from: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -177,6 +180,7 @@ pub fn write_card(card: &Card) -> Result<String, serde_json::Error> {
         holder_name,
         buildings,
         gates,
+        groups,
         valid_from,
         valid_until,
         anti_passback_exempt,
@@ -187,6 +191,7 @@ pub fn write_card(card: &Card) -> Result<String, serde_json::Error> {
         holder_name,
         buildings,
         gates,
+        groups,
         valid_from,
         valid_until,
         anti_passback_exempt,
@@ -274,6 +279,7 @@ fn read_card(card_id: CardId, key: &str, value: &str) -> Result<Card, EntryError
         holder_name,
         buildings,
         gates,
+        groups,
         valid_from,
         valid_until,
         anti_passback_exempt,
@@ -286,6 +292,7 @@ fn read_card(card_id: CardId, key: &str, value: &str) -> Result<Card, EntryError
         holder_name,
         buildings,
         gates,
+        groups,
         valid_from,
         valid_until,
         anti_passback_exempt,

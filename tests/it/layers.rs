@@ -64,7 +64,7 @@ const HOMES: &[(&str, &[&str])] = &[
         "sled::",
         &["wal/src/sled_db.rs", "wal/src/sled_store.rs", "wal/src/state_open.rs", "wal/src/state_sled.rs"],
     ),
-    ("rustix::", &["wal/src", "src/app/background.rs"]),
+    ("rustix::", &["wal/src", "src/app/background.rs", "src/app/listen.rs"]),
     ("actix::", &["src/actors", "src/app", "src/http"]),
     ("actix_web::", &["src/http", "src/app"]),
     ("aws_sdk_", &["src/sinks"]),
@@ -75,7 +75,7 @@ const HOMES: &[(&str, &[&str])] = &[
         &["src/actors", "src/app", "src/cli", "src/data_dir.rs", "src/main.rs", "src/projections"],
     ),
     ("jsonwebtoken::", &["src/http/auth"]),
-    ("prometheus::", &["src/metrics.rs"]),
+    ("prometheus::", &["src/metrics.rs", "src/metrics"]),
     ("smol_str::", &["src/domain/card.rs", "src/domain/ids.rs", "src/projections/entry.rs"]),
     ("rustls::", &["src/https_client.rs"]),
     (

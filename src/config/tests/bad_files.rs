@@ -93,6 +93,50 @@ const CASES: &[Case] = &[
         &["5: wal.store: \"file\" is not one of \"sled\", \"segments\""],
     ),
     ("[auth]", "[auth]\n[wal]\nmax_bytes = '1B'", &["5: wal.max_bytes: 1B is not from 16MiB to 64TiB"]),
+    // Schedules and groups; what is wrong in one is no reason to deny that the other names it.
+    (
+        "[[routes]]",
+        "[[schedules]]\nid = 's'\nweekly = [{ days = [], from = '6:00', to = '22:00' }]\nholidays = ['25.12.2026']\n\
+         [[groups]]\nid = 'g'\nallow = [{ building = 'b', gates = ['*'], schedule = 's' }]\n[[routes]]",
+        &[
+            "9: schedules[0].weekly[0].days: names no day; leave this window out, or name its days: \"mon\"",
+            "9: schedules[0].weekly[0].from: \"6:00\" is no time of day: write HH:MM, from \"00:00\" to \"24:00\"",
+            "10: schedules[0].holidays[0]: \"25.12.2026\" is no date; write it as \"2026-12-25\"",
+        ],
+    ),
+    (
+        "[[routes]]",
+        "[[schedules]]\nid = 's'\nweekly = [{ days = ['mo'], from = '06:00', to = '06:00' }, \
+         { days = ['sat'], from = '24:00', to = '01:00' }, { days = ['sun'], from = '05:00', to = '05:00' }]\n\
+         [[schedules]]\nid = 's'\nweekly = []\n[[routes]]",
+        &[
+            "9: schedules[0].weekly[0].days[0]: \"mo\" is not one of \"mon\", \"tue\", \"wed\", \"thu\", \"fri\", \"sat\", \"sun\"; did you mean \"mon\"?",
+            "9: schedules[0].weekly[1]: begins at 24:00; write 00:00 and the day after",
+            "9: schedules[0].weekly[2]: ends when it begins; 00:00 to 24:00 is the whole day",
+            "11: schedules[1].id: schedule \"s\" is there already, on line 8",
+            "12: schedules[1].weekly: is empty, so the schedule never holds; a rule that shall never apply is better left out",
+        ],
+    ),
+    (
+        "[[routes]]",
+        "[[schedules]]\nid = 'office'\nweekly = [{ days = ['mon'], from = '06:00', to = '22:00' }]\n\
+         [[groups]]\nid = 'g'\nallow = [{ building = 'bb', gates = ['g'] }, { building = 'b', gates = ['gg', '*'] },\n\
+         { building = 'b', gates = ['g'], schedule = 'offices' }]\n\
+         deny = [{ building = 'b', gates = [] }, { gates = ['g'], to = 1 }, { building = 'b', gates = ['*', 'g'] }]\n\
+         [[groups]]\nid = 'g'\nallow = [{ building = 'b' }]\n[[routes]]",
+        &[
+            "12: groups[0].allow[0].building: \"bb\" is no id in [[buildings]]; known here: b",
+            "12: groups[0].allow[1].gates: names \"*\" and other gates; \"*\" is all of them",
+            "12: groups[0].allow[1].gates[0]: \"gg\" is no gate of building b; known here: g",
+            "13: groups[0].allow[2].schedule: \"offices\" is no id in [[schedules]]; did you mean \"office\"?",
+            "14: groups[0].deny[0].gates: names no gate; leave the rule out, or name gates; [\"*\"] is all of them",
+            "14: groups[0].deny[1].building: is required",
+            "14: groups[0].deny[1].to: unknown key; known here: building, gates, schedule",
+            "14: groups[0].deny[2].gates: names \"*\" and other gates; \"*\" is all of them",
+            "16: groups[1].id: group \"g\" is there already, on line 11",
+            "17: groups[1].allow[0].gates: is required",
+        ],
+    ),
     // Buildings.
     (
         "id = 'b'",

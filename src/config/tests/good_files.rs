@@ -11,7 +11,12 @@ use crate::config::{
     sinks::{AwsOverrides, Compression, ObjectFormat, SinkConfig, SinkKind, StartAt},
     wal::WalStore,
 };
-use crate::domain::{building::AntiPassback, hosts::HostName};
+use crate::domain::{
+    building::AntiPassback,
+    hosts::HostName,
+    ids::{GateId, GroupId},
+    reason::Reason,
+};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -41,6 +46,36 @@ fn every_key_of_a_building_is_read() {
     assert_eq!(building.name, "Büro");
     assert_eq!((building.rules.anti_passback, building.rules.presence_timeout), (AntiPassback::Soft, None));
     assert_eq!(building.rules.max_occupancy, Some(5));
+}
+
+#[test]
+fn groups_become_rules_of_buildings() {
+    let text = "[[schedules]]\nid = 'night'\nweekly = [{ days = ['fri', 'sat'], from = '22:00', to = '06:00' }]\n\
+                holidays = ['2026-12-25']\n\
+                [[schedules]]\nid = 'spare'\nweekly = [{ days = ['sun'], from = '00:00', to = '24:00' }]\n\
+                [[groups]]\nid = 'guards'\nallow = [{ building = 'b', gates = ['*'], schedule = 'night' }]\n\
+                [[groups]]\nid = 'nobody'\n[[routes]]";
+    let text = LEAST.replace("id = 'b'", "id = 'b'\ntime_zone = 'Asia/Kolkata'").replace("[[routes]]", text);
+    let config = parse(&text).unwrap();
+    let groups: Vec<_> = config.groups.iter().map(ToString::to_string).collect();
+    assert_eq!(groups, ["guards", "nobody"]);
+    let warnings: Vec<_> = config.warnings.iter().map(|warning| warning.problem.as_str()).collect();
+    assert_eq!(
+        warnings,
+        [
+            "no rule of a group names \"spare\"",
+            "allows and denies nothing: cards that name it open nothing by it"
+        ]
+    );
+    let rules = &config.buildings[0].rules;
+    let refusal = |utc: &str| {
+        let gate = GateId::parse("g").unwrap();
+        rules.groups.refusal(&[GroupId::parse("guards").unwrap()], &gate, utc.parse().unwrap())
+    };
+    // 22:00 in Kolkata is 16:30 in UTC; 2026-11-20 is a Friday
+    assert_eq!(refusal("2026-11-20T16:29:59Z"), Some(Reason::OutOfSchedule));
+    assert_eq!(refusal("2026-11-20T16:30:00Z"), None);
+    assert_eq!(refusal("2026-12-25T17:00:00Z"), Some(Reason::OutOfSchedule));
 }
 
 fn sinks(text: &str) -> Vec<SinkConfig> {
