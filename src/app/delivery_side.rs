@@ -66,12 +66,13 @@ impl Starter {
         routes: Arc<RouteTable>,
     ) -> Result<Addr<DeliveryActor>, StartError> {
         let (name, deliveries) = (settings.name.clone(), self.deliveries.clone());
+        let (order, rate_limit) = (settings.order.map(order_of), settings.rate_limit);
         let parts = DeliveryParts {
             name: name.clone(),
             sink: Arc::clone(&sink),
             progress,
-            order: settings.order.map(order_of),
-            rate_limit: settings.rate_limit,
+            order,
+            rate_limit,
             log: self.log.clone(),
             routes,
             states: self.states.clone(),
@@ -83,7 +84,7 @@ impl Starter {
         self.arbiter.spawn_fn(move || {
             let actor = DeliveryActor::new(parts).start();
             // before it runs: a mark that is set after its first look reaches it
-            deliveries.set(&name, Delivering { actor: actor.clone(), sink });
+            deliveries.set(&name, Delivering { actor: actor.clone(), sink, order, rate_limit });
             // Nobody to tell: the start was given up.
             let _ = started.send(actor);
         });
