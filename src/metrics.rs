@@ -1,5 +1,6 @@
 //! What `/metrics` shows. Names are the contract's (section 6); units are in the names.
 
+mod events;
 mod register;
 
 use std::sync::Arc;
@@ -9,7 +10,6 @@ use prometheus::{
 };
 
 use self::register::{counter, counters, gauge, gauges, histogram};
-use crate::domain::event::{Body, Decision, Event};
 
 /// Buckets in seconds, fit for a decision that takes 100 µs on a good disk and 100 ms on a bad day.
 const SECONDS_BUCKETS: [f64; 15] = [
@@ -33,6 +33,8 @@ pub struct Families {
     registry: Registry,
     decisions: IntCounterVec,
     exits: IntCounterVec,
+    entries_recorded: IntCounterVec,
+    passages: IntCounterVec,
     inside: IntGaugeVec,
     /// From the request's arrival to its durable answer, in seconds.
     pub decision_seconds: Histogram,
@@ -95,6 +97,12 @@ pub struct Families {
     pub replay_refused: IntCounterVec,
     /// Replays that go on.
     pub replays_running: IntGauge,
+    /// When the server's certificate ends, in seconds since 1970; not there without TLS. No labels.
+    pub tls_not_after: IntGaugeVec,
+    /// Sealed segments of the log that have a file in the index.
+    pub index_segments: IntGauge,
+    /// Events that are not in the index yet.
+    pub index_behind_records: IntGauge,
     /// Live feeds that are open.
     pub feeds: IntGauge,
     /// Those that ended because their reader did not keep up.
@@ -139,6 +147,18 @@ impl Metrics {
                 &["building", "decision", "reason"],
             ),
             exits: counters(&registry, "exits_total", "Exits recorded.", &["building", "anomaly"]),
+            entries_recorded: counters(
+                &registry,
+                "entries_recorded_total",
+                "Entries that gates decided alone.",
+                &["building", "decision", "anomaly"],
+            ),
+            passages: counters(
+                &registry,
+                "passages_total",
+                "Passages that gates confirmed, or said that nobody went through.",
+                &["building", "outcome"],
+            ),
             inside: gauges(&registry, "inside", "People known inside.", &["building"]),
             decision_seconds: histogram(
                 &registry,
@@ -270,6 +290,22 @@ impl Metrics {
                 &["sink"],
             ),
             replays_running: gauge(&registry, "replays_running", "Replays that go on."),
+            tls_not_after: gauges(
+                &registry,
+                "tls_not_after_timestamp_seconds",
+                "When the server's certificate ends.",
+                &[],
+            ),
+            index_segments: gauge(
+                &registry,
+                "index_segments",
+                "Sealed segments of the log that have a file in the index.",
+            ),
+            index_behind_records: gauge(
+                &registry,
+                "index_behind_records",
+                "Events that are not in the index yet; histories scan them.",
+            ),
             feeds: gauge(&registry, "feeds", "Live feeds that are open."),
             feed_dropped: counter(
                 &registry,
@@ -314,34 +350,6 @@ impl Metrics {
             gauges(&families.registry, "build_info", "Always 1; the version is a label.", &["version"]);
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Self(Arc::new(families))
-    }
-
-    /// Counts a decided event.
-    pub fn count_event(&self, event: &Event) {
-        match &event.body {
-            Body::Entry(entry) => {
-                let (decision, reason) = match entry.decision {
-                    Decision::Granted { .. } => ("granted", ""),
-                    Decision::Denied(reason) => ("denied", reason.as_str()),
-                };
-                self.decisions.with_label_values(&[entry.swipe.building.as_str(), decision, reason]).inc();
-            }
-            Body::Exit(exit) => {
-                let anomaly = exit.anomaly.map_or("", |anomaly| anomaly.as_str());
-                self.exits.with_label_values(&[exit.swipe.building.as_str(), anomaly]).inc();
-            }
-            Body::Card(_)
-            | Body::PresenceExpired(_)
-            | Body::AuditRead(_)
-            | Body::LogRepaired(_)
-            | Body::Redrive(_)
-            | Body::Reload(_)
-            | Body::Discard(_)
-            | Body::Replay(_)
-            | Body::PresenceForgiven(_)
-            | Body::PresenceReset(_)
-            | Body::Other => {}
-        }
     }
 
     /// Sets how many people are known inside.

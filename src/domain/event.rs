@@ -7,13 +7,17 @@ use uuid::Uuid;
 
 use super::{
     card::Card,
+    device::KeysChanged,
     ids::{BuildingId, CardId, EmployeeId, GateId, ReplayName},
     reason::{Anomaly, Reason},
     replay::ReplayOrder,
     time::Timestamp,
 };
 
-pub use self::presence::{ExpiryCause, PresenceExpired, PresenceForgiven, PresenceReset};
+pub use self::presence::{
+    EntryRecorded, ExpiryCause, GateDecision, Outcome, PassageDue, PassageEnded, Presence, PresenceExpired,
+    PresenceForgiven, PresenceReset,
+};
 
 /// An event with its place in the log. Made once; retries, redrive and replay never change it.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,10 +60,16 @@ pub enum Body {
     Discard(Discard),
     /// `admin.replay`: events are sent again, or no longer.
     Replay(Box<Replay>),
+    /// `admin.keys`: devices' keys came or went.
+    Keys(Box<KeysChanged>),
     /// `presence.forgiven`: the security desk says that someone is not inside.
     PresenceForgiven(Box<PresenceForgiven>),
     /// `presence.reset`: the security desk says that nobody is inside.
     PresenceReset(PresenceReset),
+    /// `access.passage.confirmed` or `access.passage.abandoned`.
+    Passage(Box<PassageEnded>),
+    /// `access.entry.recorded`: what a gate decided alone.
+    EntryRecorded(Box<EntryRecorded>),
     /// A type of another version.
     Other,
 }
@@ -99,6 +109,18 @@ pub struct Entry {
     pub swipe: Swiped,
     /// The answer.
     pub decision: Decision,
+    /// Of one that was granted before, a moment ago: when the holder is taken to have entered.
+    pub since: Option<Timestamp>,
+    /// Of one that was granted at a gate that will say what came of it.
+    pub passage: Option<Box<PassageDue>>,
+}
+
+impl Entry {
+    /// An answer of which no more is to be said.
+    #[must_use]
+    pub fn new(swipe: Swiped, decision: Decision) -> Self {
+        Self { swipe, decision, since: None, passage: None }
+    }
 }
 
 /// The answer to an entry.
@@ -291,8 +313,14 @@ impl Body {
             Self::Reload(_) => "admin.reload",
             Self::Discard(_) => "admin.discard",
             Self::Replay(_) => "admin.replay",
+            Self::Keys(_) => "admin.keys",
             Self::PresenceForgiven(_) => "presence.forgiven",
             Self::PresenceReset(_) => "presence.reset",
+            Self::Passage(ended) => match ended.outcome {
+                Outcome::Entered => "access.passage.confirmed",
+                Outcome::NoEntry => "access.passage.abandoned",
+            },
+            Self::EntryRecorded(_) => "access.entry.recorded",
             Self::Other => "",
         }
     }
@@ -307,12 +335,15 @@ impl Body {
             Self::AuditRead(read) => read.building.as_ref(),
             Self::PresenceForgiven(forgiven) => Some(&forgiven.building),
             Self::PresenceReset(reset) => Some(&reset.building),
+            Self::Passage(ended) => Some(&ended.building),
+            Self::EntryRecorded(recorded) => Some(&recorded.building),
             Self::Card(_)
             | Self::LogRepaired(_)
             | Self::Redrive(_)
             | Self::Reload(_)
             | Self::Discard(_)
             | Self::Replay(_)
+            | Self::Keys(_)
             | Self::Other => None,
         }
     }

@@ -10,13 +10,11 @@ use serde_json::json;
 use super::{
     Services, ask,
     auth::person::{Person, Role},
+    csv_cells::write_cell,
     error::ApiError,
     origin,
 };
 use crate::actors::building::{Presence, ReadPresence};
-
-/// How sure a line is: a granted entry is taken for a passage. Gates that confirm come with a later version.
-const CERTAINTY: &str = "assumed";
 
 /// `GET /v1/buildings/{building}/presence`, JSON or, with `Accept: text/csv`, CSV.
 ///
@@ -40,7 +38,7 @@ pub async fn get(
     let people: Vec<_> = (presence.people.iter())
         .map(|(employee, inside, name)| {
             json!({ "employee_id": employee, "card_id": inside.card_id, "holder_name": name,
-                    "since": inside.since, "gate": inside.gate, "certainty": CERTAINTY })
+                    "since": inside.since, "gate": inside.gate, "certainty": inside.certainty(presence.as_of) })
         })
         .collect();
     Ok(HttpResponse::Ok().json(json!({ "building": building.id, "as_of": presence.as_of, "people": people })))
@@ -61,29 +59,10 @@ fn csv(presence: &Presence) -> String {
             name.as_deref().unwrap_or_default(),
             &since,
             inside.gate.as_str(),
-            CERTAINTY,
+            inside.certainty(presence.as_of).as_str(),
         ];
-        text.push_str(&cells.map(csv_cell).join(","));
+        text.push_str(&cells.map(write_cell).join(","));
         text.push_str("\r\n");
     }
     text
-}
-
-/// RFC 4180 quoting; a text that a spreadsheet would run as a formula is kept from it by an apostrophe.
-fn csv_cell(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let text = if formula { format!("'{text}") } else { text.to_owned() };
-    if text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cells_are_quoted_and_never_formulas() {
-        assert_eq!(csv_cell("E1"), "E1");
-        assert_eq!(csv_cell("Doe, \"Jo\""), "\"Doe, \"\"Jo\"\"\"");
-        assert_eq!(csv_cell("=1+1"), "'=1+1");
-    }
 }

@@ -1,6 +1,7 @@
 //! One fact of the state, as a snapshot has it: a key, and a value as JSON.
 //!
-//! Keys are `card/<card>`, `inside/<building>/<employee>` and `swipe/<building>/<gate>/<swipe id>`; ids hold no `/`.
+//! Keys are `card/<card>`, `cleared/<building>`, `inside/<building>/<employee>`, `left/<building>/<employee>`,
+//! `passage/<building>/<event id>` and `swipe/<building>/<gate>/<swipe id>`; ids hold no `/`.
 //! Values have fields of their own, apart from those of the domain, because old snapshots are read for ever: fields may
 //! be added with a default, never renamed.
 
@@ -9,19 +10,23 @@ use smol_str::SmolStr;
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::entry_inside::{read_inside, read_passage};
 use crate::domain::{
-    building::Inside,
+    building::{Inside, passages::Passage},
     card::{Card, CardDetails, GateRight, Status},
-    event::Decision,
+    event::{Decision, GateDecision},
     ids::{BuildingId, CardId, EmployeeId, GateId, GroupId, InvalidId},
     reason::Reason,
-    swipes::{Answer, Remembered, SwipeKey},
+    swipes::{Answer, Direction, Remembered, SwipeKey},
     time::Timestamp,
 };
 
 const CARD: &str = "card/";
 const INSIDE: &str = "inside/";
 const SWIPE: &str = "swipe/";
+const CLEARED: &str = "cleared/";
+const LEFT: &str = "left/";
+const PASSAGE: &str = "passage/";
 
 /// A line of a snapshot: a key, and its value as it stands in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +46,12 @@ pub enum Entry {
     Inside(BuildingId, EmployeeId, Inside),
     /// A swipe was answered.
     Swipe(BuildingId, SwipeKey, Remembered),
+    /// When somebody last said that nobody is inside.
+    Cleared(BuildingId, Timestamp),
+    /// When someone left.
+    Left(BuildingId, EmployeeId, Timestamp),
+    /// A grant that its gate says more of, and its place in the log.
+    Passage(BuildingId, u64, Box<Passage>),
     /// A kind of a newer version; kept from snapshot to snapshot and otherwise passed over.
     Unknown,
 }
@@ -104,20 +115,16 @@ struct StoredCard {
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredInside {
-    since: Timestamp,
-    gate: GateId,
-    card_id: CardId,
-}
-
-#[derive(Serialize, Deserialize)]
 struct StoredSwipe {
     event_id: Uuid,
     sequence: String,
     decided_at: Timestamp,
-    /// `granted`, `denied`, or absent for an exit.
+    /// `granted` or `denied`, if the server was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     decision: Option<String>,
+    /// What a gate decided alone; without it and a decision it is an exit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recorded: Option<GateDecision>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
     #[serde(default)]
@@ -145,6 +152,36 @@ pub fn swipe_key(building: &BuildingId, (gate, swipe_id): &SwipeKey) -> String {
     format!("{SWIPE}{building}/{gate}/{swipe_id}")
 }
 
+/// The key of when a building was last cleared.
+#[must_use]
+pub fn cleared_key(building: &BuildingId) -> String {
+    format!("{CLEARED}{building}")
+}
+
+/// The key of when someone left.
+#[must_use]
+pub fn left_key(building: &BuildingId, employee: &EmployeeId) -> String {
+    format!("{LEFT}{building}/{employee}")
+}
+
+/// Whether a key says when someone left: then the latest of two values counts, whichever was written last. They sort as
+/// their times do.
+#[must_use]
+pub fn is_left(key: &str) -> bool {
+    key.starts_with(LEFT)
+}
+
+/// The key of a passage.
+#[must_use]
+pub fn passage_key(building: &BuildingId, event_id: Uuid) -> String {
+    format!("{PASSAGE}{building}/{event_id}")
+}
+
+/// Whether a line of this key is kept for some time only.
+pub(super) fn is_remembered(key: &str) -> bool {
+    [SWIPE, LEFT, PASSAGE].iter().any(|prefix| key.starts_with(prefix))
+}
+
 /// What the keys of all cards begin with.
 pub const CARDS: &str = CARD;
 
@@ -162,12 +199,6 @@ pub(super) fn inside_of(key: &str) -> Option<&str> {
 /// The card of a card's key.
 pub(super) fn card_of(key: &str) -> Option<&str> {
     key.strip_prefix(CARD)
-}
-
-/// Whether a key is that of a swipe.
-#[must_use]
-pub fn is_swipe(key: &str) -> bool {
-    key.starts_with(SWIPE)
 }
 
 /// A card as it is written.
@@ -201,13 +232,12 @@ pub fn write_card(card: &Card) -> Result<String, serde_json::Error> {
     })
 }
 
-/// Someone inside as it is written.
+/// A moment as it is written.
 ///
 /// # Errors
 /// None that these types can have.
-pub fn write_inside(inside: &Inside) -> Result<String, serde_json::Error> {
-    let Inside { since, gate, card_id } = inside.clone();
-    serde_json::to_string(&StoredInside { since, gate, card_id })
+pub fn write_time(time: Timestamp) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&time)
 }
 
 /// An answered swipe as it is written.
@@ -225,6 +255,10 @@ pub fn write_swipe(first: &Remembered) -> Result<String, serde_json::Error> {
         sequence: format!("{:020}", first.answer.sequence),
         decided_at: first.answer.decided_at,
         decision,
+        recorded: match first.direction {
+            Direction::Recorded(decision) => Some(decision),
+            Direction::Entry | Direction::Exit => None,
+        },
         reason,
         violation,
         card_id: first.card_id.clone(),
@@ -245,10 +279,9 @@ impl Entry {
         if let Some(rest) = key.strip_prefix(INSIDE) {
             let (building, employee) =
                 rest.split_once('/').ok_or_else(|| EntryError::KeyParts(key.clone()))?;
-            let StoredInside { since, gate, card_id } = json(key, value)?;
             let (building, employee) =
                 (id(key, BuildingId::parse(building))?, id(key, EmployeeId::parse(employee))?);
-            return Ok(Self::Inside(building, employee, Inside { since, gate, card_id }));
+            return Ok(Self::Inside(building, employee, read_inside(key, value)?));
         }
         if let Some(rest) = key.strip_prefix(SWIPE) {
             let [building, gate, swipe_id] = parts(rest).ok_or_else(|| EntryError::KeyParts(key.clone()))?;
@@ -256,8 +289,33 @@ impl Entry {
             let key_of = (id(key, GateId::parse(gate))?, swipe_id);
             return Ok(Self::Swipe(id(key, BuildingId::parse(building))?, key_of, read_swipe(key, value)?));
         }
+        if let Some(building) = key.strip_prefix(CLEARED) {
+            return Ok(Self::Cleared(id(key, BuildingId::parse(building))?, json(key, value)?));
+        }
+        if let Some(rest) = key.strip_prefix(LEFT) {
+            let (building, employee) =
+                rest.split_once('/').ok_or_else(|| EntryError::KeyParts(key.clone()))?;
+            let (building, employee) =
+                (id(key, BuildingId::parse(building))?, id(key, EmployeeId::parse(employee))?);
+            return Ok(Self::Left(building, employee, json(key, value)?));
+        }
+        if let Some(rest) = key.strip_prefix(PASSAGE) {
+            let (building, event_id) =
+                rest.split_once('/').ok_or_else(|| EntryError::KeyParts(key.clone()))?;
+            let event_id = event_id.parse().map_err(|_| EntryError::KeyParts(key.clone()))?;
+            let (sequence, passage) = read_passage(event_id, key, value)?;
+            return Ok(Self::Passage(id(key, BuildingId::parse(building))?, sequence, Box::new(passage)));
+        }
         Ok(Self::Unknown)
     }
+}
+
+pub(super) fn field(key: &str, field: &'static str, value: &str) -> EntryError {
+    EntryError::Field { key: key.to_owned(), field, value: value.to_owned() }
+}
+
+pub(super) fn sequence(key: &str, digits: &str) -> Result<u64, EntryError> {
+    digits.parse().map_err(|_| field(key, "sequence", digits))
 }
 
 fn parts(rest: &str) -> Option<[&str; 3]> {
@@ -269,7 +327,7 @@ fn id<T>(key: &str, parsed: Result<T, InvalidId>) -> Result<T, EntryError> {
     parsed.map_err(|source| EntryError::Key { key: key.to_owned(), source })
 }
 
-fn json<'a, T: Deserialize<'a>>(key: &str, value: &'a str) -> Result<T, EntryError> {
+pub(super) fn json<'a, T: Deserialize<'a>>(key: &str, value: &'a str) -> Result<T, EntryError> {
     serde_json::from_str(value).map_err(|source| EntryError::Value { key: key.to_owned(), source })
 }
 
@@ -303,15 +361,18 @@ fn read_card(card_id: CardId, key: &str, value: &str) -> Result<Card, EntryError
 
 fn read_swipe(key: &str, value: &str) -> Result<Remembered, EntryError> {
     let stored: StoredSwipe = json(key, value)?;
-    let field =
-        |field, value: &str| EntryError::Field { key: key.to_owned(), field, value: value.to_owned() };
-    let sequence = stored.sequence.parse().map_err(|_| field("sequence", &stored.sequence))?;
+    let sequence = sequence(key, &stored.sequence)?;
     let decision = match (stored.decision.as_deref(), stored.reason) {
         (None, _) => None,
         (Some("granted"), _) => Some(Decision::Granted { violation: stored.violation }),
         (Some("denied"), Some(reason)) => Some(Decision::Denied(reason)),
-        (Some(other), _) => return Err(field("decision", other)),
+        (Some(other), _) => return Err(field(key, "decision", other)),
+    };
+    let direction = match (stored.recorded, decision) {
+        (Some(decision), _) => Direction::Recorded(decision),
+        (None, Some(_)) => Direction::Entry,
+        (None, None) => Direction::Exit,
     };
     let answer = Answer { event_id: stored.event_id, sequence, decided_at: stored.decided_at, decision };
-    Ok(Remembered { answer, card_id: stored.card_id, occurred_at: stored.occurred_at })
+    Ok(Remembered { answer, card_id: stored.card_id, occurred_at: stored.occurred_at, direction })
 }

@@ -8,10 +8,14 @@ use std::{
     ops::Bound,
 };
 
-use super::entry::{card_key, inside_key, inside_prefix, swipe_key, write_card, write_inside, write_swipe};
+use super::entry::{
+    card_key, cleared_key, inside_key, inside_prefix, is_left, left_key, passage_key, swipe_key, write_card,
+    write_swipe, write_time,
+};
+use super::entry_inside::{write_inside, write_passage};
 use crate::domain::{
-    building::Inside,
-    event::{Body, CardChanged, Decision, Entry, Event, Exit},
+    building::{last_exits::exit_of, passages::Passage, presence_after::presence_after},
+    event::{Body, CardChanged, Event, Presence},
     swipes::Remembered,
     time::Timestamp,
 };
@@ -38,8 +42,8 @@ pub(super) type Entered = (String, Option<String>);
 pub(super) struct Changes {
     /// The prefix of keys that are gone, all of them, before anything is set.
     pub(super) cleared: Option<String>,
-    /// It sets or removes one of cards and people, and answers one swipe.
-    pub(super) entered: [Option<Entered>; 2],
+    /// What is set or removed: a card or where someone is, the answer to a swipe, an exit or a clearing, a passage.
+    pub(super) entered: [Option<Entered>; 4],
 }
 
 /// What an event does to the entries.
@@ -47,42 +51,37 @@ pub(super) struct Changes {
 /// # Errors
 /// None that events can have.
 pub(super) fn changes(event: &Event) -> Result<Changes, serde_json::Error> {
-    let cleared = match &event.body {
-        Body::PresenceReset(reset) => Some(inside_prefix(&reset.building)),
-        _ => None,
-    };
-    let state = match &event.body {
-        Body::Card(CardChanged { card, .. }) => Some((card_key(&card.card_id), Some(write_card(card)?))),
-        Body::Entry(Entry { swipe, decision: Decision::Granted { .. } }) => match &swipe.employee_id {
-            Some(employee) => {
-                let (gate, card_id) = (swipe.gate.clone(), swipe.card_id.clone());
-                let inside = Inside { since: event.time, gate, card_id };
-                Some((inside_key(&swipe.building, employee), Some(write_inside(&inside)?)))
-            }
-            None => None,
-        },
-        Body::Exit(Exit { swipe, .. }) => {
-            swipe.employee_id.as_ref().map(|employee| (inside_key(&swipe.building, employee), None))
+    if let Body::Card(CardChanged { card, .. }) = &event.body {
+        let card = (card_key(&card.card_id), Some(write_card(card)?));
+        return Ok(Changes { cleared: None, entered: [Some(card), None, None, None] });
+    }
+    let Some(building) = event.body.building() else { return Ok(Changes::default()) };
+    let place = match presence_after(event) {
+        None | Some((_, Presence::Unchanged)) => None,
+        Some((employee, Presence::Outside)) => Some((inside_key(building, employee), None)),
+        Some((employee, Presence::Inside(inside))) => {
+            Some((inside_key(building, employee), Some(write_inside(&inside)?)))
         }
-        Body::PresenceExpired(expired) => Some((inside_key(&expired.building, &expired.employee_id), None)),
-        Body::PresenceForgiven(forgiven) => {
-            Some((inside_key(&forgiven.building, &forgiven.employee_id), None))
+    };
+    let answered = match Remembered::of(event) {
+        Some((key, first)) => Some((swipe_key(building, &key), Some(write_swipe(&first)?))),
+        None => None,
+    };
+    let (cleared, left) = match (&event.body, exit_of(event)) {
+        (Body::PresenceReset(_), _) => {
+            let key = cleared_key(building);
+            (Some(inside_prefix(building)), Some((key, Some(write_time(event.time)?))))
         }
-        Body::Entry(_)
-        | Body::PresenceReset(_)
-        | Body::AuditRead(_)
-        | Body::LogRepaired(_)
-        | Body::Redrive(_)
-        | Body::Reload(_)
-        | Body::Discard(_)
-        | Body::Replay(_)
-        | Body::Other => None,
+        (_, Some((employee, at))) => (None, Some((left_key(building, employee), Some(write_time(at)?)))),
+        _ => (None, None),
     };
-    let answered = match (event.body.building(), Remembered::of(event)) {
-        (Some(building), Some((key, first))) => Some((swipe_key(building, &key), Some(write_swipe(&first)?))),
-        _ => None,
+    let passage = match Passage::of_grant(event).or_else(|| Passage::of_end(event)) {
+        Some((sequence, passage)) => {
+            Some((passage_key(building, passage.event_id), Some(write_passage(sequence, &passage)?)))
+        }
+        None => None,
     };
-    Ok(Changes { cleared, entered: [state, answered] })
+    Ok(Changes { cleared, entered: [place, answered, left, passage] })
 }
 
 impl Touched {
@@ -143,6 +142,9 @@ impl Touched {
     fn put(&mut self, key: String, value: Option<String>) {
         let (key, value) = (key.into_boxed_str(), value.map(String::into_boxed_str));
         let length = |value: &Option<Box<str>>| value.as_ref().map_or(0, |value| value.len());
+        if is_left(&key) && self.entries.get(&key).is_some_and(|before| *before >= value) {
+            return;
+        }
         let (key_bytes, value_bytes) = (key.len() + ENTRY_BYTES, length(&value));
         self.bytes = self.bytes.saturating_add(value_bytes);
         match self.entries.insert(key, value) {

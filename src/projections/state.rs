@@ -4,10 +4,15 @@ use std::collections::HashMap;
 
 use super::entry::{Entry, EntryError, Line};
 use crate::domain::{
-    building::{Building, Inside, Rules},
+    building::{
+        Building, Contents, Rules,
+        last_exits::LastExits,
+        passages::{Passage, Passages},
+    },
     directory::Directory,
     ids::{BuildingId, EmployeeId},
     swipes::{Remembered, SwipeKey, SwipeWindow},
+    time::Timestamp,
 };
 
 /// Takes entries one by one.
@@ -15,14 +20,17 @@ use crate::domain::{
 pub struct StateBuilder {
     directory: Directory,
     /// Of the buildings in the configuration, in its order; others stay in the snapshot.
-    buildings: Vec<(Rules, Contents)>,
+    buildings: Vec<(Rules, Parts)>,
     places: HashMap<BuildingId, usize>,
 }
 
+/// What is known of a building, as far as it is ordered only when all of it is there.
 #[derive(Debug, Default)]
-struct Contents {
-    inside: HashMap<EmployeeId, Inside>,
+struct Parts {
+    contents: Contents,
     swipes: Vec<(SwipeKey, Remembered)>,
+    passages: Vec<(u64, Passage)>,
+    exits: Vec<(EmployeeId, Timestamp)>,
 }
 
 impl StateBuilder {
@@ -30,7 +38,7 @@ impl StateBuilder {
     #[must_use]
     pub fn new(rules: &[Rules]) -> Self {
         let places = rules.iter().enumerate().map(|(place, rules)| (rules.building.clone(), place)).collect();
-        let buildings = rules.iter().map(|rules| (rules.clone(), Contents::default())).collect();
+        let buildings = rules.iter().map(|rules| (rules.clone(), Parts::default())).collect();
         Self { directory: Directory::default(), buildings, places }
     }
 
@@ -42,13 +50,28 @@ impl StateBuilder {
         match Entry::read(line)? {
             Entry::Card(card) => self.directory.insert(*card),
             Entry::Inside(building, employee, inside) => {
-                if let Some(contents) = self.contents(&building) {
-                    contents.inside.insert(employee, inside);
+                if let Some(parts) = self.parts(&building) {
+                    parts.contents.inside.insert(employee, inside);
                 }
             }
             Entry::Swipe(building, key, first) => {
-                if let Some(contents) = self.contents(&building) {
-                    contents.swipes.push((key, first));
+                if let Some(parts) = self.parts(&building) {
+                    parts.swipes.push((key, first));
+                }
+            }
+            Entry::Cleared(building, at) => {
+                if let Some(parts) = self.parts(&building) {
+                    parts.contents.cleared_at = Some(at);
+                }
+            }
+            Entry::Left(building, employee, at) => {
+                if let Some(parts) = self.parts(&building) {
+                    parts.exits.push((employee, at));
+                }
+            }
+            Entry::Passage(building, sequence, passage) => {
+                if let Some(parts) = self.parts(&building) {
+                    parts.passages.push((sequence, *passage));
                 }
             }
             Entry::Unknown => {}
@@ -56,16 +79,19 @@ impl StateBuilder {
         Ok(())
     }
 
-    fn contents(&mut self, building: &BuildingId) -> Option<&mut Contents> {
+    fn parts(&mut self, building: &BuildingId) -> Option<&mut Parts> {
         let place = *self.places.get(building)?;
-        self.buildings.get_mut(place).map(|(_, contents)| contents)
+        self.buildings.get_mut(place).map(|(_, parts)| parts)
     }
 
     /// All entries have been taken.
     #[must_use]
     pub fn finish(self) -> (Vec<Building>, Directory) {
-        let building =
-            |(rules, Contents { inside, swipes })| Building::restored(rules, inside, SwipeWindow::of(swipes));
+        let building = |(rules, Parts { contents, swipes, passages, exits })| {
+            let (swipes, passages, last_exits) =
+                (SwipeWindow::of(swipes), Passages::of(passages), LastExits::of(exits));
+            Building::restored(rules, Contents { swipes, passages, last_exits, ..contents })
+        };
         (self.buildings.into_iter().map(building).collect(), self.directory)
     }
 }

@@ -11,7 +11,7 @@ use super::{
     entry::{EntryError, Line},
     fold::Touched,
     format::Header,
-    merge::{SwipeCut, merge},
+    merge::{Cut, merge},
     store::{SnapshotError, SnapshotReader, Snapshots},
 };
 use crate::domain::{
@@ -104,7 +104,7 @@ fn take_one(
         Some((_, path)) => SnapshotError::Damaged { path: path.clone(), what: error.to_string() },
         None => SnapshotError::Log(error.to_string()),
     };
-    let mut cut = SwipeCut::new(time, limits.swipes);
+    let mut cut = Cut::new(time, limits.swipes);
     for line in merged(open()?, &touched, stop) {
         cut.see(&line?).map_err(damaged)?;
     }

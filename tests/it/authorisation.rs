@@ -31,14 +31,18 @@ const ANY_ROLE: Who = PersonOfAny(&["hr", "auditor", "security", "admin"]);
 
 const TABLE: &[(&str, Who)] = &[
     ("POST /v1/buildings/{building}/entries", GATE),
+    ("POST /v1/buildings/{building}/entries/recorded", GATE),
     ("POST /v1/buildings/{building}/exits", GATE),
     ("POST /v1/buildings/{building}/exits/batch", GATE),
+    ("POST /v1/buildings/{building}/passages", GATE),
     ("GET /v1/buildings/{building}/presence", Person(&["security", "auditor"])),
     ("POST /v1/buildings/{building}/presence/{employee_id}/forgive", Person(&["security"])),
     ("POST /v1/buildings/{building}/presence/reset", Person(&["security"])),
     ("GET /v1/cards", Person(&["hr", "auditor"])),
     ("GET /v1/cards/{card_id}", Person(&["hr", "auditor"])),
     ("PUT /v1/cards/{card_id}", Person(&["hr"])),
+    ("GET /v1/cards/{card_id}/events", PersonOfAny(&["auditor"])),
+    ("GET /v1/employees/{employee_id}/events", PersonOfAny(&["auditor"])),
     ("POST /v1/cards/{card_id}/{action}", Person(&["hr", "security"])),
     ("GET /v1/events/stream", PersonOfAny(&["security", "auditor"])),
     ("GET /v1/sinks", ANY_ROLE),
@@ -56,6 +60,8 @@ const TABLE: &[(&str, Who)] = &[
     ("GET /metrics", Anyone),
     ("GET /openapi.json", Anyone),
     ("GET /docs", Anyone),
+    ("POST /v1/cards/import", Person(&["hr"])),
+    ("GET /v1/cards/export", Person(&["hr"])),
 ];
 
 /// What the placeholders stand for.

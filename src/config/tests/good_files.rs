@@ -12,7 +12,7 @@ use crate::config::{
     wal::WalStore,
 };
 use crate::domain::{
-    building::AntiPassback,
+    building::{AntiPassback, daily_reset::DailyReset},
     hosts::HostName,
     ids::{GateId, GroupId},
     reason::Reason,
@@ -40,12 +40,20 @@ fn the_least_configuration_gets_the_documented_defaults() {
 #[test]
 fn every_key_of_a_building_is_read() {
     let keys = "id = 'b'\nname = 'Büro'\nanti_passback = 'soft'\npresence_timeout = '0s'\nmax_occupancy = 5\n\
-                time_zone = 'UTC'\nregrant_window = '0s'";
-    let config = parse(&LEAST.replace("id = 'b'", keys).replace("'g'", "'g', passage = 'assume'")).unwrap();
+                time_zone = 'Europe/Berlin'\nregrant_window = '3s'\ndaily_reset = '04:05'";
+    let gates = "'g', passage = 'assume' }, { id = 'h', passage = 'confirm' }, { id = 'i', passage = 'confirm', passage_timeout = '30s'";
+    let config = parse(&LEAST.replace("id = 'b'", keys).replace("'g'", gates)).unwrap();
     let building = &config.buildings[0];
     assert_eq!(building.name, "Büro");
     assert_eq!((building.rules.anti_passback, building.rules.presence_timeout), (AntiPassback::Soft, None));
     assert_eq!(building.rules.max_occupancy, Some(5));
+    assert_eq!(building.rules.regrant_window, Duration::from_secs(3));
+    let zone = TimeZone::get("Europe/Berlin").unwrap();
+    let at = jiff::civil::time(4, 5, 0, 0);
+    assert_eq!(building.rules.daily_reset, Some(DailyReset { at, zone }));
+    let limits = [("h", 10), ("i", 30)];
+    let limits = limits.map(|(gate, seconds)| (GateId::parse(gate).unwrap(), Duration::from_secs(seconds)));
+    assert_eq!((building.rules.gates.len(), &building.rules.confirming), (3, &limits.into()));
 }
 
 #[test]
@@ -230,6 +238,19 @@ fn an_address_that_is_not_loopback_is_allowed_in_so_many_words() {
     for listen in ["127.0.0.2:80", "[::1]:80", "[::ffff:127.0.0.1]:80"] {
         assert!(parse(&LEAST.replace("id = 'a'\n", &format!("id = 'a'\nlisten = '{listen}'\n"))).is_ok());
     }
+}
+
+#[test]
+fn certificates_are_named_relative_to_the_file() {
+    let server = "id = 'a'\nlisten = '0.0.0.0:443'\nadmin_listen = '127.0.0.1:9090'\ntls = { cert = 'c.pem', key = '/k.pem' }\n";
+    let config = parse(&LEAST.replace("id = 'a'\n", server)).unwrap().server;
+    let tls = config.tls.unwrap();
+    assert_eq!((tls.cert.as_path(), tls.key.as_path()), (Path::new("etc/c.pem"), Path::new("/k.pem")));
+    assert_eq!(tls.client_ca, None);
+    assert_eq!(config.admin_listen.unwrap().port(), 9_090);
+    let mutual = server.replace("'/k.pem' }", "'k', client_ca = 'ca.pem' }");
+    let config = parse(&LEAST.replace("id = 'a'\n", &mutual)).unwrap().server;
+    assert_eq!(config.tls.unwrap().client_ca.as_deref(), Some(Path::new("etc/ca.pem")));
 }
 
 #[test]
