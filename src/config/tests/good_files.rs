@@ -206,8 +206,8 @@ fn plain_http_and_fields_that_nothing_has_are_warned_about() {
         warnings,
         [
             "etc/routes.toml:5: sinks.x: events go over plain HTTP: everyone on the way reads who entered where; use https://",
-            "etc/routes.toml:14: routes[0].drop[1]: no event has a field \"employe_id\" in its data; did you mean \"employee_id\"?",
-            "etc/routes.toml:14: routes[0].drop[2]: no event has a field \"colour\" in its data",
+            "etc/routes.toml:15: routes[0].drop[1]: no event has a field \"employe_id\" in its data; did you mean \"employee_id\"?",
+            "etc/routes.toml:15: routes[0].drop[2]: no event has a field \"colour\" in its data",
         ]
     );
 }
