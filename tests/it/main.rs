@@ -42,6 +42,7 @@ mod faults;
 mod feed;
 mod full_disk;
 mod groups;
+mod held;
 mod history;
 mod hostile;
 mod keys;
