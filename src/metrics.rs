@@ -11,6 +11,7 @@ use prometheus::{
 };
 
 pub use self::card_sync::CardSyncMetrics;
+use self::events::EventCounters;
 use self::register::{counter, counters, gauge, gauges, histogram};
 
 /// Buckets in seconds, fit for a decision that takes 100 µs on a good disk and 100 ms on a bad day.
@@ -33,11 +34,7 @@ pub struct Metrics(Arc<Families>);
 #[derive(Debug)]
 pub struct Families {
     registry: Registry,
-    decisions: IntCounterVec,
-    exits: IntCounterVec,
-    device_events: IntCounterVec,
-    entries_recorded: IntCounterVec,
-    passages: IntCounterVec,
+    events: EventCounters,
     inside: IntGaugeVec,
     /// From the request's arrival to its durable answer, in seconds.
     pub decision_seconds: Histogram,
@@ -94,6 +91,8 @@ pub struct Families {
     pub sink_oldest_seconds: IntGaugeVec,
     /// 1 for the state the sink is in, 0 for the others.
     pub sink_state: IntGaugeVec,
+    /// Whether an operator has to mend something for the sink.
+    pub sink_held: IntGaugeVec,
     /// Events sent to the sink again by replays. The sink's own counts are without them.
     pub replayed: IntCounterVec,
     /// Those of them that its service called invalid.
@@ -143,31 +142,7 @@ impl Metrics {
     pub fn new() -> Self {
         let registry = Registry::new();
         let families = Families {
-            decisions: counters(
-                &registry,
-                "decisions_total",
-                "Entries decided.",
-                &["building", "decision", "reason"],
-            ),
-            device_events: counters(
-                &registry,
-                "device_events_total",
-                "Events of devices recorded that are no turnstiles.",
-                &["building", "type"],
-            ),
-            exits: counters(&registry, "exits_total", "Exits recorded.", &["building", "anomaly"]),
-            entries_recorded: counters(
-                &registry,
-                "entries_recorded_total",
-                "Entries that gates decided alone.",
-                &["building", "decision", "anomaly"],
-            ),
-            passages: counters(
-                &registry,
-                "passages_total",
-                "Passages that gates confirmed, or said that nobody went through.",
-                &["building", "outcome"],
-            ),
+            events: EventCounters::new(&registry),
             inside: gauges(&registry, "inside", "People known inside.", &["building"]),
             decision_seconds: histogram(
                 &registry,
@@ -281,6 +256,12 @@ impl Metrics {
                 "1 for the state the sink is in.",
                 &["sink", "state"],
             ),
+            sink_held: gauges(
+                &registry,
+                "sink_held",
+                "1 while an operator has to mend something for the sink, 0 while what fails passes by itself.",
+                &["sink"],
+            ),
             replayed: counters(
                 &registry,
                 "replayed_total",
@@ -367,8 +348,13 @@ impl Metrics {
             // an error: there was none yet
             let _ = family.remove_label_values(&[sink]);
         }
-        let gauges =
-            [&self.sink_dead, &self.sink_dead_letters, &self.sink_pending, &self.sink_oldest_seconds];
+        let gauges = [
+            &self.sink_dead,
+            &self.sink_dead_letters,
+            &self.sink_pending,
+            &self.sink_oldest_seconds,
+            &self.sink_held,
+        ];
         for family in gauges {
             let _ = family.remove_label_values(&[sink]);
         }

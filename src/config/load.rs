@@ -14,7 +14,7 @@ use super::{
     groups,
     limits::{MAX_BUILDINGS, MAX_FILE_BYTES},
     reader::TableReader,
-    route_tests, routes, schedules, server,
+    route_tests, routes, schedules, server, sink_checks,
     sinks::{self, Sinks},
     wal::{self, WalConfig},
 };
@@ -109,6 +109,8 @@ fn read(mut root: TableReader<'_>) -> Option<Config> {
     let own = server.as_ref().map(|server| server.id.as_str());
     let card_sync =
         root.optional("card_sync").and_then(|value| card_sync::read(value.table("card_sync")?, own));
+    let data_dir = server.as_ref().map(|server| server.data_dir.as_path());
+    sink_checks::check_with_others(root.document, &sinks, data_dir, letter_queue.as_ref());
     root.finish();
     Some(Config {
         server: server?,

@@ -10,7 +10,9 @@ use super::{
     unique::Unique,
     value::{Value, quote},
 };
-use crate::domain::{device_event::is_device_type, outbound::Form, pattern::Pattern, routes::Route};
+use crate::domain::{
+    device_event::is_device_type, event_types::DATA_FIELDS, outbound::Form, pattern::Pattern, routes::Route,
+};
 
 const PATTERN_HINT: &str =
     "\"*\" is one word, \"**\" any number, such as \"access.*.recorded\" or \"card.**\"";
@@ -44,7 +46,7 @@ fn read_route(mut table: TableReader<'_>, sinks: &[String], known: &[&str], name
     let types = table.required("types").and_then(|value| read_types(&value, known));
     let to = table.required("to").and_then(|value| sink_names(&value, sinks));
     let personal = table.optional("personal").and_then(|value| value.boolean());
-    let drop = table.optional("drop").and_then(|value| read_drop(&value));
+    let drop = table.optional("drop").and_then(|value| read_drop(&value, known));
     let add = table.optional("add").and_then(|value| read_add(&value));
     table.finish();
     let form = Form {
@@ -115,10 +117,21 @@ pub(super) fn sink_names(value: &Value<'_>, sinks: &[String]) -> Option<Vec<Arc<
     Some(list.iter().filter_map(read).collect())
 }
 
-fn read_drop(value: &Value<'_>) -> Option<Vec<String>> {
+fn read_drop(value: &Value<'_>, known: &[&str]) -> Option<Vec<String>> {
+    // what devices say has members of its own
+    let has_device_types = known.iter().any(|name| is_device_type(name));
     let mut once = Unique::new("field");
     let list = value.list(MAX_EDITED_FIELDS)?;
-    Some(list.iter().filter_map(|entry| once.take(entry, entry.string()?)).collect())
+    let read = |entry: &Value<'_>| {
+        let field = entry.string()?;
+        if !has_device_types && !DATA_FIELDS.contains(&field.as_str()) {
+            let problem = format!("no event has a field {} in its data", quote(&field));
+            let hint = nearest_hint(&field, DATA_FIELDS.iter().copied());
+            entry.document.warn(&entry.at, problem, hint);
+        }
+        once.take(entry, field)
+    };
+    Some(list.iter().filter_map(read).collect())
 }
 
 fn read_add(value: &Value<'_>) -> Option<serde_json::Map<String, serde_json::Value>> {

@@ -13,7 +13,6 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use smol_str::SmolStr;
 use thiserror::Error;
 
 use super::{
@@ -245,7 +244,7 @@ fn read_event(json: &str, accept_from: &[String], own: &str) -> Result<Message, 
     }
     let mut card: Card =
         serde_json::from_str(event.data.get()).map_err(|error| Poison::InvalidCard(error.to_string()))?;
-    card.version_by = Some(SmolStr::from(log.server));
+    card.version_by = Some(log.server.into());
     check(&card).map_err(|problem| Poison::InvalidCard(problem.to_owned()))?;
     let Envelope { id, event_type, log, sequence, .. } = event;
     let from = SyncedFrom { log, sequence, id, event_type };

@@ -22,6 +22,7 @@ pub mod history;
 pub mod passages;
 mod plain_swipe;
 pub mod presence;
+mod query;
 pub mod recorded;
 pub mod replays;
 pub mod routes;

@@ -1,7 +1,51 @@
 //! Which events are counted, and as what.
 
-use super::Metrics;
+use prometheus::{IntCounterVec, Registry};
+
+use super::{Metrics, register::counters};
 use crate::domain::event::{Body, Decision, Event};
+
+/// Events by what they are.
+#[derive(Debug)]
+pub(super) struct EventCounters {
+    decisions: IntCounterVec,
+    exits: IntCounterVec,
+    device_events: IntCounterVec,
+    entries_recorded: IntCounterVec,
+    passages: IntCounterVec,
+}
+
+impl EventCounters {
+    pub(super) fn new(registry: &Registry) -> Self {
+        Self {
+            decisions: counters(
+                registry,
+                "decisions_total",
+                "Entries decided.",
+                &["building", "decision", "reason"],
+            ),
+            device_events: counters(
+                registry,
+                "device_events_total",
+                "Events of devices recorded that are no turnstiles.",
+                &["building", "type"],
+            ),
+            exits: counters(registry, "exits_total", "Exits recorded.", &["building", "anomaly"]),
+            entries_recorded: counters(
+                registry,
+                "entries_recorded_total",
+                "Entries that gates decided alone.",
+                &["building", "decision", "anomaly"],
+            ),
+            passages: counters(
+                registry,
+                "passages_total",
+                "Passages that gates confirmed, or said that nobody went through.",
+                &["building", "outcome"],
+            ),
+        }
+    }
+}
 
 impl Metrics {
     /// Counts a decided event.
@@ -12,22 +56,31 @@ impl Metrics {
                     Decision::Granted { .. } => ("granted", ""),
                     Decision::Denied(reason) => ("denied", reason.as_str()),
                 };
-                self.decisions.with_label_values(&[entry.swipe.building.as_str(), decision, reason]).inc();
+                self.events
+                    .decisions
+                    .with_label_values(&[entry.swipe.building.as_str(), decision, reason])
+                    .inc();
             }
             Body::Exit(exit) => {
                 let anomaly = exit.anomaly.map_or("", |anomaly| anomaly.as_str());
-                self.exits.with_label_values(&[exit.swipe.building.as_str(), anomaly]).inc();
+                self.events.exits.with_label_values(&[exit.swipe.building.as_str(), anomaly]).inc();
             }
             Body::EntryRecorded(recorded) => {
                 let anomaly = recorded.anomaly.map_or("", |anomaly| anomaly.as_str());
                 let (building, decision) = (recorded.building.as_str(), recorded.decision.as_str());
-                self.entries_recorded.with_label_values(&[building, decision, anomaly]).inc();
+                self.events.entries_recorded.with_label_values(&[building, decision, anomaly]).inc();
             }
             Body::Passage(ended) => {
-                self.passages.with_label_values(&[ended.building.as_str(), ended.outcome.ended()]).inc();
+                self.events
+                    .passages
+                    .with_label_values(&[ended.building.as_str(), ended.outcome.ended()])
+                    .inc();
             }
             Body::Device(device) => {
-                self.device_events.with_label_values(&[device.building.as_str(), &device.event_type]).inc();
+                self.events
+                    .device_events
+                    .with_label_values(&[device.building.as_str(), &device.event_type])
+                    .inc();
             }
             Body::Card(_)
             | Body::CardSynced(_)

@@ -174,7 +174,7 @@ fn card_state(event: &Outgoing) -> Result<ItemWrite, Outcome> {
             item.insert(field.to_owned(), attribute(value));
         }
     }
-    let status = data.get("status").map_or(Ok(Status::Active), |status| Status::deserialize(status));
+    let status = data.get("status").map_or(Ok(Status::Active), Status::deserialize);
     let status = status.map_err(|_| lacks(event, "data.status"))?;
     let server = match text_field(&data, "version_by") {
         Some(server) => server.to_owned(),

@@ -377,7 +377,10 @@ async fn a_queue_without_a_redrive_policy_is_warned_of_and_one_that_is_away_is_w
         (daemon.person(&token).get("/v1/cards/C1").await.status == 200).then_some(())
     })
     .await;
-    let log = daemon.stderr();
-    assert!(log.contains("has no redrive policy") && log.contains("are taken again"), "{log}");
+    eventually("both are said", async || {
+        let log = daemon.stderr();
+        (log.contains("has no redrive policy") && log.contains("are taken again")).then_some(())
+    })
+    .await;
     assert!(daemon.stop().0.success());
 }
