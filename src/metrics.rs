@@ -7,7 +7,10 @@ use prometheus::{
     TextEncoder, core::Collector,
 };
 
-use crate::domain::event::{Body, Decision, Event};
+use crate::domain::{
+    event::{Body, Decision, Event},
+    mode::Mode,
+};
 
 /// Buckets in seconds, fit for a decision that takes 100 µs on a good disk and 100 ms on a bad day.
 const SECONDS_BUCKETS: [f64; 15] = [
@@ -32,6 +35,8 @@ pub struct Families {
     decisions: IntCounterVec,
     exits: IntCounterVec,
     inside: IntGaugeVec,
+    building_mode: IntGaugeVec,
+    muster_missing: IntGaugeVec,
     /// From the request's arrival to its durable answer, in seconds.
     pub decision_seconds: Histogram,
     /// One write and one sync of the log, in seconds.
@@ -124,6 +129,18 @@ impl Metrics {
             ),
             exits: counters(&registry, "exits_total", "Exits recorded.", &["building", "anomaly"]),
             inside: gauges(&registry, "inside", "People known inside.", &["building"]),
+            building_mode: gauges(
+                &registry,
+                "building_mode",
+                "1 for the mode the building is in.",
+                &["building", "mode"],
+            ),
+            muster_missing: gauges(
+                &registry,
+                "muster_missing",
+                "People of the roster that nobody has seen outside; 0 without a roster.",
+                &["building"],
+            ),
             decision_seconds: histogram(
                 &registry,
                 "decision_seconds",
@@ -290,6 +307,8 @@ impl Metrics {
             | Body::Reload(_)
             | Body::Discard(_)
             | Body::Replay(_)
+            | Body::ModeChanged(_)
+            | Body::Accounted(_)
             | Body::Other => {}
         }
     }
@@ -297,6 +316,18 @@ impl Metrics {
     /// Sets how many people are known inside.
     pub fn set_inside(&self, building: &str, people: usize) {
         self.inside.with_label_values(&[building]).set(i64::try_from(people).unwrap_or(i64::MAX));
+    }
+
+    /// Sets what a building is in.
+    pub fn set_mode(&self, building: &str, mode: Mode) {
+        for one in Mode::ALL {
+            self.building_mode.with_label_values(&[building, one.as_str()]).set(i64::from(one == mode));
+        }
+    }
+
+    /// Sets how many people of a roster are missing.
+    pub fn set_missing(&self, building: &str, people: usize) {
+        self.muster_missing.with_label_values(&[building]).set(i64::try_from(people).unwrap_or(i64::MAX));
     }
 
     /// A sink that is no longer there has no series.

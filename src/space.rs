@@ -21,6 +21,10 @@ pub const MAX_CARD_BYTES: u64 = 96 * KIB;
 /// The most that one recorded read puts into the log; a person's name comes with their token.
 pub const MAX_READ_BYTES: u64 = 16 * KIB;
 
+/// The most that an act of the security desk puts into the log: its reason has 500 characters, and a person's name comes
+/// with their token.
+pub const MAX_DESK_BYTES: u64 = 16 * KIB;
+
 /// The largest file beside the log that may use some of what is kept free: on a full disk a sink goes on with such small
 /// ones, so that the log can be trimmed.
 pub const MAX_SMALL_FILE_BYTES: u64 = 256 * KIB;
@@ -230,6 +234,8 @@ impl Need {
     pub const ENTRY: Self = Self::Entry { bytes: MAX_SWIPE_BYTES };
     /// A recorded read.
     pub const READ: Self = Self::Essential { bytes: MAX_READ_BYTES };
+    /// An act of the security desk.
+    pub const DESK: Self = Self::Essential { bytes: MAX_DESK_BYTES };
 
     /// So many swipes from inside, or presences that end.
     #[must_use]

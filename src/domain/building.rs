@@ -3,6 +3,9 @@
 //! [`Building::decide`] reads and never changes; [`Building::apply`] changes and never decides. What is
 //! inside after a restart is `apply` over the log, nothing else.
 
+pub mod modes;
+pub mod muster;
+
 use std::{
     collections::{HashMap, HashSet},
     time::Duration,
@@ -10,6 +13,7 @@ use std::{
 
 use uuid::Uuid;
 
+use self::modes::ModeState;
 use super::{
     card::Card,
     event::{Body, Decision, Entry, Event, Exit, PresenceExpired, Swiped},
@@ -86,6 +90,8 @@ pub struct Inside {
     pub gate: GateId,
     /// With which card.
     pub card_id: CardId,
+    /// The sequence of the event that says so; 0: before any that counts, from a snapshot of an earlier version.
+    pub sequence: u64,
 }
 
 /// One building's state.
@@ -94,19 +100,20 @@ pub struct Building {
     rules: Rules,
     inside: HashMap<EmployeeId, Inside>,
     swipes: SwipeWindow,
+    mode: ModeState,
 }
 
 impl Building {
     /// An empty building.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
-        Self { rules, inside: HashMap::new(), swipes: SwipeWindow::default() }
+        Self::restored(rules, HashMap::new(), SwipeWindow::default())
     }
 
     /// A building as it was.
     #[must_use]
     pub fn restored(rules: Rules, inside: HashMap<EmployeeId, Inside>, swipes: SwipeWindow) -> Self {
-        Self { rules, inside, swipes }
+        Self { rules, inside, swipes, mode: ModeState::default() }
     }
 
     /// Forgets answers that are over at `now`; [`Building::apply`] does so only with events of this building.
@@ -168,7 +175,7 @@ impl Building {
     fn decide_entry(&self, swipe: &Swipe, card: Option<&Card>, now: Timestamp) -> Decided {
         let refusal = match card {
             None => Some(Reason::UnknownCard),
-            Some(card) => (card.refusal(now)).or_else(|| {
+            Some(card) => card.refusal(now).or_else(|| self.mode.mode.refusal(card)).or_else(|| {
                 (!card.opens(&self.rules.building, &swipe.gate)).then_some(Reason::GateNotAllowed)
             }),
         };
@@ -190,6 +197,7 @@ impl Building {
         };
         let others = self.inside.len() - usize::from(self.inside.contains_key(employee));
         let decision = match self.rules.anti_passback {
+            _ if self.lets_in_freely(card) => Decision::Granted { violation: false },
             AntiPassback::Hard if inside && !card.details.anti_passback_exempt => {
                 Decision::Denied(Reason::AntiPassback)
             }
@@ -250,18 +258,23 @@ impl Building {
                         since: event.time,
                         gate: swipe.gate.clone(),
                         card_id: swipe.card_id.clone(),
+                        sequence: event.sequence,
                     };
+                    self.note_entry(employee);
                     self.inside.insert(employee.clone(), inside);
                 }
             }
             Body::Exit(Exit { swipe, .. }) => {
                 if let Some(employee) = &swipe.employee_id {
+                    self.note_exit(employee, event.time, &swipe.gate);
                     self.inside.remove(employee);
                 }
             }
             Body::PresenceExpired(expired) => {
                 self.inside.remove(&expired.employee_id);
             }
+            Body::ModeChanged(changed) => self.change_mode(event, changed),
+            Body::Accounted(accounted) => self.note_accounted(event, accounted),
             Body::Entry(_)
             | Body::Card(_)
             | Body::AuditRead(_)

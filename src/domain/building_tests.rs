@@ -309,3 +309,6 @@ proptest! {
         }
     }
 }
+
+#[path = "building/modes_tests.rs"]
+mod modes_tests;

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::{
     card::Card,
     ids::{BuildingId, CardId, EmployeeId, GateId, ReplayName},
+    mode::{Accounted, ModeChanged},
     reason::{Anomaly, Reason},
     replay::ReplayOrder,
     time::Timestamp,
@@ -52,6 +53,10 @@ pub enum Body {
     Discard(Discard),
     /// `admin.replay`: events are sent again, or no longer.
     Replay(Box<Replay>),
+    /// `building.mode.changed`: normal, lockdown or evacuation.
+    ModeChanged(Box<ModeChanged>),
+    /// `muster.accounted`: someone of the roster was seen at the assembly point.
+    Accounted(Accounted),
     /// A type of another version.
     Other,
 }
@@ -286,6 +291,8 @@ impl Body {
             Self::Reload(_) => "admin.reload",
             Self::Discard(_) => "admin.discard",
             Self::Replay(_) => "admin.replay",
+            Self::ModeChanged(_) => "building.mode.changed",
+            Self::Accounted(_) => "muster.accounted",
             Self::Other => "",
         }
     }
@@ -298,6 +305,8 @@ impl Body {
             Self::Exit(exit) => Some(&exit.swipe.building),
             Self::PresenceExpired(expired) => Some(&expired.building),
             Self::AuditRead(read) => read.building.as_ref(),
+            Self::ModeChanged(changed) => Some(&changed.building),
+            Self::Accounted(accounted) => Some(&accounted.building),
             Self::Card(_)
             | Self::LogRepaired(_)
             | Self::Redrive(_)

@@ -15,6 +15,7 @@ use super::{
         PresenceExpired, Redrive, Reload, Replay, Swiped,
     },
     ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
+    mode::{Accounted, ModeChanged},
     reason::{Anomaly, PASSBACK_VIOLATION_BACNET_CODE, Reason},
     record::{EventRecord, RecordError},
     time::Timestamp,
@@ -155,6 +156,8 @@ pub fn encode(event: &Event, log: &LogName) -> Result<EventRecord, EventJsonErro
         Body::Reload(reload) => envelope(event, log, key, By { data: reload, by }),
         Body::Discard(discard) => envelope(event, log, key, By { data: discard, by }),
         Body::Replay(replay) => envelope(event, log, key, By { data: replay, by }),
+        Body::ModeChanged(changed) => envelope(event, log, key, By { data: changed, by }),
+        Body::Accounted(accounted) => envelope(event, log, key, By { data: accounted, by }),
         Body::Other => envelope(event, log, key, By { data: serde_json::Map::new(), by }),
     }?;
     Ok(EventRecord::encode(event.body.event_type(), building, key, &json)?)
@@ -221,12 +224,14 @@ fn partition_key(body: &Body) -> &str {
             swipe.employee_id.as_ref().map_or(swipe.card_id.as_str(), EmployeeId::as_str)
         }
         Body::PresenceExpired(expired) => expired.employee_id.as_str(),
+        Body::Accounted(accounted) => accounted.employee_id.as_str(),
         Body::AuditRead(_)
         | Body::LogRepaired(_)
         | Body::Redrive(_)
         | Body::Reload(_)
         | Body::Discard(_)
         | Body::Replay(_)
+        | Body::ModeChanged(_)
         | Body::Other => body.building().map_or("", BuildingId::as_str),
     }
 }
@@ -248,11 +253,15 @@ fn subject(body: &Body) -> Option<String> {
         Body::Card(changed) => &changed.card.card_id,
         Body::Entry(Entry { swipe, .. }) | Body::Exit(Exit { swipe, .. }) => &swipe.card_id,
         Body::PresenceExpired(expired) => return Some(format!("employee/{}", expired.employee_id)),
+        Body::Accounted(accounted) => return Some(format!("employee/{}", accounted.employee_id)),
         Body::Discard(discard) => return Some(format!("dead-letter/{}", discard.dead_letter)),
         Body::Replay(replay) => return Some(format!("replay/{}", replay.replay)),
-        Body::AuditRead(_) | Body::LogRepaired(_) | Body::Redrive(_) | Body::Reload(_) | Body::Other => {
-            return None;
-        }
+        Body::AuditRead(_)
+        | Body::LogRepaired(_)
+        | Body::Redrive(_)
+        | Body::Reload(_)
+        | Body::ModeChanged(_)
+        | Body::Other => return None,
     };
     Some(format!("card/{card_id}"))
 }
@@ -312,6 +321,8 @@ fn decode_body(event_type: &str, id: Uuid, data: &str) -> Result<Body, EventJson
         "admin.reload" => Body::Reload(serde_json::from_str::<Reload>(data)?),
         "admin.discard" => Body::Discard(serde_json::from_str::<Discard>(data)?),
         "admin.replay" => Body::Replay(Box::new(serde_json::from_str::<Replay>(data)?)),
+        "building.mode.changed" => Body::ModeChanged(Box::new(serde_json::from_str::<ModeChanged>(data)?)),
+        "muster.accounted" => Body::Accounted(serde_json::from_str::<Accounted>(data)?),
         _ => Body::Other,
     })
 }

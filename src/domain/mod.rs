@@ -11,6 +11,7 @@ pub mod event_types;
 pub mod hex;
 pub mod ids;
 pub mod member_diff;
+pub mod mode;
 pub mod outbound;
 pub mod pattern;
 mod raw_object;

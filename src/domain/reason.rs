@@ -10,6 +10,10 @@ pub enum Reason {
     UnknownCard,
     /// The card has no right to this building or gate.
     GateNotAllowed,
+    /// The building is in lockdown.
+    Lockdown,
+    /// The building is being evacuated.
+    Evacuation,
     /// The holder is already inside.
     AntiPassback,
     /// As many people are inside as may be.
@@ -28,9 +32,11 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics and documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::UnknownCard,
         Self::GateNotAllowed,
+        Self::Lockdown,
+        Self::Evacuation,
         Self::AntiPassback,
         Self::OccupancyFull,
         Self::Lost,
@@ -46,6 +52,8 @@ impl Reason {
         match self {
             Self::UnknownCard => "unknown_card",
             Self::GateNotAllowed => "gate_not_allowed",
+            Self::Lockdown => "lockdown",
+            Self::Evacuation => "evacuation",
             Self::AntiPassback => "anti_passback",
             Self::OccupancyFull => "occupancy_full",
             Self::Lost => "lost",
@@ -62,6 +70,8 @@ impl Reason {
         match self {
             Self::UnknownCard => 129,
             Self::GateNotAllowed => 134,
+            Self::Lockdown => 128,
+            Self::Evacuation => 137,
             Self::AntiPassback => 138,
             Self::OccupancyFull => 142,
             Self::Lost => 143,

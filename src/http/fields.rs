@@ -154,6 +154,18 @@ pub fn short_text(max: usize) -> impl FnOnce(Value) -> Result<String, String> {
     }
 }
 
+/// The longest `reason` of an act of the security desk, in characters.
+pub const MAX_REASON_CHARS: usize = 500;
+
+/// Why someone does it: 1 to [`MAX_REASON_CHARS`] characters, not all of them blank.
+///
+/// # Errors
+/// If it is none.
+pub fn reason(value: Value) -> Result<String, String> {
+    let reason = short_text(MAX_REASON_CHARS)(value)?;
+    if reason.trim().is_empty() { Err("must say something".to_owned()) } else { Ok(reason) }
+}
+
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

@@ -2,7 +2,6 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header,
     web::{Data, Path},
 };
 use serde_json::json;
@@ -10,6 +9,7 @@ use serde_json::json;
 use super::{
     Services, ask,
     auth::person::{Person, Role},
+    csv,
     error::ApiError,
     origin,
 };
@@ -34,8 +34,8 @@ pub async fn get(
     let mut presence = ask(&building.actor, |reply| ReadPresence { origin, reply }).await??;
     // Here and not on the log's thread, where gates wait.
     presence.people.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    if wants_csv(&request) {
-        return Ok(HttpResponse::Ok().content_type("text/csv; charset=utf-8").body(csv(&presence)));
+    if csv::is_wanted(&request) {
+        return Ok(HttpResponse::Ok().content_type("text/csv; charset=utf-8").body(as_csv(&presence)));
     }
     let people: Vec<_> = (presence.people.iter())
         .map(|(employee, inside, name)| {
@@ -43,15 +43,12 @@ pub async fn get(
                     "since": inside.since, "gate": inside.gate, "certainty": CERTAINTY })
         })
         .collect();
-    Ok(HttpResponse::Ok().json(json!({ "building": building.id, "as_of": presence.as_of, "people": people })))
+    Ok(HttpResponse::Ok().json(
+        json!({ "building": building.id, "mode": presence.mode, "as_of": presence.as_of, "people": people }),
+    ))
 }
 
-fn wants_csv(request: &HttpRequest) -> bool {
-    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    accept.is_some_and(|accept| accept.split(',').any(|kind| kind.trim().starts_with("text/csv")))
-}
-
-fn csv(presence: &Presence) -> String {
+fn as_csv(presence: &Presence) -> String {
     let mut text = String::from("employee_id,card_id,holder_name,since,gate,certainty\r\n");
     for (employee, inside, name) in &presence.people {
         let since = inside.since.to_string();
@@ -63,27 +60,8 @@ fn csv(presence: &Presence) -> String {
             inside.gate.as_str(),
             CERTAINTY,
         ];
-        text.push_str(&cells.map(csv_cell).join(","));
+        text.push_str(&cells.map(csv::cell).join(","));
         text.push_str("\r\n");
     }
     text
-}
-
-/// RFC 4180 quoting; a text that a spreadsheet would run as a formula is kept from it by an apostrophe.
-fn csv_cell(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let text = if formula { format!("'{text}") } else { text.to_owned() };
-    if text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cells_are_quoted_and_never_formulas() {
-        assert_eq!(csv_cell("E1"), "E1");
-        assert_eq!(csv_cell("Doe, \"Jo\""), "\"Doe, \"\"Jo\"\"\"");
-        assert_eq!(csv_cell("=1+1"), "'=1+1");
-    }
 }

@@ -6,7 +6,7 @@ use actix_web::{
     web::{self, PayloadConfig, ServiceConfig},
 };
 
-use super::{cards, dead_letters, error::ApiError, health, presence, replays, sinks, swipes};
+use super::{cards, dead_letters, error::ApiError, health, modes, presence, replays, sinks, swipes};
 
 /// The largest body (contract, section 3).
 pub const MAX_BODY_BYTES: usize = 64 << 10;
@@ -24,12 +24,14 @@ fn paths() -> Vec<Path> {
     let get = |path, route| small(path, vec![(Method::GET, route)]);
     let post = |path, route| small(path, vec![(Method::POST, route)]);
     vec![
+        get("/v1/buildings/{building}", web::get().to(modes::get)),
         post("/v1/buildings/{building}/entries", web::post().to(swipes::enter)),
         post("/v1/buildings/{building}/exits", web::post().to(swipes::exit)),
         Path {
             max_body_bytes: MAX_BATCH_BODY_BYTES,
             ..post("/v1/buildings/{building}/exits/batch", web::post().to(swipes::exit_batch))
         },
+        post("/v1/buildings/{building}/mode", web::post().to(modes::change)),
         get("/v1/buildings/{building}/presence", web::get().to(presence::get)),
         get("/v1/cards", web::get().to(cards::list)),
         small(

@@ -1,6 +1,7 @@
 //! One fact of the state, as a snapshot has it: a key, and a value as JSON.
 //!
-//! Keys are `card/<card>`, `inside/<building>/<employee>` and `swipe/<building>/<gate>/<swipe id>`; ids hold no `/`.
+//! Keys are `card/<card>`, `inside/<building>/<employee>` and `swipe/<building>/<gate>/<swipe id>`, and those of
+//! `mode_entry.rs`; ids hold no `/`.
 //! Values have fields of their own, apart from those of the domain, because old snapshots are read for ever: fields may
 //! be added with a default, never renamed.
 
@@ -9,8 +10,12 @@ use smol_str::SmolStr;
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::mode_entry::{self, StoredMode};
 use crate::domain::{
-    building::Inside,
+    building::{
+        Inside,
+        muster::{Accounting, Left},
+    },
     card::{Card, CardDetails, GateRight, Status},
     event::Decision,
     ids::{BuildingId, CardId, EmployeeId, GateId, InvalidId},
@@ -41,6 +46,14 @@ pub enum Entry {
     Inside(BuildingId, EmployeeId, Inside),
     /// A swipe was answered.
     Swipe(BuildingId, SwipeKey, Remembered),
+    /// What a building is in.
+    Mode(BuildingId, StoredMode),
+    /// How someone stood when the roster was taken.
+    Roster(BuildingId, EmployeeId, Inside),
+    /// Someone, perhaps of the roster, has left since.
+    RosterLeft(BuildingId, EmployeeId, Left),
+    /// Someone was accounted for.
+    RosterAccounted(BuildingId, EmployeeId, Accounting),
     /// A kind of a newer version; kept from snapshot to snapshot and otherwise passed over.
     Unknown,
 }
@@ -105,6 +118,9 @@ struct StoredInside {
     since: Timestamp,
     gate: GateId,
     card_id: CardId,
+    /// Digits; absent in snapshots of version 1.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    sequence: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -201,8 +217,9 @@ pub fn write_card(card: &Card) -> Result<String, serde_json::Error> {
 /// # Errors
 /// None that these types can have.
 pub fn write_inside(inside: &Inside) -> Result<String, serde_json::Error> {
-    let Inside { since, gate, card_id } = inside.clone();
-    serde_json::to_string(&StoredInside { since, gate, card_id })
+    let Inside { since, gate, card_id, sequence } = inside.clone();
+    let sequence = if sequence == 0 { String::new() } else { format!("{sequence:020}") };
+    serde_json::to_string(&StoredInside { since, gate, card_id, sequence })
 }
 
 /// An answered swipe as it is written.
@@ -238,12 +255,8 @@ impl Entry {
             return Ok(Self::Card(Box::new(read_card(id(key, CardId::parse(card_id))?, key, value)?)));
         }
         if let Some(rest) = key.strip_prefix(INSIDE) {
-            let (building, employee) =
-                rest.split_once('/').ok_or_else(|| EntryError::KeyParts(key.clone()))?;
-            let StoredInside { since, gate, card_id } = json(key, value)?;
-            let (building, employee) =
-                (id(key, BuildingId::parse(building))?, id(key, EmployeeId::parse(employee))?);
-            return Ok(Self::Inside(building, employee, Inside { since, gate, card_id }));
+            let (building, employee) = building_and_employee(key, rest)?;
+            return Ok(Self::Inside(building, employee, read_inside(key, value)?));
         }
         if let Some(rest) = key.strip_prefix(SWIPE) {
             let [building, gate, swipe_id] = parts(rest).ok_or_else(|| EntryError::KeyParts(key.clone()))?;
@@ -251,7 +264,7 @@ impl Entry {
             let key_of = (id(key, GateId::parse(gate))?, swipe_id);
             return Ok(Self::Swipe(id(key, BuildingId::parse(building))?, key_of, read_swipe(key, value)?));
         }
-        Ok(Self::Unknown)
+        Ok(mode_entry::read(key, value)?.unwrap_or(Self::Unknown))
     }
 }
 
@@ -260,12 +273,31 @@ fn parts(rest: &str) -> Option<[&str; 3]> {
     Some([parts.next()?, parts.next()?, parts.next()?])
 }
 
-fn id<T>(key: &str, parsed: Result<T, InvalidId>) -> Result<T, EntryError> {
+pub(super) fn id<T>(key: &str, parsed: Result<T, InvalidId>) -> Result<T, EntryError> {
     parsed.map_err(|source| EntryError::Key { key: key.to_owned(), source })
 }
 
-fn json<'a, T: Deserialize<'a>>(key: &str, value: &'a str) -> Result<T, EntryError> {
+pub(super) fn json<'a, T: Deserialize<'a>>(key: &str, value: &'a str) -> Result<T, EntryError> {
     serde_json::from_str(value).map_err(|source| EntryError::Value { key: key.to_owned(), source })
+}
+
+/// The two parts of a key's rest.
+pub(super) fn building_and_employee(key: &str, rest: &str) -> Result<(BuildingId, EmployeeId), EntryError> {
+    let (building, employee) = rest.split_once('/').ok_or_else(|| EntryError::KeyParts(key.to_owned()))?;
+    Ok((id(key, BuildingId::parse(building))?, id(key, EmployeeId::parse(employee))?))
+}
+
+pub(super) fn read_inside(key: &str, value: &str) -> Result<Inside, EntryError> {
+    let StoredInside { since, gate, card_id, sequence } = json(key, value)?;
+    let sequence = match sequence.as_str() {
+        "" => 0,
+        digits => digits.parse().map_err(|_| EntryError::Field {
+            key: key.to_owned(),
+            field: "sequence",
+            value: sequence.clone(),
+        })?,
+    };
+    Ok(Inside { since, gate, card_id, sequence })
 }
 
 fn read_card(card_id: CardId, key: &str, value: &str) -> Result<Card, EntryError> {

@@ -1,7 +1,7 @@
 //! A snapshot as lines of JSON, for any reader and writer.
 //!
 //! ```json
-//! {"snapshot":1,"log":"hq-1.1795188056","sequence":"00000000000000000042","hash":"…","time":"2026-11-20T08:01:02.345Z"}
+//! {"snapshot":2,"log":"hq-1.1795188056","sequence":"00000000000000000042","hash":"…","time":"2026-11-20T08:01:02.345Z"}
 //! {"key":"card/04A2B9C1","value":{"employee_id":"E1001","status":"active","version":1, …}}
 //! {"entries":1,"sha256":"…"}
 //! ```
@@ -22,8 +22,9 @@ use thiserror::Error;
 use super::entry::Line;
 use crate::domain::{hex::hex, ids::LogName, time::Timestamp};
 
-/// The version that is written, and the newest that is read.
-pub const VERSION: u32 = 1;
+/// The version that is written, and the newest that is read. 2 has modes and rosters: a program of version 1 would pass
+/// them over, and let everyone into a building in lockdown.
+pub const VERSION: u32 = 2;
 
 /// The longest line, in bytes. No event is as long, and an entry holds less than its event.
 pub const MAX_LINE_BYTES: u64 = 4 << 20;

@@ -1,7 +1,8 @@
 //! Cards and presence, rebuilt from events in whatever order they come, and held against the live state. Pure.
 //!
 //! Each event sets or removes one entry ([`fold`](super::fold)), and of one entry the last event counts: by the epoch of
-//! its log and its sequence, not by when it was read. So an archive may be read object by object.
+//! its log and its sequence, not by when it was read. So an archive may be read object by object. The end of a roster
+//! counts for everyone whose last event comes before the roster's mark.
 
 use std::{collections::BTreeMap, ops::Bound};
 
@@ -13,8 +14,9 @@ use super::{
     fold::changes,
 };
 use crate::domain::{
-    event::Event,
+    event::{Body, Event},
     ids::{BuildingId, CardId},
+    mode::Mode,
 };
 
 /// Differences that are listed; of more there is the count.
@@ -38,6 +40,8 @@ pub struct Rebuilt {
     /// Nothing is missing before the first event.
     is_whole: bool,
     entries: BTreeMap<Box<str>, Last>,
+    /// By building the last roster that has ended, by its mark's epoch and sequence: an earlier presence is over.
+    cleared: BTreeMap<BuildingId, (u64, u64)>,
     bytes: usize,
 }
 
@@ -92,7 +96,7 @@ impl Rebuilt {
     /// Nothing yet. With `is_whole` the source has everything from the first event on.
     #[must_use]
     pub fn new(scope: Scope, is_whole: bool) -> Self {
-        Self { scope, is_whole, entries: BTreeMap::new(), bytes: 0 }
+        Self { scope, is_whole, entries: BTreeMap::new(), cleared: BTreeMap::new(), bytes: 0 }
     }
 
     /// Takes an event of the log's `epoch`.
@@ -101,6 +105,14 @@ impl Rebuilt {
     /// None that events can have.
     pub fn apply(&mut self, epoch: u64, event: &Event) -> Result<(), serde_json::Error> {
         let at = (epoch, event.sequence);
+        if let Body::ModeChanged(changed) = &event.body
+            && changed.mode == Mode::Normal
+            && let Some(mark) = &changed.roster
+        {
+            let mark = (mark.log.epoch, mark.sequence);
+            let cleared = self.cleared.entry(changed.building.clone()).or_insert(mark);
+            *cleared = mark.max(*cleared);
+        }
         for (key, value) in changes(event)?.into_iter().flatten() {
             if !self.scope.is_of_key(&key) || self.entries.get(key.as_str()).is_some_and(|last| last.at >= at)
             {
@@ -143,8 +155,13 @@ impl Rebuilt {
         }
     }
 
+    fn is_cleared(&self, key: &str, last: &Last) -> bool {
+        let cleared = entry::inside_of(key).and_then(|building| self.cleared.get(building));
+        cleared.is_some_and(|mark| last.at < *mark)
+    }
+
     fn judge(&self, key: &str, live: Option<&str>, last: Option<&Last>, found: &mut Differences) {
-        let there = last.and_then(|last| last.value.as_deref());
+        let there = last.filter(|last| !self.is_cleared(key, last)).and_then(|last| last.value.as_deref());
         let is_meant = |value: Option<&str>| value.is_some_and(|value| self.scope.is_of_value(key, value));
         if !self.scope.is_of_key(key) || !(is_meant(live) || is_meant(there)) {
             return;
@@ -158,7 +175,7 @@ impl Rebuilt {
             return;
         }
         let (live, source) = (parsed(live), parsed(there));
-        if without_unknown_name(live.clone(), &source) == source {
+        if without_unknown_name(live.clone(), &source) == without_unknown_sequence(source.clone(), &live) {
             return;
         }
         found.total += 1;
@@ -171,10 +188,10 @@ impl Rebuilt {
 
 impl Scope {
     fn is_of_key(&self, key: &str) -> bool {
-        if entry::is_swipe(key) {
+        let (inside, card) = (entry::inside_of(key), entry::card_of(key));
+        if inside.is_none() && card.is_none() {
             return false;
         }
-        let (inside, card) = (entry::inside_of(key), entry::card_of(key));
         let is_of_building = self.building.as_ref().is_none_or(|building| inside == Some(building.as_str()));
         is_of_building
             && self.card.as_ref().is_none_or(|wanted| inside.is_some() || card == Some(wanted.as_str()))
@@ -199,6 +216,17 @@ fn without_unknown_name(mut live: Value, source: &Value) -> Value {
         card.shift_remove("holder_name");
     }
     live
+}
+
+/// A presence from a snapshot of an earlier version does not say by which event it came.
+fn without_unknown_sequence(mut source: Value, live: &Value) -> Value {
+    if let Some(presence) = source.as_object_mut()
+        && live.get("sequence").is_none()
+        && live.is_object()
+    {
+        presence.shift_remove("sequence");
+    }
+    source
 }
 
 #[cfg(test)]

@@ -2,9 +2,16 @@
 
 use std::collections::HashMap;
 
-use super::entry::{Entry, EntryError, Line};
+use super::{
+    entry::{Entry, EntryError, Line},
+    mode_entry::StoredMode,
+};
 use crate::domain::{
-    building::{Building, Inside, Rules},
+    building::{
+        Building, Inside, Rules,
+        modes::ModeState,
+        muster::{Accounting, Left, Muster, RosterLine},
+    },
     directory::Directory,
     ids::{BuildingId, EmployeeId},
     swipes::{Remembered, SwipeKey, SwipeWindow},
@@ -23,6 +30,10 @@ pub struct StateBuilder {
 struct Contents {
     inside: HashMap<EmployeeId, Inside>,
     swipes: Vec<(SwipeKey, Remembered)>,
+    mode: Option<StoredMode>,
+    roster: HashMap<EmployeeId, RosterLine>,
+    left: Vec<(EmployeeId, Left)>,
+    accounted: Vec<(EmployeeId, Accounting)>,
 }
 
 impl StateBuilder {
@@ -51,6 +62,26 @@ impl StateBuilder {
                     contents.swipes.push((key, first));
                 }
             }
+            Entry::Mode(building, mode) => {
+                if let Some(contents) = self.contents(&building) {
+                    contents.mode = Some(mode);
+                }
+            }
+            Entry::Roster(building, employee, inside) => {
+                if let Some(contents) = self.contents(&building) {
+                    contents.roster.insert(employee, RosterLine::new(inside));
+                }
+            }
+            Entry::RosterLeft(building, employee, left) => {
+                if let Some(contents) = self.contents(&building) {
+                    contents.left.push((employee, left));
+                }
+            }
+            Entry::RosterAccounted(building, employee, accounting) => {
+                if let Some(contents) = self.contents(&building) {
+                    contents.accounted.push((employee, accounting));
+                }
+            }
             Entry::Unknown => {}
         }
         Ok(())
@@ -64,8 +95,29 @@ impl StateBuilder {
     /// All entries have been taken.
     #[must_use]
     pub fn finish(self) -> (Vec<Building>, Directory) {
-        let building =
-            |(rules, Contents { inside, swipes })| Building::restored(rules, inside, SwipeWindow::of(swipes));
+        let building = |(rules, mut contents): (Rules, Contents)| {
+            let mode = contents.take_mode();
+            Building::restored(rules, contents.inside, SwipeWindow::of(contents.swipes)).in_mode(mode)
+        };
         (self.buildings.into_iter().map(building).collect(), self.directory)
+    }
+}
+
+impl Contents {
+    fn take_mode(&mut self) -> ModeState {
+        let Some(stored) = self.mode.take() else { return ModeState::default() };
+        let mut lines = std::mem::take(&mut self.roster);
+        for (employee, left) in self.left.drain(..) {
+            if let Some(line) = lines.get_mut(&employee) {
+                line.left = Some(left);
+            }
+        }
+        for (employee, accounting) in self.accounted.drain(..) {
+            if let Some(line) = lines.get_mut(&employee) {
+                line.accounted = Some(accounting);
+            }
+        }
+        let muster = stored.roster.clone().map(|mark| Muster::new(mark, lines));
+        ModeState { muster, ..stored.state() }
     }
 }

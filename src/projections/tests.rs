@@ -25,6 +25,7 @@ use crate::domain::{
     },
     event_json::encode,
     ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
+    mode::{Accounted, Mode, ModeChanged, RosterMark},
     reason::Reason,
     swipes::MAX_REMEMBERED_SWIPES,
     time::Timestamp,
@@ -55,7 +56,7 @@ pub(crate) fn rules() -> Vec<Rules> {
 pub(crate) type Step = (Body, u16);
 
 pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
-    let names = (0..2_u8, 0..2_u8, 0..4_u8, prop::option::of(0..5_u8), 0..9_u8);
+    let names = (0..2_u8, 0..2_u8, 0..4_u8, prop::option::of(0..5_u8), 0..14_u8);
     let step = (names, 0..5_u8).prop_map(|((at, gate, who, swipe_id, kind), version)| {
         let card_id = CardId::parse(&format!("C{who}")).unwrap();
         let employee_id = EmployeeId::parse(&format!("E{}", who / 2)).unwrap();
@@ -93,6 +94,14 @@ pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
                 employee_id,
                 since: Timestamp::from_millis(1),
             }),
+            10..=11 => Body::ModeChanged(Box::new(ModeChanged {
+                building: swipe.building,
+                mode: Mode::ALL[usize::from(version % 3)],
+                previous: Mode::Normal,
+                reason: "a drill".to_owned(),
+                roster: None,
+            })),
+            12 => Body::Accounted(Accounted { building: swipe.building, employee_id, card_id, note: None }),
             _ => Body::AuditRead(AuditRead { building: Some(building(at)), what: "presence".to_owned() }),
         }
     });
@@ -109,9 +118,27 @@ pub(crate) fn push(events: &mut Vec<Event>, steps: &[Step]) {
             time: Timestamp::from_millis(before + i64::from(*minutes) * 60_000),
             by: "device/k_1".to_owned(),
             traceparent: None,
-            body: body.clone(),
+            body: with_roster(events, body),
         });
     }
+}
+
+/// A change of the mode with the roster that it has at this place of the log.
+fn with_roster(events: &[Event], body: &Body) -> Body {
+    let Body::ModeChanged(changed) = body else { return body.clone() };
+    let last = events.iter().rev().find_map(|event| match &event.body {
+        Body::ModeChanged(last) if last.building == changed.building => Some(last),
+        _ => None,
+    });
+    let here = RosterMark {
+        log: log_name(),
+        sequence: events.len() as u64 + 1,
+        taken_at: Timestamp::from_millis(7),
+    };
+    let going_on = last.filter(|last| last.mode != Mode::Normal).and_then(|last| last.roster.clone());
+    let roster = going_on.or((changed.mode == Mode::Evacuation).then_some(here));
+    let previous = last.map_or(Mode::Normal, |last| last.mode);
+    Body::ModeChanged(Box::new(ModeChanged { previous, roster, ..(**changed).clone() }))
 }
 
 pub(crate) fn commit(log: &mut Log, events: &[Event]) {
@@ -249,13 +276,13 @@ fn golden_version_1() {
 
 #[test]
 fn a_newer_version_is_refused_by_its_number() {
-    let newer = b"{\"snapshot\":2,\"colour\":\"red\"}\n";
-    assert!(matches!(Decoder::new(newer.as_slice()).map(drop), Err(FormatError::Newer(2))));
+    let newer = b"{\"snapshot\":3,\"colour\":\"red\"}\n";
+    assert!(matches!(Decoder::new(newer.as_slice()).map(drop), Err(FormatError::Newer(3))));
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("00000000000000000001.snapshot");
     fs::write(&path, newer).unwrap();
     let error = load(&open(dir.path()), &Log::in_memory().reader(), &rules()).map(drop).unwrap_err();
-    assert!(matches!(error, SnapshotError::Newer { found: 2, .. }), "{error}");
+    assert!(matches!(error, SnapshotError::Newer { found: 3, .. }), "{error}");
     assert!(path.exists());
 }
 

@@ -1,6 +1,7 @@
 //! Who calls: a device with an API key, or a person with a token. Handlers name the caller they need as an
 //! argument and then say what the caller must be allowed to do.
 
+pub mod caller;
 pub mod device_keys;
 pub mod local_issuer;
 pub mod person;
