@@ -307,6 +307,8 @@ impl Metrics {
             | Body::Reload(_)
             | Body::Discard(_)
             | Body::Replay(_)
+            | Body::PresenceForgiven(_)
+            | Body::PresenceReset(_)
             | Body::ModeChanged(_)
             | Body::Accounted(_)
             | Body::Other => {}

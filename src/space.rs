@@ -20,7 +20,6 @@ pub const MAX_SWIPE_BYTES: u64 = 4 * KIB;
 pub const MAX_CARD_BYTES: u64 = 96 * KIB;
 /// The most that one recorded read puts into the log; a person's name comes with their token.
 pub const MAX_READ_BYTES: u64 = 16 * KIB;
-
 /// The most that an act of the security desk puts into the log: its reason has 500 characters, and a person's name comes
 /// with their token.
 pub const MAX_DESK_BYTES: u64 = 16 * KIB;

@@ -1,6 +1,7 @@
 //! One building's shell: takes a place in the log, asks the rules, applies what they say, sends it to the
 //! log with the answer. Decides nothing itself.
 
+pub mod forgive;
 pub mod look;
 pub mod modes;
 

@@ -137,12 +137,12 @@ mod tests {
     use super::*;
     use crate::{
         domain::{
-            event::{Body, Decision, Entry, Event, PresenceExpired, Swiped},
+            event::{Body, Decision, Entry, Event, ExpiryCause, PresenceExpired, PresenceForgiven, Swiped},
             event_json::encode,
             ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
             time::Timestamp,
         },
-        space::MAX_SWIPE_BYTES,
+        space::{MAX_DESK_BYTES, MAX_SWIPE_BYTES},
     };
 
     #[test]
@@ -183,6 +183,7 @@ mod tests {
             card_id: card_id.clone(),
             employee_id: employee_id.clone(),
             since: time,
+            cause: ExpiryCause::DailyReset,
         };
         let swipe = Swiped {
             building,
@@ -203,5 +204,27 @@ mod tests {
             [record(Body::PresenceExpired(expired)), record(Body::Entry(Entry { swipe, decision }))];
         let bytes = log_bytes(&records);
         assert!((1_500..=MAX_SWIPE_BYTES).contains(&bytes), "{bytes}");
+    }
+
+    /// A character that takes six bytes of JSON, and a name as long as a token can carry.
+    #[test]
+    fn the_longest_reason_fits_what_is_taken_for_it() {
+        let id = "x".repeat(crate::domain::ids::MAX_ID_BYTES);
+        let time = Timestamp::from_millis(i64::MAX);
+        let forgiven = PresenceForgiven {
+            building: BuildingId::parse(&id).unwrap(),
+            gate: GateId::parse(&id).unwrap(),
+            card_id: CardId::parse(&id).unwrap(),
+            employee_id: EmployeeId::parse(&id).unwrap(),
+            since: time,
+            reason: "\u{1}".repeat(500),
+        };
+        let log = LogName { server: id.clone(), epoch: u64::MAX };
+        let body = Body::PresenceForgiven(Box::new(forgiven));
+        let traceparent = Some("0".repeat(55));
+        let by = format!("person/{}", "x".repeat(8_192));
+        let event = Event { id: uuid::Uuid::max(), sequence: u64::MAX, time, by, traceparent, body };
+        let bytes = log_bytes(&[encode(&event, &log).unwrap()]);
+        assert!((12_000..=MAX_DESK_BYTES).contains(&bytes), "{bytes}");
     }
 }

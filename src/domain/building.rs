@@ -3,6 +3,7 @@
 //! [`Building::decide`] reads and never changes; [`Building::apply`] changes and never decides. What is
 //! inside after a restart is `apply` over the log, nothing else.
 
+mod forgive;
 pub mod modes;
 pub mod muster;
 
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use self::modes::ModeState;
 use super::{
     card::Card,
-    event::{Body, Decision, Entry, Event, Exit, PresenceExpired, Swiped},
+    event::{Body, Decision, Entry, Event, Exit, ExpiryCause, PresenceExpired, Swiped},
     ids::{BuildingId, CardId, EmployeeId, GateId},
     reason::{Anomaly, Reason},
     swipes::{Answer, Direction, SwipeWindow},
@@ -168,8 +169,11 @@ impl Building {
     /// Those who have been inside for longer than the rules take as possible, at most `max` of them.
     #[must_use]
     pub fn expire(&self, now: Timestamp, max: usize) -> Vec<Body> {
-        let over = self.inside.iter().filter(|(_, inside)| self.has_expired(inside, now));
-        over.take(max).map(|(employee, inside)| self.expired(employee, inside)).collect()
+        let over = self
+            .inside
+            .iter()
+            .filter_map(|(employee, inside)| Some(self.expired(employee, inside, self.expiry(inside, now)?)));
+        over.take(max).collect()
     }
 
     fn decide_entry(&self, swipe: &Swipe, card: Option<&Card>, now: Timestamp) -> Decided {
@@ -189,12 +193,10 @@ impl Building {
     /// Anti-passback and occupancy, for a card that is in order.
     fn decide_presence(&self, card: &Card, now: Timestamp) -> (Option<Box<Body>>, Decision) {
         let employee = &card.details.employee_id;
-        let (expired, inside) = match self.inside.get(employee) {
-            Some(inside) if self.has_expired(inside, now) => {
-                (Some(Box::new(self.expired(employee, inside))), false)
-            }
-            found => (None, found.is_some()),
-        };
+        let found = self.inside.get(employee);
+        let cause = found.and_then(|inside| self.expiry(inside, now));
+        let expired = found.zip(cause).map(|(inside, cause)| Box::new(self.expired(employee, inside, cause)));
+        let inside = found.is_some() && expired.is_none();
         let others = self.inside.len() - usize::from(self.inside.contains_key(employee));
         let decision = match self.rules.anti_passback {
             _ if self.lets_in_freely(card) => Decision::Granted { violation: false },
@@ -232,17 +234,20 @@ impl Building {
         }
     }
 
-    fn has_expired(&self, inside: &Inside, now: Timestamp) -> bool {
-        self.rules.presence_timeout.is_some_and(|timeout| now.since(inside.since) > timeout)
+    /// Why someone is taken to have left by now; `None` if they are not.
+    fn expiry(&self, inside: &Inside, now: Timestamp) -> Option<ExpiryCause> {
+        let is_over = self.rules.presence_timeout.is_some_and(|timeout| now.since(inside.since) > timeout);
+        is_over.then_some(ExpiryCause::Timeout)
     }
 
-    fn expired(&self, employee: &EmployeeId, inside: &Inside) -> Body {
+    fn expired(&self, employee: &EmployeeId, inside: &Inside, cause: ExpiryCause) -> Body {
         Body::PresenceExpired(PresenceExpired {
             building: self.rules.building.clone(),
             gate: inside.gate.clone(),
             card_id: inside.card_id.clone(),
             employee_id: employee.clone(),
             since: inside.since,
+            cause,
         })
     }
 
@@ -273,6 +278,10 @@ impl Building {
             Body::PresenceExpired(expired) => {
                 self.inside.remove(&expired.employee_id);
             }
+            Body::PresenceForgiven(forgiven) => {
+                self.inside.remove(&forgiven.employee_id);
+            }
+            Body::PresenceReset(_) => self.inside.clear(),
             Body::ModeChanged(changed) => self.change_mode(event, changed),
             Body::Accounted(accounted) => self.note_accounted(event, accounted),
             Body::Entry(_)

@@ -103,6 +103,26 @@ impl Site {
         }
     }
 
+    fn forgive(&mut self, employee: &str) -> bool {
+        let employee = EmployeeId::parse(employee).unwrap();
+        let now = Timestamp::from_millis(self.now);
+        let forgiven = self.building.forgive(&employee, "left by the garage".to_owned(), now);
+        let body = forgiven.map(|forgiven| Body::PresenceForgiven(Box::new(forgiven)));
+        body.map(|body| self.record(body)).is_some()
+    }
+
+    fn reset(&mut self) -> u64 {
+        let reset = self.building.reset("a drill".to_owned());
+        let people = reset.people;
+        self.record(Body::PresenceReset(reset));
+        people
+    }
+
+    fn sweep(&mut self) {
+        let over = self.building.expire(Timestamp::from_millis(self.now), 3);
+        over.into_iter().for_each(|body| self.record(body));
+    }
+
     fn replayed(&self) -> Self {
         let log = LogName { server: "hq-1".to_owned(), epoch: 1 };
         let mut fresh = Self::new(self.building.rules.clone());
@@ -205,6 +225,30 @@ fn presence_ends_after_its_timeout_and_the_log_says_so() {
 }
 
 #[test]
+fn who_was_forgiven_may_enter_again_and_who_is_not_inside_cannot_be() {
+    let mut site = Site::new(rules(AntiPassback::Hard));
+    site.register("C1", "E1");
+    assert!(!site.forgive("E1"), "not inside");
+    assert_eq!(site.enter("C1"), GRANTED);
+    assert!(site.forgive("E1") && !site.forgive("E1"));
+    assert_eq!(site.enter("C1"), GRANTED);
+    site.now += 16 * 3_600_000 + 1;
+    assert!(!site.forgive("E1"), "taken to have left");
+}
+
+#[test]
+fn a_reset_takes_everyone_out_at_once() {
+    let mut site = Site::new(rules(AntiPassback::Hard));
+    for number in 0..3 {
+        site.register(&format!("C{number}"), &format!("E{number}"));
+        assert_eq!(site.enter(&format!("C{number}")), GRANTED);
+    }
+    assert_eq!((site.reset(), site.reset()), (3, 0));
+    assert_eq!(site.leave("C0"), Some(Anomaly::NotInside));
+    assert_eq!(site.enter("C1"), GRANTED);
+}
+
+#[test]
 fn a_reused_swipe_id_is_refused_unless_it_asks_the_same() {
     let mut site = Site::new(rules(AntiPassback::Hard));
     site.register("C1", "E1");
@@ -226,6 +270,9 @@ enum Step {
     Register { card: u8, employee: u8 },
     Status { card: u8, which: u8 },
     Wait { millis: i64 },
+    Forgive { employee: u8 },
+    Reset,
+    Sweep,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -234,6 +281,9 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(entry, card, swipe_id)| Step::Swipe { entry, card, swipe_id }),
         2 => (0..6_u8, 0..4_u8).prop_map(|(card, employee)| Step::Register { card, employee }),
         1 => (0..6_u8, 0..4_u8).prop_map(|(card, which)| Step::Status { card, which }),
+        1 => (0..4_u8).prop_map(|employee| Step::Forgive { employee }),
+        1 => Just(Step::Reset),
+        1 => Just(Step::Sweep),
         1 => (0..40_000_000_i64).prop_map(|millis| Step::Wait { millis }),
     ]
 }
@@ -254,6 +304,13 @@ fn run(site: &mut Site, step: &Step) -> Option<(Swipe, Decided)> {
             .clone(),
         ),
         Step::Wait { millis } => site.now += millis,
+        Step::Forgive { employee } => {
+            site.forgive(&format!("E{employee}"));
+        }
+        Step::Reset => {
+            site.reset();
+        }
+        Step::Sweep => site.sweep(),
     }
     None
 }
@@ -278,7 +335,7 @@ proptest! {
             let Some((swipe, Decided::Record { answer, .. })) = run(&mut site, step) else { continue };
             let Body::Entry(Entry { decision: Decision::Granted { .. }, swipe: swiped }) = answer else { continue };
             let employee = swiped.employee_id.clone().unwrap();
-            let stays = before.building.find(&employee).is_some_and(|inside| !before.building.has_expired(inside, Timestamp::from_millis(site.now)));
+            let stays = before.building.find(&employee).is_some_and(|inside| before.building.expiry(inside, Timestamp::from_millis(site.now)).is_none());
             prop_assert!(!stays, "{employee} was inside already");
             prop_assert_eq!(before.directory.find(&swipe.card_id).unwrap().status, Status::Active);
         }

@@ -1,5 +1,7 @@
 //! What happened: the facts the log keeps. State is a fold over these and nothing else.
 
+mod presence;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -11,6 +13,8 @@ use super::{
     replay::ReplayOrder,
     time::Timestamp,
 };
+
+pub use self::presence::{ExpiryCause, PresenceExpired, PresenceForgiven, PresenceReset};
 
 /// An event with its place in the log. Made once; retries, redrive and replay never change it.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +43,7 @@ pub enum Body {
     Entry(Entry),
     /// `access.exit.recorded`.
     Exit(Exit),
-    /// `presence.expired`: inside for longer than the building's `presence_timeout`.
+    /// `presence.expired`: inside for longer than the building's rules take as possible.
     PresenceExpired(PresenceExpired),
     /// `audit.read`: someone looked at who is or was where.
     AuditRead(AuditRead),
@@ -53,6 +57,10 @@ pub enum Body {
     Discard(Discard),
     /// `admin.replay`: events are sent again, or no longer.
     Replay(Box<Replay>),
+    /// `presence.forgiven`: the security desk says that someone is not inside.
+    PresenceForgiven(Box<PresenceForgiven>),
+    /// `presence.reset`: the security desk says that nobody is inside.
+    PresenceReset(PresenceReset),
     /// `building.mode.changed`: normal, lockdown or evacuation.
     ModeChanged(Box<ModeChanged>),
     /// `muster.accounted`: someone of the roster was seen at the assembly point.
@@ -134,21 +142,6 @@ pub struct Swiped {
     pub swipe_id: Option<Uuid>,
     /// The device's own clock; kept beside the server's time and never used to decide.
     pub occurred_at: Option<Timestamp>,
-}
-
-/// Someone is taken to have left.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PresenceExpired {
-    /// Where.
-    pub building: BuildingId,
-    /// The gate they had entered by.
-    pub gate: GateId,
-    /// The card they had entered with.
-    pub card_id: CardId,
-    /// Who.
-    pub employee_id: EmployeeId,
-    /// When they had entered.
-    pub since: Timestamp,
 }
 
 /// A look at personal data.
@@ -291,6 +284,8 @@ impl Body {
             Self::Reload(_) => "admin.reload",
             Self::Discard(_) => "admin.discard",
             Self::Replay(_) => "admin.replay",
+            Self::PresenceForgiven(_) => "presence.forgiven",
+            Self::PresenceReset(_) => "presence.reset",
             Self::ModeChanged(_) => "building.mode.changed",
             Self::Accounted(_) => "muster.accounted",
             Self::Other => "",
@@ -305,6 +300,8 @@ impl Body {
             Self::Exit(exit) => Some(&exit.swipe.building),
             Self::PresenceExpired(expired) => Some(&expired.building),
             Self::AuditRead(read) => read.building.as_ref(),
+            Self::PresenceForgiven(forgiven) => Some(&forgiven.building),
+            Self::PresenceReset(reset) => Some(&reset.building),
             Self::ModeChanged(changed) => Some(&changed.building),
             Self::Accounted(accounted) => Some(&accounted.building),
             Self::Card(_)

@@ -12,7 +12,7 @@ use super::{
     card::Card,
     event::{
         AuditRead, Body, CardChange, CardChanged, Decision, Discard, Entry, Event, Exit, LogRepaired,
-        PresenceExpired, Redrive, Reload, Replay, Swiped,
+        PresenceExpired, PresenceForgiven, PresenceReset, Redrive, Reload, Replay, Swiped,
     },
     ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
     mode::{Accounted, ModeChanged},
@@ -156,6 +156,8 @@ pub fn encode(event: &Event, log: &LogName) -> Result<EventRecord, EventJsonErro
         Body::Reload(reload) => envelope(event, log, key, By { data: reload, by }),
         Body::Discard(discard) => envelope(event, log, key, By { data: discard, by }),
         Body::Replay(replay) => envelope(event, log, key, By { data: replay, by }),
+        Body::PresenceForgiven(forgiven) => envelope(event, log, key, By { data: forgiven, by }),
+        Body::PresenceReset(reset) => envelope(event, log, key, By { data: reset, by }),
         Body::ModeChanged(changed) => envelope(event, log, key, By { data: changed, by }),
         Body::Accounted(accounted) => envelope(event, log, key, By { data: accounted, by }),
         Body::Other => envelope(event, log, key, By { data: serde_json::Map::new(), by }),
@@ -224,6 +226,7 @@ fn partition_key(body: &Body) -> &str {
             swipe.employee_id.as_ref().map_or(swipe.card_id.as_str(), EmployeeId::as_str)
         }
         Body::PresenceExpired(expired) => expired.employee_id.as_str(),
+        Body::PresenceForgiven(forgiven) => forgiven.employee_id.as_str(),
         Body::Accounted(accounted) => accounted.employee_id.as_str(),
         Body::AuditRead(_)
         | Body::LogRepaired(_)
@@ -231,6 +234,7 @@ fn partition_key(body: &Body) -> &str {
         | Body::Reload(_)
         | Body::Discard(_)
         | Body::Replay(_)
+        | Body::PresenceReset(_)
         | Body::ModeChanged(_)
         | Body::Other => body.building().map_or("", BuildingId::as_str),
     }
@@ -253,6 +257,7 @@ fn subject(body: &Body) -> Option<String> {
         Body::Card(changed) => &changed.card.card_id,
         Body::Entry(Entry { swipe, .. }) | Body::Exit(Exit { swipe, .. }) => &swipe.card_id,
         Body::PresenceExpired(expired) => return Some(format!("employee/{}", expired.employee_id)),
+        Body::PresenceForgiven(forgiven) => return Some(format!("employee/{}", forgiven.employee_id)),
         Body::Accounted(accounted) => return Some(format!("employee/{}", accounted.employee_id)),
         Body::Discard(discard) => return Some(format!("dead-letter/{}", discard.dead_letter)),
         Body::Replay(replay) => return Some(format!("replay/{}", replay.replay)),
@@ -260,6 +265,7 @@ fn subject(body: &Body) -> Option<String> {
         | Body::LogRepaired(_)
         | Body::Redrive(_)
         | Body::Reload(_)
+        | Body::PresenceReset(_)
         | Body::ModeChanged(_)
         | Body::Other => return None,
     };
@@ -321,6 +327,10 @@ fn decode_body(event_type: &str, id: Uuid, data: &str) -> Result<Body, EventJson
         "admin.reload" => Body::Reload(serde_json::from_str::<Reload>(data)?),
         "admin.discard" => Body::Discard(serde_json::from_str::<Discard>(data)?),
         "admin.replay" => Body::Replay(Box::new(serde_json::from_str::<Replay>(data)?)),
+        "presence.forgiven" => {
+            Body::PresenceForgiven(Box::new(serde_json::from_str::<PresenceForgiven>(data)?))
+        }
+        "presence.reset" => Body::PresenceReset(serde_json::from_str::<PresenceReset>(data)?),
         "building.mode.changed" => Body::ModeChanged(Box::new(serde_json::from_str::<ModeChanged>(data)?)),
         "muster.accounted" => Body::Accounted(serde_json::from_str::<Accounted>(data)?),
         _ => Body::Other,

@@ -6,7 +6,10 @@ use thiserror::Error;
 
 use crate::{
     actors::{
-        building::SwipeError, delivery::letters::DiscardError, directory::ChangeError, places::NoPlace,
+        building::{SwipeError, forgive::ForgiveError},
+        delivery::letters::DiscardError,
+        directory::ChangeError,
+        places::NoPlace,
         replay::manager::ReplaysError,
     },
     domain::directory::CardRefusal,
@@ -186,6 +189,15 @@ impl From<SwipeError> for ApiError {
         match error {
             SwipeError::SwipeReused => Self::Conflict(error.to_string()),
             SwipeError::NoPlace(error) => error.into(),
+        }
+    }
+}
+
+impl From<ForgiveError> for ApiError {
+    fn from(error: ForgiveError) -> Self {
+        match error {
+            ForgiveError::NotInside { .. } => Self::NotFound(error.to_string()),
+            ForgiveError::NoPlace(error) => error.into(),
         }
     }
 }

@@ -8,6 +8,7 @@ mod csv;
 pub mod dead_letters;
 pub mod error;
 pub mod fields;
+pub mod forgive;
 pub mod health;
 pub mod modes;
 mod plain_swipe;

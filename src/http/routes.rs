@@ -6,7 +6,7 @@ use actix_web::{
     web::{self, PayloadConfig, ServiceConfig},
 };
 
-use super::{cards, dead_letters, error::ApiError, health, modes, presence, replays, sinks, swipes};
+use super::{cards, dead_letters, error::ApiError, forgive, health, modes, presence, replays, sinks, swipes};
 
 /// The largest body (contract, section 3).
 pub const MAX_BODY_BYTES: usize = 64 << 10;
@@ -33,6 +33,8 @@ fn paths() -> Vec<Path> {
         },
         post("/v1/buildings/{building}/mode", web::post().to(modes::change)),
         get("/v1/buildings/{building}/presence", web::get().to(presence::get)),
+        post("/v1/buildings/{building}/presence/{employee_id}/forgive", web::post().to(forgive::forgive)),
+        post("/v1/buildings/{building}/presence/reset", web::post().to(forgive::reset)),
         get("/v1/cards", web::get().to(cards::list)),
         small(
             "/v1/cards/{card_id}",

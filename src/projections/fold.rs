@@ -68,7 +68,11 @@ pub(super) fn changes(event: &Event) -> Result<[Option<Entered>; 2], serde_json:
             Some((accounted_key(&accounted.building, &accounted.employee_id), Some(value)))
         }
         Body::PresenceExpired(expired) => Some((inside_key(&expired.building, &expired.employee_id), None)),
+        Body::PresenceForgiven(forgiven) => {
+            Some((inside_key(&forgiven.building, &forgiven.employee_id), None))
+        }
         Body::Entry(_)
+        | Body::PresenceReset(_)
         | Body::AuditRead(_)
         | Body::LogRepaired(_)
         | Body::Redrive(_)
@@ -144,12 +148,6 @@ impl Touched {
     #[must_use]
     pub fn last_time(&self) -> Option<Timestamp> {
         self.last_time
-    }
-
-    /// The value of a key, if it was touched.
-    #[must_use]
-    pub fn get(&self, key: &str) -> Option<Option<&str>> {
-        self.entries.get(key).map(|value| value.as_deref())
     }
 
     /// Every key with its value, sorted.

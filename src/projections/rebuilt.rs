@@ -12,11 +12,11 @@ use serde_json::Value;
 use super::{
     entry::{self, Line},
     fold::changes,
+    wide::Wide,
 };
 use crate::domain::{
-    event::{Body, Event},
+    event::Event,
     ids::{BuildingId, CardId},
-    mode::Mode,
 };
 
 /// Differences that are listed; of more there is the count.
@@ -40,7 +40,7 @@ pub struct Rebuilt {
     /// Nothing is missing before the first event.
     is_whole: bool,
     entries: BTreeMap<Box<str>, Last>,
-    /// By building the last roster that has ended, by its mark's epoch and sequence: an earlier presence is over.
+    /// By building the last event that took people out, as the epoch and the sequence that their last entries come before.
     cleared: BTreeMap<BuildingId, (u64, u64)>,
     bytes: usize,
 }
@@ -105,13 +105,11 @@ impl Rebuilt {
     /// None that events can have.
     pub fn apply(&mut self, epoch: u64, event: &Event) -> Result<(), serde_json::Error> {
         let at = (epoch, event.sequence);
-        if let Body::ModeChanged(changed) = &event.body
-            && changed.mode == Mode::Normal
-            && let Some(mark) = &changed.roster
+        if let Some(wide) = Wide::of(event)
+            && let Some((building, before)) = wide.cleared(epoch)
         {
-            let mark = (mark.log.epoch, mark.sequence);
-            let cleared = self.cleared.entry(changed.building.clone()).or_insert(mark);
-            *cleared = mark.max(*cleared);
+            let cleared = self.cleared.entry(building.clone()).or_insert(before);
+            *cleared = before.max(*cleared);
         }
         for (key, value) in changes(event)?.into_iter().flatten() {
             if !self.scope.is_of_key(&key) || self.entries.get(key.as_str()).is_some_and(|last| last.at >= at)
@@ -155,18 +153,22 @@ impl Rebuilt {
         }
     }
 
-    fn is_cleared(&self, key: &str, last: &Last) -> bool {
-        let cleared = entry::inside_of(key).and_then(|building| self.cleared.get(building));
-        cleared.is_some_and(|mark| last.at < *mark)
+    /// Those who came in before this are out.
+    fn cleared_at(&self, key: &str) -> Option<(u64, u64)> {
+        entry::inside_of(key).and_then(|building| self.cleared.get(building)).copied()
     }
 
     fn judge(&self, key: &str, live: Option<&str>, last: Option<&Last>, found: &mut Differences) {
-        let there = last.filter(|last| !self.is_cleared(key, last)).and_then(|last| last.value.as_deref());
+        let cleared = self.cleared_at(key);
+        let last_at = last.map(|last| last.at).max(cleared);
+        let there = last.filter(|last| Some(last.at) >= cleared).and_then(|last| last.value.as_deref());
         let is_meant = |value: Option<&str>| value.is_some_and(|value| self.scope.is_of_value(key, value));
         if !self.scope.is_of_key(key) || !(is_meant(live) || is_meant(there)) {
             return;
         }
-        if last.is_none() && !self.is_whole {
+        // what came in after the people that were taken out may still be older than the source's first event
+        let is_out = cleared.is_some_and(|(_, before)| live.is_some_and(|live| entered_at(live) < before));
+        if last.is_none() && !is_out && !self.is_whole {
             found.not_judged += 1;
             return;
         }
@@ -180,7 +182,7 @@ impl Rebuilt {
         }
         found.total += 1;
         if found.listed.len() < MAX_LISTED_DIFFERENCES {
-            let sequence = last.map(|last| format!("{:020}", last.at.1));
+            let sequence = last_at.map(|(_, sequence)| format!("{sequence:020}"));
             found.listed.push(Difference { entry: key.to_owned(), live, source, sequence });
         }
     }
@@ -201,6 +203,12 @@ impl Scope {
         let Some(card) = self.card.as_ref().filter(|_| entry::inside_of(key).is_some()) else { return true };
         parsed(Some(value)).get("card_id").and_then(Value::as_str) == Some(card.as_str())
     }
+}
+
+/// The sequence of the event by which someone came in; 0 if it is not known.
+fn entered_at(inside: &str) -> u64 {
+    let value = parsed(Some(inside));
+    value.get("sequence").and_then(Value::as_str).and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
 fn parsed(text: Option<&str>) -> Value {
@@ -311,6 +319,34 @@ mod tests {
         let mut found = Differences::default();
         source.compare(part, &mut found);
         assert_eq!(found.listed.iter().map(|it| it.entry.as_str()).collect::<Vec<_>>(), ["card/C2"]);
+    }
+
+    #[test]
+    fn what_is_older_than_the_last_reset_is_not_inside() {
+        let reset = event("presence.reset", 3, json!({ "building": "hq", "people": 1, "reason": "drill" }));
+        let entered = [passage("access.entry.granted", 1, "E1"), passage("access.entry.granted", 4, "E2")];
+        let live = rebuilt(Scope::default(), true, &entered);
+        let lines = lines_of(&live, "inside/hq/");
+        for is_whole in [true, false] {
+            // in any order, and also where the entry itself is older than the source
+            for source in [vec![reset.clone(), entered[0].clone()], vec![reset.clone()]] {
+                let source = [source, vec![entered[1].clone()]].concat();
+                let mut found = Differences::default();
+                let source = rebuilt(Scope::default(), is_whole, &source);
+                source.compare(whole("inside/hq/", lines.clone()), &mut found);
+                source.compare(whole("inside/annex/", vec![]), &mut found);
+                assert_eq!((found.compared, found.total, found.not_judged), (2, 1, 0));
+                assert_eq!(
+                    (found.listed[0].entry.as_str(), &found.listed[0].source),
+                    ("inside/hq/E1", &Value::Null)
+                );
+                assert_eq!(found.listed[0].sequence, Some(format!("{:020}", 3)));
+            }
+        }
+        let mut found = Differences::default();
+        let source = rebuilt(Scope::default(), true, &[&entered[..], &[reset]].concat());
+        source.compare(whole("inside/hq/", lines[1..].to_vec()), &mut found);
+        assert_eq!((found.compared, found.total), (1, 0), "{found:?}");
     }
 
     #[test]

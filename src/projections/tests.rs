@@ -20,8 +20,8 @@ use crate::domain::{
     card::{Card, CardDetails, Status},
     directory::Directory,
     event::{
-        AuditRead, Body, CardChange, CardChanged, Decision, Entry as Entered, Event, Exit, PresenceExpired,
-        Swiped,
+        AuditRead, Body, CardChange, CardChanged, Decision, Entry as Entered, Event, Exit, ExpiryCause,
+        PresenceExpired, PresenceForgiven, PresenceReset, Swiped,
     },
     event_json::encode,
     ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
@@ -93,6 +93,20 @@ pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
                 card_id,
                 employee_id,
                 since: Timestamp::from_millis(1),
+                cause: ExpiryCause::Timeout,
+            }),
+            8 => Body::PresenceForgiven(Box::new(PresenceForgiven {
+                building: swipe.building,
+                gate: swipe.gate,
+                card_id,
+                employee_id,
+                since: Timestamp::from_millis(1),
+                reason: "left by the garage".to_owned(),
+            })),
+            9 => Body::PresenceReset(PresenceReset {
+                building: swipe.building,
+                people: 1,
+                reason: "a drill".to_owned(),
             }),
             10..=11 => Body::ModeChanged(Box::new(ModeChanged {
                 building: swipe.building,

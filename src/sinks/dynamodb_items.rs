@@ -4,6 +4,9 @@
 //!   `sync.card.applied`; written if the version is higher than the one there.
 //! - `EMPLOYEE#<employee_id>` / `PRESENCE#<building>`: `inside`, `since`, `gate`, `card_id`, `log`, `epoch`,
 //!   `sequence`; written if it is later than what is there, in the same epoch by sequence, else by epoch.
+//! - `BUILDING#<building>` / `PRESENCE`: `cleared_at`, `log`, `epoch`, `sequence`, on the same condition. Everyone whose
+//!   item is not later than it is not inside. After a reset the place in the log is that of its event; after an evacuation,
+//!   when the mode is normal again, that of the event which took the roster: who has entered since is inside.
 //! - `CARD#<card_id>` / `EVENT#<time>#<log>#<sequence>`: with `events = true`, every event of a card, whole in
 //!   `event`; written once.
 //!
@@ -16,6 +19,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     delivery::{Outgoing, outcome::Outcome},
+    domain::ids::LogName,
     sinks::envelope::{Envelope, reject, reject_too_large, reject_unreadable},
 };
 
@@ -120,6 +124,11 @@ pub fn item_write(event: &Outgoing) -> Result<Option<ItemWrite>, Outcome> {
         "access.exit.recorded" | "access.passage.abandoned" | "presence.expired" | "presence.forgiven" => {
             presence(event, false)?
         }
+        "presence.reset" => Some(cleared(event, None)?),
+        "building.mode.changed" => match ended_roster(event)? {
+            Some(mark) => Some(cleared(event, Some(mark))?),
+            None => None,
+        },
         _ => None,
     };
     write.map(sized).transpose()
@@ -176,8 +185,6 @@ fn presence(event: &Outgoing, inside: bool) -> Result<Option<ItemWrite>, Outcome
     let building = text_field(&data, "building").or(event.record.building());
     let building = building.ok_or_else(|| lacks(event, "data.building"))?;
     let envelope = Envelope::parse(&event.body).map_err(|error| reject_unreadable(&error))?;
-    let (epoch, sequence) = (envelope.log.epoch, envelope.sequence);
-
     let mut item = keyed(format!("EMPLOYEE#{employee_id}"), format!("PRESENCE#{building}"));
     for field in ["gate", "card_id"] {
         if let Some(text) = text_field(&data, field) {
@@ -185,11 +192,44 @@ fn presence(event: &Outgoing, inside: bool) -> Result<Option<ItemWrite>, Outcome
         }
     }
     item.insert("inside".to_owned(), AttributeValue::Bool(inside));
-    item.insert("since".to_owned(), AttributeValue::S(envelope.time));
+    item.insert("since".to_owned(), AttributeValue::S(envelope.time.clone()));
+    Ok(Some(if_later(item, &envelope)))
+}
+
+/// Where the roster was taken that an event ends, if it ends one.
+fn ended_roster(event: &Outgoing) -> Result<Option<(LogName, u64)>, Outcome> {
+    let data = data(event)?;
+    let Some(Value::Object(roster)) = data.get("roster").filter(|_| data.get("mode") == Some(&"normal".into()))
+    else {
+        return Ok(None);
+    };
+    let log = text_field(roster, "log").and_then(|log| log.parse().ok());
+    let sequence = text_field(roster, "sequence").and_then(|sequence| sequence.parse().ok());
+    log.zip(sequence).map(Some).ok_or_else(|| lacks(event, "data.roster"))
+}
+
+/// Everyone of a building who came in before the event, or before an earlier place in the log, is out: one item says so for
+/// all of theirs.
+fn cleared(event: &Outgoing, before: Option<(LogName, u64)>) -> Result<ItemWrite, Outcome> {
+    let data = data(event)?;
+    let building = text_field(&data, "building").or(event.record.building());
+    let building = building.ok_or_else(|| lacks(event, "data.building"))?;
+    let mut envelope = Envelope::parse(&event.body).map_err(|error| reject_unreadable(&error))?;
+    if let Some((log, sequence)) = before {
+        (envelope.log, envelope.sequence) = (log, sequence);
+    }
+    let mut item = keyed(format!("BUILDING#{building}"), "PRESENCE".to_owned());
+    item.insert("cleared_at".to_owned(), AttributeValue::S(envelope.time.clone()));
+    Ok(if_later(item, &envelope))
+}
+
+/// With the event's place in the log, and only if what is there comes earlier.
+fn if_later(mut item: HashMap<String, AttributeValue>, envelope: &Envelope) -> ItemWrite {
+    let (epoch, sequence) = (envelope.log.epoch, envelope.sequence);
     item.insert("log".to_owned(), AttributeValue::S(envelope.log.to_string()));
     item.insert("epoch".to_owned(), number(epoch));
     item.insert("sequence".to_owned(), number(sequence));
-    Ok(Some(ItemWrite { item, condition: Condition::Later { epoch, sequence } }))
+    ItemWrite { item, condition: Condition::Later { epoch, sequence } }
 }
 
 fn data(event: &Outgoing) -> Result<Map<String, Value>, Outcome> {
@@ -308,6 +348,40 @@ mod tests {
         for event_type in ["access.exit.recorded", "presence.expired", "presence.forgiven"] {
             assert_eq!(write(event_type).item["inside"], AttributeValue::Bool(false), "{event_type}");
         }
+    }
+
+    #[test]
+    fn a_reset_writes_one_item_of_the_building() {
+        let time = "2026-11-20T08:01:02.345Z";
+        let data = json!({ "building": "hq", "people": 3, "reason": "drill" });
+        let write = item_write(&event_at("presence.reset", "hq", "hq", "hq-1.3", 42, time, data)).unwrap();
+        let expected = HashMap::from([
+            ("PK".to_owned(), text("BUILDING#hq")),
+            ("SK".to_owned(), text("PRESENCE")),
+            ("cleared_at".to_owned(), text(time)),
+            ("log".to_owned(), text("hq-1.3")),
+            ("epoch".to_owned(), number(3)),
+            ("sequence".to_owned(), number(42)),
+        ]);
+        let condition = Condition::Later { epoch: 3, sequence: 42 };
+        assert_eq!(write, Some(ItemWrite { item: expected, condition }));
+    }
+
+    #[test]
+    fn the_end_of_a_roster_writes_where_it_was_taken() {
+        let time = "2026-11-20T08:01:02.345Z";
+        let roster = json!({ "log": "hq-1.2", "sequence": "00000000000000000040", "taken_at": time });
+        let event = |mode: &str, roster: Value| {
+            let data = json!({ "building": "hq", "mode": mode, "previous": "lockdown", "roster": roster });
+            item_write(&event_at("building.mode.changed", "hq", "hq", "hq-1.3", 42, time, data))
+        };
+        let write = event("normal", roster.clone()).unwrap().unwrap();
+        assert_eq!(write.condition, Condition::Later { epoch: 2, sequence: 40 });
+        assert_eq!(write.item["log"], text("hq-1.2"));
+        assert_eq!(write.item["PK"], text("BUILDING#hq"));
+        assert_eq!(event("evacuation", roster), Ok(None), "people may still be in there");
+        assert_eq!(event("normal", Value::Null), Ok(None), "after a lockdown");
+        assert!(event("normal", json!({ "log": "hq-1.2" })).is_err());
     }
 
     #[test]

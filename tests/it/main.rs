@@ -46,6 +46,7 @@ mod lost_state;
 mod outage;
 mod partial_failures;
 mod power_cut;
+mod presence;
 mod redrive_crash;
 mod refused_start;
 mod reload;

@@ -263,13 +263,11 @@ fn naive(log: &[Event]) -> (Option<BTreeMap<String, LineState>>, Vec<String>) {
                 since_roster.clear();
             }
             // whatever else takes someone out is no sign of them outside
-            other => {
-                match taken_out(other) {
-                    Some(Some(who)) => drop(inside.remove(&who)),
-                    Some(None) => inside.clear(),
-                    None => {}
-                }
-            }
+            other => match taken_out(other) {
+                Some(Some(who)) => drop(inside.remove(&who)),
+                Some(None) => inside.clear(),
+                None => {}
+            },
         }
     }
     (roster, inside.into_keys().collect())
@@ -279,6 +277,8 @@ fn naive(log: &[Event]) -> (Option<BTreeMap<String, LineState>>, Vec<String>) {
 fn taken_out(body: &Body) -> Option<Option<String>> {
     match body {
         Body::PresenceExpired(expired) => Some(Some(expired.employee_id.to_string())),
+        Body::PresenceForgiven(forgiven) => Some(Some(forgiven.employee_id.to_string())),
+        Body::PresenceReset(_) => Some(None),
         _ => None,
     }
 }
