@@ -4,6 +4,7 @@
 pub mod forgive;
 pub mod look;
 pub mod modes;
+pub mod muster;
 
 use std::{
     collections::VecDeque,

@@ -6,13 +6,13 @@ use thiserror::Error;
 
 use crate::{
     actors::{
-        building::{SwipeError, forgive::ForgiveError},
+        building::{SwipeError, forgive::ForgiveError, modes::AccountError},
         delivery::letters::DiscardError,
         directory::ChangeError,
         places::NoPlace,
         replay::manager::ReplaysError,
     },
-    domain::directory::CardRefusal,
+    domain::{building::modes::AccountRefusal, directory::CardRefusal},
 };
 
 /// When to come again after a 503, in seconds.
@@ -198,6 +198,16 @@ impl From<ForgiveError> for ApiError {
         match error {
             ForgiveError::NotInside { .. } => Self::NotFound(error.to_string()),
             ForgiveError::NoPlace(error) => error.into(),
+        }
+    }
+}
+
+impl From<AccountError> for ApiError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::NoPlace(error) => error.into(),
+            AccountError::Refused(AccountRefusal::NoRoster) => Self::Conflict(error.to_string()),
+            AccountError::Refused(AccountRefusal::NotOnRoster(_)) => Self::NotFound(error.to_string()),
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod fields;
 pub mod forgive;
 pub mod health;
 pub mod modes;
+pub mod muster;
 mod plain_swipe;
 pub mod presence;
 pub mod replays;

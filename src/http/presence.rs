@@ -16,7 +16,7 @@ use super::{
 use crate::actors::building::{Presence, ReadPresence};
 
 /// How sure a line is: a granted entry is taken for a passage. Gates that confirm come with a later version.
-const CERTAINTY: &str = "assumed";
+pub(super) const CERTAINTY: &str = "assumed";
 
 /// `GET /v1/buildings/{building}/presence`, JSON or, with `Accept: text/csv`, CSV.
 ///

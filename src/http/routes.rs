@@ -6,7 +6,9 @@ use actix_web::{
     web::{self, PayloadConfig, ServiceConfig},
 };
 
-use super::{cards, dead_letters, error::ApiError, forgive, health, modes, presence, replays, sinks, swipes};
+use super::{
+    cards, dead_letters, error::ApiError, forgive, health, modes, muster, presence, replays, sinks, swipes,
+};
 
 /// The largest body (contract, section 3).
 pub const MAX_BODY_BYTES: usize = 64 << 10;
@@ -32,6 +34,8 @@ fn paths() -> Vec<Path> {
             ..post("/v1/buildings/{building}/exits/batch", web::post().to(swipes::exit_batch))
         },
         post("/v1/buildings/{building}/mode", web::post().to(modes::change)),
+        get("/v1/buildings/{building}/muster", web::get().to(muster::get)),
+        post("/v1/buildings/{building}/muster/{employee_id}/account", web::post().to(muster::account)),
         get("/v1/buildings/{building}/presence", web::get().to(presence::get)),
         post("/v1/buildings/{building}/presence/{employee_id}/forgive", web::post().to(forgive::forgive)),
         post("/v1/buildings/{building}/presence/reset", web::post().to(forgive::reset)),

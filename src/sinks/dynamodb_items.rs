@@ -199,7 +199,8 @@ fn presence(event: &Outgoing, inside: bool) -> Result<Option<ItemWrite>, Outcome
 /// Where the roster was taken that an event ends, if it ends one.
 fn ended_roster(event: &Outgoing) -> Result<Option<(LogName, u64)>, Outcome> {
     let data = data(event)?;
-    let Some(Value::Object(roster)) = data.get("roster").filter(|_| data.get("mode") == Some(&"normal".into()))
+    let Some(Value::Object(roster)) =
+        data.get("roster").filter(|_| data.get("mode") == Some(&"normal".into()))
     else {
         return Ok(None);
     };

@@ -43,6 +43,7 @@ mod letter_mirror;
 mod lifecycle;
 mod long_outage;
 mod lost_state;
+mod modes;
 mod outage;
 mod partial_failures;
 mod power_cut;
