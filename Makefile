@@ -8,6 +8,10 @@ MADE := $(VENV)/.made
 # The emulator that was pinned, not one that happens to be about; a test that cannot start it fails.
 export MOTO_SERVER ?= $(CURDIR)/$(VENV)/bin/moto_server
 
+# The OpenID provider of the tests; with the variable a test that cannot start it fails.
+PROVIDER := tests/provider/node_modules
+export MUST_HAVE_PROVIDER := 1
+
 .PHONY: help test test-long bench bench-compare bench-delivery lint deny clean-venv fuzz
 
 help:
@@ -20,10 +24,10 @@ help:
 	@echo "make fuzz       the frame decoder and the snapshot reader, 60 s each (needs cargo-fuzz: cargo install cargo-fuzz)"
 	@echo "make lint       formatting, and clippy with warnings as errors"
 
-test: $(MADE)
+test: $(MADE) $(PROVIDER)
 	$(CARGO) test --workspace --locked
 
-test-long: $(MADE)
+test-long: $(MADE) $(PROVIDER)
 	TURNSTILED_LONG=1 $(CARGO) test --workspace --locked
 
 bench:
@@ -66,4 +70,11 @@ $(MADE): tests/requirements.txt
 		exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	touch $@
+
+# npm makes the directory anew, so a half-made one has no such file.
+$(PROVIDER): tests/provider/package-lock.json
+	@command -v npm > /dev/null || { \
+		echo "make: npm is needed for the OpenID provider of the tests: install Node.js 20 or newer" >&2; exit 1; }
+	npm ci --no-audit --no-fund --loglevel=error --prefix tests/provider
 	touch $@

@@ -10,6 +10,7 @@ use turnstiled::domain::{
     card::{Card, CardDetails, Status},
     event::{Body, Decision, Entry, Event, Swiped},
     event_json::encode,
+    groups::Groups,
     ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
     swipes::Direction,
     time::Timestamp,
@@ -26,6 +27,7 @@ fn card(number: u64) -> Card {
             holder_name: None,
             buildings: Some([BuildingId::parse("hq").unwrap()].into()),
             gates: None,
+            groups: None,
             valid_from: None,
             valid_until: None,
             anti_passback_exempt: false,
@@ -74,6 +76,7 @@ fn building_with(people: u64) -> Building {
         anti_passback: AntiPassback::Hard,
         presence_timeout: Some(Duration::from_secs(16 * 3_600)),
         max_occupancy: Some(1_000_000),
+        groups: Groups::default(),
     });
     (1..=people).for_each(|number| building.apply(&granted(&card(number), number)));
     building

@@ -1,16 +1,15 @@
 //! What `/metrics` shows. Names are the contract's (section 6); units are in the names.
 
+mod building;
+mod register;
+
 use std::sync::Arc;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder, core::Collector,
+    Encoder, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
-use crate::domain::{
-    event::{Body, Decision, Event},
-    mode::Mode,
-};
+use self::register::{counter, counters, gauge, gauges, histogram};
 
 /// Buckets in seconds, fit for a decision that takes 100 µs on a good disk and 100 ms on a bad day.
 const SECONDS_BUCKETS: [f64; 15] = [
@@ -96,8 +95,16 @@ pub struct Families {
     pub replay_refused: IntCounterVec,
     /// Replays that go on.
     pub replays_running: IntGauge,
+    /// Cards that name a group which the configuration does not have, as of the start or the last reload.
+    pub cards_of_unknown_groups: IntGauge,
     /// Requests with missing or bad credentials, by kind.
     pub auth_failures: IntCounterVec,
+    /// Keys by which people's tokens are checked; 0 with the local issuer.
+    pub provider_keys: IntGauge,
+    /// When the provider last showed them, in seconds since 1970.
+    pub provider_keys_timestamp_seconds: IntGauge,
+    /// Looks at the provider's keys that failed.
+    pub provider_key_failures: IntCounter,
     /// Answered requests, by route and status.
     pub http_requests: IntCounterVec,
 }
@@ -265,6 +272,26 @@ impl Metrics {
                 &["sink"],
             ),
             replays_running: gauge(&registry, "replays_running", "Replays that go on."),
+            cards_of_unknown_groups: gauge(
+                &registry,
+                "cards_of_unknown_groups",
+                "Cards that name a group which the configuration does not have, as of the start or the last reload.",
+            ),
+            provider_keys: gauge(
+                &registry,
+                "provider_keys",
+                "Keys by which the tokens of the OpenID provider are checked.",
+            ),
+            provider_keys_timestamp_seconds: gauge(
+                &registry,
+                "provider_keys_timestamp_seconds",
+                "When the OpenID provider last showed its keys.",
+            ),
+            provider_key_failures: counter(
+                &registry,
+                "provider_key_failures_total",
+                "Looks at the provider's keys that failed.",
+            ),
             auth_failures: counters(
                 &registry,
                 "auth_failures_total",
@@ -283,53 +310,6 @@ impl Metrics {
             gauges(&families.registry, "build_info", "Always 1; the version is a label.", &["version"]);
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Self(Arc::new(families))
-    }
-
-    /// Counts a decided event.
-    pub fn count_event(&self, event: &Event) {
-        match &event.body {
-            Body::Entry(entry) => {
-                let (decision, reason) = match entry.decision {
-                    Decision::Granted { .. } => ("granted", ""),
-                    Decision::Denied(reason) => ("denied", reason.as_str()),
-                };
-                self.decisions.with_label_values(&[entry.swipe.building.as_str(), decision, reason]).inc();
-            }
-            Body::Exit(exit) => {
-                let anomaly = exit.anomaly.map_or("", |anomaly| anomaly.as_str());
-                self.exits.with_label_values(&[exit.swipe.building.as_str(), anomaly]).inc();
-            }
-            Body::Card(_)
-            | Body::PresenceExpired(_)
-            | Body::AuditRead(_)
-            | Body::LogRepaired(_)
-            | Body::Redrive(_)
-            | Body::Reload(_)
-            | Body::Discard(_)
-            | Body::Replay(_)
-            | Body::PresenceForgiven(_)
-            | Body::PresenceReset(_)
-            | Body::ModeChanged(_)
-            | Body::Accounted(_)
-            | Body::Other => {}
-        }
-    }
-
-    /// Sets how many people are known inside.
-    pub fn set_inside(&self, building: &str, people: usize) {
-        self.inside.with_label_values(&[building]).set(i64::try_from(people).unwrap_or(i64::MAX));
-    }
-
-    /// Sets what a building is in.
-    pub fn set_mode(&self, building: &str, mode: Mode) {
-        for one in Mode::ALL {
-            self.building_mode.with_label_values(&[building, one.as_str()]).set(i64::from(one == mode));
-        }
-    }
-
-    /// Sets how many people of a roster are missing.
-    pub fn set_missing(&self, building: &str, people: usize) {
-        self.muster_missing.with_label_values(&[building]).set(i64::try_from(people).unwrap_or(i64::MAX));
     }
 
     /// A sink that is no longer there has no series.
@@ -376,39 +356,6 @@ impl Metrics {
         }
         text
     }
-}
-
-fn full_name(name: &str) -> String {
-    format!("turnstiled_{name}")
-}
-
-fn register<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
-    #[expect(clippy::expect_used, reason = "names and buckets are constants; a test makes every metric once")]
-    let collector = made.expect("metric names and labels are valid");
-    #[expect(clippy::expect_used, reason = "each name is registered once, in one place")]
-    registry.register(Box::new(collector.clone())).expect("metric names are unique");
-    collector
-}
-
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    register(registry, IntCounterVec::new(Opts::new(full_name(name), help), labels))
-}
-
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-    register(registry, IntGaugeVec::new(Opts::new(full_name(name), help), labels))
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
-    register(registry, IntGauge::new(full_name(name), help))
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
-    register(registry, IntCounter::new(full_name(name), help))
-}
-
-fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-    let options = HistogramOpts::new(full_name(name), help).buckets(buckets.to_vec());
-    register(registry, Histogram::with_opts(options))
 }
 
 #[cfg(test)]

@@ -110,6 +110,7 @@ fn card(number: usize) -> Card {
             holder_name: None,
             buildings: None,
             gates: None,
+            groups: None,
             valid_from: None,
             valid_until: None,
             anti_passback_exempt: false,

@@ -1,6 +1,8 @@
 //! Owns the cards. Building actors see them through [`DirectoryView`]: they share the thread, so a revoke
 //! is seen by every gate from the moment it is decided, before its 200 leaves.
 
+pub mod unknown_groups;
+
 use std::{cell::RefCell, rc::Rc};
 
 use actix::{Actor, Context, Handler, Message};

@@ -4,6 +4,7 @@
 //! arbiter, HTTP. Stop: HTTP, then what is on its way into the log, then deliveries and their cursors.
 
 mod archive_sink;
+mod auth;
 mod background;
 mod delivery_side;
 mod disk;
@@ -20,6 +21,7 @@ mod run;
 mod scrub;
 mod sinks;
 mod snapshot_check;
+mod unknown_groups;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -52,6 +54,7 @@ use self::{
     recover::{Recovered, recover},
     replay_side::{Beside, ReplaySide},
     scrub::{Schedule, Scrub},
+    unknown_groups::report_cards_of_unknown_groups,
 };
 use crate::{
     actors::{
@@ -61,13 +64,13 @@ use crate::{
         replay::{manager::ReplaysActor, state_check::LiveState},
         sink_state::SinkStates,
     },
-    config::{Config, auth::JwtConfig},
+    config::Config,
     data_dir::{self, DataDir},
     delivery::progress::Progress,
     http::{
-        BuildingServices, ReplayServices, Services, answers,
-        auth::{Auth, device_keys::DeviceKeys, local_issuer::LocalIssuer},
-        routes,
+        BuildingServices, KnownGroups, ReplayServices, Services,
+        access::{Access, AccessRules},
+        answers, routes,
     },
     metrics::Metrics,
     projections::store::Snapshots,
@@ -105,7 +108,7 @@ impl App {
         let listener = TcpListener::bind(listen).map_err(|source| StartError::Listen { listen, source })?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { listen, source })?;
         let data_dir = DataDir::take(&config.server.data_dir, &config.server.id, config.wal.store.as_str())?;
-        let auth = open_auth(&config)?;
+        let auth = auth::open(&config)?;
         let (path, settings) = (data_dir.path.clone(), config.clone());
         let snapshots = Snapshots::open(&data_dir::snapshots_dir(&path), data_dir.log_name.clone())?;
         let kept = snapshots.clone();
@@ -113,6 +116,7 @@ impl App {
         let Opened { log, disk, states, progress, recovered } =
             tokio::task::spawn_blocking(move || Opened::open(&path, &settings, &kept)).await??;
         let metrics = Metrics::new();
+        let auth = auth.start(data_dir.path.clone(), metrics.clone());
         metrics.log_sequence.set(i64::try_from(log.reader().committed()).unwrap_or(i64::MAX));
 
         sinks::remove_forgotten_spools(&config.sinks, &data_dir.path, &states)?;
@@ -171,8 +175,10 @@ impl App {
                 (rules.building.clone(), BuildingServices::new(rules, actor.clone()))
             })
             .collect();
+        report_cards_of_unknown_groups(&log.directory, &config.groups, &metrics).await;
         let services = Data::new(Services {
             buildings,
+            groups: KnownGroups::new(config.groups.clone()),
             directory: log.directory.clone(),
             admin: log.admin.clone(),
             deliveries: delivery.starter.deliveries.clone(),
@@ -181,6 +187,7 @@ impl App {
                 board: replay.board,
                 manager: replay.replays.clone(),
             },
+            access: Access::new(access_rules(&config)),
             auth,
             sinks: delivery.starter.board.clone(),
             dead_letters: states,
@@ -257,13 +264,8 @@ async fn end(arbiter: Arbiter) {
     }
 }
 
-fn open_auth(config: &Config) -> Result<Auth, StartError> {
-    let devices = DeviceKeys::open(&config.auth.devices)?;
-    let people = match config.auth.jwt {
-        Some(JwtConfig::Local) => Some(LocalIssuer::open(&config.server.data_dir, &config.server.id)?),
-        None => None,
-    };
-    Ok(Auth { devices, people })
+fn access_rules(config: &Config) -> AccessRules {
+    AccessRules { hosts: config.server.hosts.clone(), device_rate: config.server.rate_limit }
 }
 
 fn serve(listener: TcpListener, services: Data<Services>) -> std::io::Result<ServerHandle> {

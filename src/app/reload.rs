@@ -21,11 +21,12 @@ use thiserror::Error;
 use tokio::sync::oneshot::{self, error::RecvError};
 
 use super::{
-    StartError,
+    StartError, access_rules,
     delivery_side::{Starter, progress_of_all, warn_of_forgotten_sink},
     pending::count_pending,
     replay_side::places_of,
     sinks,
+    unknown_groups::report_cards_of_unknown_groups,
 };
 use crate::{
     actors::{
@@ -150,7 +151,11 @@ impl Reloader {
         opened: HashMap<String, Arc<dyn Sink>>,
     ) -> Result<(), ReloadError> {
         let routes = Arc::new(config.routes.clone());
+        self.services.access.set(access_rules(&config));
         self.change_rules(&plan).await?;
+        self.services.groups.set(config.groups.clone());
+        let directory = &self.services.directory;
+        report_cards_of_unknown_groups(directory, &config.groups, &self.services.metrics).await;
         self.router.send(SetRoutes(Arc::clone(&routes))).await?;
         let held: BTreeSet<String> =
             plan.restart.iter().map(|sink| &sink.name).chain(&plan.remove).cloned().collect();

@@ -1,12 +1,13 @@
 //! The HTTP client of commands that speak to a daemon.
 
-use std::{env, error::Error as _, time::Duration};
+use std::{env, time::Duration};
 
 use clap::Args;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
 use serde_json::Value;
 
 use super::CommandError;
+use crate::https_client::{self, with_cause};
 
 /// How long an answer may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,19 +44,9 @@ pub(super) enum NoAnswer {
 }
 
 /// A client that speaks to the daemon alone, whatever proxies the environment names.
-pub(super) fn new() -> Result<Client, reqwest::Error> {
-    Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build()
-}
-
-/// An error and everything that led to it.
-pub(super) fn with_cause(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
+pub(super) fn new() -> Result<Client, CommandError> {
+    let client = https_client::builder().map_err(|error| error.to_string())?;
+    Ok(client.no_proxy().timeout(REQUEST_TIMEOUT).build().map_err(|error| with_cause(&error))?)
 }
 
 /// A service's words, without what a terminal would take for orders.
@@ -67,8 +58,8 @@ impl Daemon {
     /// Its resources `/v1/{part}` and below.
     pub(super) fn api(self, part: &'static str) -> Result<Api, CommandError> {
         let Self { url, token } = self;
-        if url.scheme() != "http" {
-            return Err(format!("{url} is no http:// URL; this version speaks no TLS").into());
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(format!("{url} is no http:// or https:// URL").into());
         }
         let token = token.or_else(|| env::var(TOKEN_VARIABLE).ok());
         let token = token.ok_or_else(|| format!("no token: give --token, or set {TOKEN_VARIABLE}"))?;

@@ -53,6 +53,8 @@ pub(super) enum Kind {
     Gate,
     /// A fire or security panel
     Panel,
+    /// For people, in place of a token: the role security in one building, for the day on which nobody gets a token
+    BreakGlass,
 }
 
 pub(super) fn run(keys: Keys, out: &mut impl Write) -> Result<Verdict, CommandError> {
@@ -63,6 +65,7 @@ pub(super) fn run(keys: Keys, out: &mut impl Write) -> Result<Verdict, CommandEr
             let kind = match kind {
                 Kind::Gate => DeviceKind::Gate,
                 Kind::Panel => DeviceKind::Panel,
+                Kind::BreakGlass => DeviceKind::BreakGlass,
             };
             let devices = &config.auth.devices;
             let key = device_keys::add(devices, building, gate, kind, name, clock::wall())?;
@@ -72,15 +75,19 @@ pub(super) fn run(keys: Keys, out: &mut impl Write) -> Result<Verdict, CommandEr
             let devices = device_keys::list(&file.load()?.auth.devices)?;
             writeln!(
                 out,
-                "{:<11} {:<16} {:<16} {:<6} {:<24} name",
+                "{:<11} {:<16} {:<16} {:<11} {:<24} name",
                 "id", "building", "gate", "kind", "created"
             )?;
             for device in devices {
                 let gate = device.gate.as_ref().map_or("*", GateId::as_str);
-                let kind = if device.kind == DeviceKind::Gate { "gate" } else { "panel" };
+                let kind = match device.kind {
+                    DeviceKind::Gate => "gate",
+                    DeviceKind::Panel => "panel",
+                    DeviceKind::BreakGlass => "break-glass",
+                };
                 let name = device.name.as_deref().unwrap_or_default();
                 let (id, building) = (&device.id, device.building.as_str());
-                writeln!(out, "{id:<11} {building:<16} {gate:<16} {kind:<6} {} {name}", device.created_at)?;
+                writeln!(out, "{id:<11} {building:<16} {gate:<16} {kind:<11} {} {name}", device.created_at)?;
             }
         }
         Keys::Revoke { id, file } => device_keys::revoke(&file.load()?.auth.devices, &id)?,

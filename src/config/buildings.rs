@@ -17,6 +17,7 @@ use super::{
 };
 use crate::domain::{
     building::{AntiPassback, Rules},
+    groups::Groups,
     ids::{BuildingId, GateId},
 };
 
@@ -72,6 +73,7 @@ fn read_building(mut table: TableReader<'_>, ids: &mut Unique) -> Option<Buildin
             anti_passback: anti_passback.unwrap_or_default(),
             presence_timeout,
             max_occupancy,
+            groups: Groups::default(),
         },
     })
 }

@@ -20,6 +20,17 @@ pub const MAX_ERRORS: usize = 1_000;
 pub const MAX_BUILDINGS: usize = 64;
 /// Gates of one building.
 pub const MAX_GATES_PER_BUILDING: usize = 1_000;
+/// Entries of `[[groups]]`.
+pub const MAX_GROUPS: usize = 1_000;
+/// Rules in `allow` of one group, and as many in `deny`. With the most groups of a card a decision looks at some
+/// thousand of them, well under a millisecond.
+pub const MAX_RULES_PER_GROUP: usize = 64;
+/// Entries of `[[schedules]]`.
+pub const MAX_SCHEDULES: usize = 256;
+/// Entries of `weekly` of one schedule.
+pub const MAX_WINDOWS_PER_SCHEDULE: usize = 64;
+/// Holidays of one schedule.
+pub const MAX_HOLIDAYS: usize = 1_000;
 /// Tables under `[sinks]`.
 pub const MAX_SINKS: usize = 64;
 /// Entries of `[[routes]]`.
@@ -36,10 +47,18 @@ pub const MAX_ADDED_BYTES: usize = 8 * 1_024;
 pub const MAX_ID_BYTES: usize = 64;
 /// A building's name, for people.
 pub const MAX_NAME_CHARS: usize = 128;
+/// Audiences of a provider's tokens.
+pub const MAX_AUDIENCES: usize = 16;
+/// An audience, and the name of the claim that lists roles.
+pub const MAX_CLAIM_BYTES: usize = 256;
 /// Holders inside one building.
 pub const OCCUPANCY_PEOPLE: RangeInclusive<u64> = 1..=1_000_000;
 /// Records per second of a sink's `rate_limit`.
 pub const RATE_LIMIT_PER_SECOND: RangeInclusive<u64> = 1..=1_000_000;
+/// Requests per second of each device: `[server] rate_limit`.
+pub const DEVICE_RATE_PER_SECOND: RangeInclusive<u64> = 1..=100_000;
+/// Entries of `[server] hosts`.
+pub const MAX_HOSTS: usize = 64;
 /// `presence_timeout`; zero means never.
 pub const PRESENCE_TIMEOUT: RangeInclusive<Duration> = SECOND..=Duration::from_secs(366 * 24 * 60 * 60);
 /// `[wal] retention`.
@@ -62,6 +81,8 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 pub const DEFAULT_DATA_DIR: &str = "data";
 /// `[auth] devices` unless it is given, inside the data dir.
 pub const DEFAULT_DEVICES_FILE: &str = "devices.toml";
+/// `roles_claim` unless it is given: where Amazon Cognito lists a user's groups.
+pub const DEFAULT_ROLES_CLAIM: &str = "cognito:groups";
 /// `[wal] retention` unless it is given.
 pub const DEFAULT_WAL_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// `[wal] snapshot_every` unless it is given.

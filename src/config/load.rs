@@ -1,20 +1,26 @@
 //! From a file or a text to a [`Config`].
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::{collections::BTreeSet, fs::File, io::Read as _, path::Path};
 
 use toml::de::DeTable;
 
 use super::{
-    Config, ConfigErrors, EMBEDDED, Finding, auth, buildings, coverage, dead_letters,
+    Config, ConfigErrors, EMBEDDED, Finding, auth,
+    buildings::{self, BuildingConfig},
+    coverage, dead_letters,
     document::{Document, Place},
     env::Environment,
-    limits::MAX_FILE_BYTES,
+    groups,
+    limits::{MAX_BUILDINGS, MAX_FILE_BYTES},
     reader::TableReader,
-    route_tests, routes, server,
+    route_tests, routes, schedules, server,
     sinks::{self, Sinks},
     wal::{self, WalConfig},
 };
-use crate::domain::routes::{Route, RouteTable};
+use crate::domain::{
+    ids::GroupId,
+    routes::{Route, RouteTable},
+};
 
 /// The file that is taken from the working directory unless another is named.
 const DEFAULT_FILE: &str = "routes.toml";
@@ -86,13 +92,12 @@ fn read_file(file: &Path) -> Result<String, String> {
 
 fn read(mut root: TableReader<'_>) -> Option<Config> {
     let server = root.required("server").and_then(|value| server::read(value.table("server")?));
-    let data_dir = server.as_ref().map(|server| server.data_dir.clone()).unwrap_or_default();
-    let auth = root.required("auth").and_then(|value| auth::read(value.table("auth")?, &data_dir));
+    let auth = root.required("auth").and_then(|value| auth::read(value.table("auth")?, server.as_ref()));
     let wal = match root.optional("wal") {
         Some(value) => value.table("wal").map(wal::read),
         None => Some(WalConfig::default()),
     };
-    let buildings = root.required("buildings").and_then(|value| buildings::read(&value));
+    let (buildings, groups) = read_buildings(&mut root);
     let sinks = root.optional("sinks").map(|value| sinks::read(&value)).unwrap_or_default();
     let routes = read_routes(&mut root, &sinks);
     let tests = root.optional("tests").map(|value| route_tests::read(&value, &sinks.names));
@@ -104,12 +109,32 @@ fn read(mut root: TableReader<'_>) -> Option<Config> {
         auth: auth?,
         wal: wal?,
         buildings: buildings?,
+        groups,
         sinks: sinks.valid.into_iter().map(|(sink, _)| sink).collect(),
         routes: RouteTable::new(routes?),
         letter_queue,
         tests: tests.unwrap_or_default(),
         warnings: Vec::new(),
     })
+}
+
+fn read_buildings(root: &mut TableReader<'_>) -> (Option<Vec<BuildingConfig>>, BTreeSet<GroupId>) {
+    let value = root.required("buildings");
+    let mut buildings = value.as_ref().and_then(buildings::read);
+    let all = value.and_then(|value| value.list(MAX_BUILDINGS)).map(|list| list.len());
+    let schedules_value = root.optional("schedules");
+    let schedules = schedules_value.as_ref().map(schedules::read).unwrap_or_default();
+    let named = groups::Named {
+        buildings: buildings.as_deref().unwrap_or_default(),
+        all_buildings_right: buildings.as_ref().map(Vec::len) == all,
+        schedules: &schedules,
+    };
+    let read = root.optional("groups").map(|value| groups::read(&value, &named)).unwrap_or_default();
+    if let Some(value) = schedules_value {
+        read.warn_of_unused(&value, &schedules);
+    }
+    let groups = read.assign(buildings.as_deref_mut().unwrap_or_default());
+    (buildings, groups)
 }
 
 fn read_routes(root: &mut TableReader<'_>, sinks: &Sinks) -> Option<Vec<Route>> {

@@ -1,6 +1,6 @@
 //! The configuration: raw TOML in, a [`Config`] that cannot be wrong out, or every error at once.
 //!
-//! One file is one section (`server`, `auth`, `wal`, `buildings`, `sinks` with `sink_kinds`, `routes` with
+//! One file is one section (`server`, `auth`, `wal`, `buildings`, `schedules`, `groups`, `sinks` with `sink_kinds`, `routes` with
 //! `coverage`, `route_tests`). They share `reader` (a table) and `value` (one value), which report to the
 //! `document`; `not_yet` lists what the contract has and this version refuses.
 
@@ -13,6 +13,7 @@ mod document;
 pub mod duration;
 pub mod env;
 pub mod finding;
+mod groups;
 mod hint;
 mod json;
 pub mod limits;
@@ -22,6 +23,7 @@ mod reader;
 pub mod reload;
 pub mod route_tests;
 mod routes;
+mod schedules;
 pub mod server;
 mod sink_kinds;
 pub mod sinks;
@@ -33,7 +35,9 @@ pub mod wal;
 #[cfg(test)]
 mod tests;
 
-use crate::domain::routes::RouteTable;
+use std::collections::BTreeSet;
+
+use crate::domain::{ids::GroupId, routes::RouteTable};
 
 pub use finding::{ConfigErrors, Finding};
 
@@ -51,6 +55,8 @@ pub struct Config {
     pub wal: wal::WalConfig,
     /// At least one, ids unique.
     pub buildings: Vec<buildings::BuildingConfig>,
+    /// The access groups that cards may name. What they say of a building is in its rules.
+    pub groups: BTreeSet<GroupId>,
     /// In the order of the file, names unique.
     pub sinks: Vec<sinks::SinkConfig>,
     /// Names no sink that is not in `sinks`, and leaves no event type out.

@@ -60,9 +60,19 @@ fn is_same(old: &SinkConfig, new: &SinkConfig) -> bool {
 
 /// Structs are taken apart, so that a new key is not forgotten here.
 fn fixed_keys(old: &Config, new: &Config) -> Vec<String> {
-    let Config { server, auth, wal, buildings: _, sinks: _, routes: _, letter_queue, tests: _, warnings: _ } =
-        new;
-    let ServerConfig { id, listen, data_dir } = server;
+    let Config {
+        server,
+        auth,
+        wal,
+        buildings: _,
+        groups: _,
+        sinks: _,
+        routes: _,
+        letter_queue,
+        tests: _,
+        warnings: _,
+    } = new;
+    let ServerConfig { id, listen, data_dir, hosts: _, rate_limit: _ } = server;
     let AuthConfig { devices, jwt } = auth;
     let WalConfig { store, retention, max_bytes, snapshot_every } = wal;
     let mut keys: Vec<String> = [

@@ -112,6 +112,11 @@ impl<'a> Value<'a> {
         None
     }
 
+    /// Whether it is a list.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.raw, DeValue::Array(_))
+    }
+
     /// The values of a list.
     pub(super) fn list(&self, max: usize) -> Option<Vec<Value<'a>>> {
         let DeValue::Array(items) = self.raw else { return self.wrong_type("a list") };

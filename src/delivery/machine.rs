@@ -18,18 +18,18 @@ pub use self::{
 };
 
 use super::{
-    Outgoing,
+    Outgoing, RATE_BURST,
     batch::{Pending, bisect, sane},
     breaker::{Answer, Breaker, BreakerLimits},
     ledger::Ledger,
     outcome::{BatchLimits, Outcome, Trouble, TroubleKind},
     progress::{DeadRecord, Detached, Progress, Settlement, Totals},
     queue::Queue,
-    rate::RateCap,
     retry::{Backoff, MIN_DELAY_MS},
     status::{SinkState, Status},
     window::{Window, WindowLimits},
 };
+use crate::rate::RateCap;
 
 /// How a machine behaves beside the sink's own limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +107,7 @@ impl Machine {
             in_flight: HashMap::new(),
             last_batch: 0,
             breaker: Breaker::new(config.breaker),
-            rate: RateCap::new(config.rate_per_second),
+            rate: RateCap::new(config.rate_per_second, RATE_BURST),
             scanned_to: ledger.cursor(),
             ledger,
             redrive: Redrive::default(),

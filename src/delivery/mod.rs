@@ -16,7 +16,7 @@
 //! - `queue`: what waits, and what the sink's order lets go
 //! - [`window`]: the bound on what is outstanding
 //! - [`patience`]: how long a sink may hold the log back while the disk is nearly full
-//! - [`retry`], `breaker`, [`rate`]: when to come again, whether to come at all, how fast
+//! - [`retry`], `breaker`, [`crate::rate`]: when to come again, whether to come at all, how fast
 
 mod acks;
 mod batch;
@@ -27,12 +27,13 @@ pub mod outcome;
 pub mod patience;
 pub mod progress;
 mod queue;
-pub mod rate;
 pub mod retry;
 #[cfg(test)]
 mod simulation;
 pub mod status;
 pub mod window;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -40,6 +41,9 @@ pub use breaker::BreakerLimits;
 pub use ledger::FLUSH_EVERY_MS;
 
 use crate::domain::record::EventRecord;
+
+/// How much of its unused rate a sink may save up and then send at once.
+const RATE_BURST: Duration = Duration::from_secs(1);
 
 /// One event on its way to one sink.
 #[derive(Clone, Debug)]

@@ -18,6 +18,7 @@ use self::modes::ModeState;
 use super::{
     card::Card,
     event::{Body, Decision, Entry, Event, Exit, ExpiryCause, PresenceExpired, Swiped},
+    groups::Groups,
     ids::{BuildingId, CardId, EmployeeId, GateId},
     reason::{Anomaly, Reason},
     swipes::{Answer, Direction, SwipeWindow},
@@ -49,6 +50,8 @@ pub struct Rules {
     pub presence_timeout: Option<Duration>,
     /// How many people may be inside; `None`: any number.
     pub max_occupancy: Option<usize>,
+    /// What access groups allow and deny here.
+    pub groups: Groups,
 }
 
 /// A card held before a gate.
@@ -179,9 +182,12 @@ impl Building {
     fn decide_entry(&self, swipe: &Swipe, card: Option<&Card>, now: Timestamp) -> Decided {
         let refusal = match card {
             None => Some(Reason::UnknownCard),
-            Some(card) => card.refusal(now).or_else(|| self.mode.mode.refusal(card)).or_else(|| {
-                (!card.opens(&self.rules.building, &swipe.gate)).then_some(Reason::GateNotAllowed)
-            }),
+            Some(card) => {
+                let Rules { building, groups, .. } = &self.rules;
+                card.refusal(now)
+                    .or_else(|| self.mode.mode.refusal(card))
+                    .or_else(|| card.refusal_at(building, &swipe.gate, groups, now))
+            }
         };
         let (before, decision) = match (refusal, card) {
             (None, Some(card)) => self.decide_presence(card, now),

@@ -17,6 +17,7 @@ fn rules(anti_passback: AntiPassback) -> Rules {
         anti_passback,
         presence_timeout: Some(Duration::from_secs(16 * 3_600)),
         max_occupancy: None,
+        groups: Groups::default(),
     }
 }
 
@@ -34,6 +35,7 @@ fn details(employee: &str) -> CardDetails {
         holder_name: None,
         buildings: None,
         gates: None,
+        groups: None,
         valid_from: None,
         valid_until: None,
         anti_passback_exempt: false,

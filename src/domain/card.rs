@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::{
-    ids::{BuildingId, CardId, EmployeeId, GateId},
+    groups::Groups,
+    ids::{BuildingId, CardId, EmployeeId, GateId, GroupId},
     reason::Reason,
     time::Timestamp,
 };
@@ -60,6 +61,9 @@ pub struct CardDetails {
     /// Which gates it opens: `gate` in any building or `building/gate`. Absent: all; empty: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gates: Option<Box<[GateRight]>>,
+    /// The access groups that it belongs to. Absent: none are asked; empty: it opens nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Box<[GroupId]>>,
     /// From this moment on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_from: Option<Timestamp>,
@@ -111,13 +115,23 @@ impl Card {
             .or_else(|| details.valid_until.filter(|&until| now >= until).map(|_| Reason::Expired))
     }
 
-    /// Whether the card has a right to this gate. `buildings` and `gates` each narrow: where both are
-    /// given, both must allow it.
+    /// Why the card has no right to this gate at `now`; `None` if it has. `buildings`, `gates` and `groups` each narrow:
+    /// all that are given must allow it.
     #[must_use]
-    pub fn opens(&self, building: &BuildingId, gate: &GateId) -> bool {
-        let CardDetails { buildings, gates, .. } = &self.details;
-        buildings.as_ref().is_none_or(|list| list.contains(building))
-            && gates.as_ref().is_none_or(|list| list.iter().any(|right| right.covers(building, gate)))
+    pub fn refusal_at(
+        &self,
+        building: &BuildingId,
+        gate: &GateId,
+        building_groups: &Groups,
+        now: Timestamp,
+    ) -> Option<Reason> {
+        let CardDetails { buildings, gates, groups, .. } = &self.details;
+        let opens = buildings.as_ref().is_none_or(|list| list.contains(building))
+            && gates.as_ref().is_none_or(|list| list.iter().any(|right| right.covers(building, gate)));
+        if !opens {
+            return Some(Reason::GateNotAllowed);
+        }
+        groups.as_ref().and_then(|named| building_groups.refusal(named, gate, now))
     }
 }
 
@@ -181,16 +195,21 @@ mod tests {
         let (hq, annex) = (BuildingId::parse("hq").unwrap(), BuildingId::parse("annex").unwrap());
         let (north, vault) = (GateId::parse("north").unwrap(), GateId::parse("vault").unwrap());
         let mut card = card();
-        assert!(card.opens(&hq, &north));
+        let opens = |card: &Card, building, gate| {
+            card.refusal_at(building, gate, &Groups::default(), at(0)).is_none()
+        };
+        assert!(opens(&card, &hq, &north));
         card.details.buildings = Some([].into());
-        assert!(!card.opens(&hq, &north));
+        assert!(!opens(&card, &hq, &north));
         card.details.buildings = Some([hq.clone()].into());
-        assert!(card.opens(&hq, &north) && !card.opens(&annex, &north));
+        assert!(opens(&card, &hq, &north) && !opens(&card, &annex, &north));
         card.details.gates = Some([GateRight::try_from("hq/north".to_owned()).unwrap()].into());
-        assert!(card.opens(&hq, &north) && !card.opens(&hq, &vault));
+        assert!(opens(&card, &hq, &north) && !opens(&card, &hq, &vault));
         card.details.buildings = None;
-        assert!(!card.opens(&annex, &north), "the right names the building hq");
+        assert!(!opens(&card, &annex, &north), "the right names the building hq");
         card.details.gates = Some([GateRight::try_from("north".to_owned()).unwrap()].into());
-        assert!(card.opens(&annex, &north));
+        assert!(opens(&card, &annex, &north));
+        card.details.groups = Some([].into());
+        assert!(!opens(&card, &annex, &north), "a member of nothing");
     }
 }

@@ -99,6 +99,10 @@ id!(
     /// A gate, unique within its building.
     GateId, "_-", "A-Z a-z 0-9 _ -"
 );
+id!(
+    /// An access group, as the configuration has it and cards name it.
+    GroupId, "_-", "A-Z a-z 0-9 _ -"
+);
 
 id!(
     /// A replay, as the operator who began it names it.

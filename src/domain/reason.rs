@@ -10,6 +10,8 @@ pub enum Reason {
     UnknownCard,
     /// The card has no right to this building or gate.
     GateNotAllowed,
+    /// The card's groups open this gate, but not now.
+    OutOfSchedule,
     /// The building is in lockdown.
     Lockdown,
     /// The building is being evacuated.
@@ -32,9 +34,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics and documentation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::UnknownCard,
         Self::GateNotAllowed,
+        Self::OutOfSchedule,
         Self::Lockdown,
         Self::Evacuation,
         Self::AntiPassback,
@@ -52,6 +55,7 @@ impl Reason {
         match self {
             Self::UnknownCard => "unknown_card",
             Self::GateNotAllowed => "gate_not_allowed",
+            Self::OutOfSchedule => "out_of_schedule",
             Self::Lockdown => "lockdown",
             Self::Evacuation => "evacuation",
             Self::AntiPassback => "anti_passback",
@@ -70,6 +74,7 @@ impl Reason {
         match self {
             Self::UnknownCard => 129,
             Self::GateNotAllowed => 134,
+            Self::OutOfSchedule => 136,
             Self::Lockdown => 128,
             Self::Evacuation => 137,
             Self::AntiPassback => 138,

@@ -56,10 +56,14 @@ impl fmt::Debug for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.as_millis()) {
-            Ok(moment) => write!(f, "{moment:.3}"),
-            Err(_) => write!(f, "{}", self.as_millis()),
-        }
+        write!(f, "{:.3}", jiff::Timestamp::from(*self))
+    }
+}
+
+impl From<Timestamp> for jiff::Timestamp {
+    fn from(moment: Timestamp) -> Self {
+        // every moment here is one there, too
+        Self::from_millisecond(moment.as_millis()).unwrap_or(Self::MAX)
     }
 }
 

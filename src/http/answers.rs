@@ -29,21 +29,32 @@ pub async fn answer(
     }
     request.extensions_mut().insert(trace.clone());
     let services = request.app_data::<Data<Services>>().cloned();
-    let mut response = next.call(request).await?;
+    let misdirected = services.as_ref().and_then(|services| must_be_meant(&request, services).err());
+    let mut response = match misdirected {
+        Some(refusal) => request.error_response(refusal).map_into_right_body(),
+        None => next.call(request).await?.map_into_left_body(),
+    };
     // Answers to people and devices are of this moment, and some are personal.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let status = response.status();
     if let Some(services) = services {
         let route = response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
         services.metrics.http_requests.with_label_values(&[route.as_str(), status.as_str()]).inc();
-        if status == StatusCode::UNAUTHORIZED {
-            tracing::warn!(route, peer = ?response.request().peer_addr(), "refused: missing or bad credentials");
-        }
     }
     let Some(problem) = problem_of(&response) else { return Ok(response.map_into_left_body()) };
     let (request, _) = response.into_parts();
     let rendered = problem.render(trace.trace_id());
     Ok(ServiceResponse::new(request, rendered).map_into_right_body())
+}
+
+/// Whoever looks after the process knows its address and no name.
+const ASKED_BY_ADDRESS: [&str; 2] = ["/healthz", "/readyz"];
+
+fn must_be_meant(request: &ServiceRequest, services: &Services) -> Result<(), ApiError> {
+    if ASKED_BY_ADDRESS.contains(&request.path()) {
+        return Ok(());
+    }
+    services.access.rules().must_be_meant(request)
 }
 
 /// Our own errors as they are; the server's own (an overlong body, a broken request) by their status.

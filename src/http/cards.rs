@@ -35,6 +35,8 @@ const MAX_NAME_CHARS: usize = 200;
 const MAX_NOTE_CHARS: usize = 1_000;
 /// The most buildings or gates that one card names.
 const MAX_RIGHTS: usize = 256;
+/// The most groups that one card names.
+const MAX_GROUPS: usize = 32;
 /// Cards in one page unless `limit` says so.
 const DEFAULT_PAGE: usize = 100;
 /// The most cards in one page.
@@ -55,7 +57,7 @@ pub async fn put(
     let card_id = parse_card_id(&card_id)?;
     let expected = if_match(&request)?;
     let details = read_details(Fields::of_body(&body, false)?).map_err(ApiError::Invalid)?;
-    check_buildings(&services, &details)?;
+    check_names(&services, &details)?;
     let command = CardCommand::Put { details, expected };
     let changed = change(&services, &request, &person, card_id, command, None).await?;
     Ok(card_response(&changed))
@@ -196,9 +198,7 @@ fn read_details(mut fields: Fields) -> Result<CardDetails, Vec<FieldError>> {
     let valid_until = fields.optional("valid_until", text::<Timestamp>);
     let anti_passback_exempt = fields.optional("anti_passback_exempt", boolean).unwrap_or_default();
     let responder = fields.optional("responder", boolean).unwrap_or_default();
-    if fields.optional("groups", texts::<String>(MAX_RIGHTS)).is_some() {
-        fields.error("groups", "access groups are not in this version; name buildings and gates".to_owned());
-    }
+    let groups = fields.optional("groups", texts(MAX_GROUPS));
     if valid_from.zip(valid_until).is_some_and(|(from, until)| from >= until) {
         fields.error("valid_until", "must be after valid_from".to_owned());
     }
@@ -207,6 +207,7 @@ fn read_details(mut fields: Fields) -> Result<CardDetails, Vec<FieldError>> {
         holder_name: holder_name.map(Into::into),
         buildings: buildings.map(Vec::into_boxed_slice),
         gates: gates.map(Vec::into_boxed_slice),
+        groups: groups.map(Vec::into_boxed_slice),
         valid_from,
         valid_until,
         anti_passback_exempt,
@@ -214,8 +215,8 @@ fn read_details(mut fields: Fields) -> Result<CardDetails, Vec<FieldError>> {
     }))
 }
 
-/// A right to a building or gate that this server does not have is a slip of the pen.
-fn check_buildings(services: &Services, details: &CardDetails) -> Result<(), ApiError> {
+/// A right to a building, gate or group that this server does not have is a slip of the pen.
+fn check_names(services: &Services, details: &CardDetails) -> Result<(), ApiError> {
     let mut errors = Vec::new();
     let mut note = |field: &str, detail: String| errors.push(FieldError { field: field.to_owned(), detail });
     for id in details.buildings.iter().flatten() {
@@ -230,6 +231,9 @@ fn check_buildings(services: &Services, details: &CardDetails) -> Result<(), Api
         if !services.buildings.values().any(in_building) {
             note("gates", format!("this server has no gate {}", String::from(right.clone())));
         }
+    }
+    for group in details.groups.iter().flatten().filter(|group| !services.groups.has(group)) {
+        note("groups", format!("this server has no group {group}"));
     }
     if errors.is_empty() { Ok(()) } else { Err(ApiError::Invalid(errors)) }
 }

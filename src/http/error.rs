@@ -1,5 +1,7 @@
 //! The one mapping from what went wrong to what HTTP says: RFC 9457 problem details.
 
+use std::time::Duration;
+
 use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header};
 use serde::Serialize;
 use thiserror::Error;
@@ -36,9 +38,9 @@ pub enum ApiError {
     /// 400: not JSON, or a header that cannot be read.
     #[error("{0}")]
     Malformed(String),
-    /// 401: no or wrong credentials. Does not say which.
+    /// 401: no or wrong credentials.
     #[error("{0}")]
-    Unauthenticated(&'static str),
+    Unauthenticated(String),
     /// 403: known, but not allowed here.
     #[error("{0}")]
     Forbidden(String),
@@ -60,9 +62,20 @@ pub enum ApiError {
     /// 413: too large.
     #[error("{0}")]
     TooLarge(String),
+    /// 421: meant for another server.
+    #[error("this server has other names; [server] hosts says which")]
+    Misdirected,
     /// 422: JSON, but not what the model says; every field is named.
     #[error("{} of the request cannot be accepted", plural(.0.len()))]
     Invalid(Vec<FieldError>),
+    /// 429: more often than is allowed. Nothing was recorded.
+    #[error("{detail}; try again in {retry_after_seconds} s")]
+    TooFast {
+        /// What was too often.
+        detail: &'static str,
+        /// When to come again.
+        retry_after_seconds: u64,
+    },
     /// 503: too busy, then nothing was recorded; or stopping, then it may or may not have been. Safe to try
     /// again with the same `swipe_id`.
     #[error("{0}")]
@@ -80,6 +93,13 @@ impl ApiError {
         Self::Invalid(vec![FieldError { field: field.to_owned(), detail: detail.into() }])
     }
 
+    /// 429 for `wait`, in whole seconds, which is when it surely works again.
+    #[must_use]
+    pub fn too_fast(detail: &'static str, wait: Duration) -> Self {
+        let retry_after_seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
+        Self::TooFast { detail, retry_after_seconds }
+    }
+
     /// What a dropped reply means: the commit failed and the process is about to stop.
     #[must_use]
     pub fn not_committed() -> Self {
@@ -94,6 +114,9 @@ impl ApiError {
         match self {
             Self::Unavailable(_) => {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
+            }
+            Self::TooFast { retry_after_seconds, .. } => {
+                response.insert_header((header::RETRY_AFTER, *retry_after_seconds));
             }
             Self::MethodNotAllowed(allow) => {
                 response.insert_header((header::ALLOW, allow.as_str()));
@@ -148,7 +171,9 @@ impl ResponseError for ApiError {
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Changed(_) => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooFast { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

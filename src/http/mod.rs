@@ -1,5 +1,6 @@
 //! The HTTP API: handlers parse, ask an actor, render. Nothing is decided here.
 
+pub mod access;
 pub mod answers;
 pub mod auth;
 mod body;
@@ -21,7 +22,7 @@ pub mod swipes;
 pub mod trace_context;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{PoisonError, RwLock},
 };
 
@@ -32,7 +33,7 @@ use actix::{
 use actix_web::HttpRequest;
 use tokio::sync::oneshot;
 
-use self::{auth::Auth, error::ApiError, trace_context::TraceContext};
+use self::{access::Access, auth::Auth, error::ApiError, trace_context::TraceContext};
 use crate::{
     actors::{
         admin::AdminActor,
@@ -49,7 +50,7 @@ use crate::{
     },
     domain::{
         building::Rules,
-        ids::{BuildingId, GateId},
+        ids::{BuildingId, GateId, GroupId},
     },
     metrics::Metrics,
 };
@@ -59,6 +60,8 @@ use crate::{
 pub struct Services {
     /// The buildings of this server.
     pub buildings: HashMap<BuildingId, BuildingServices>,
+    /// The access groups that cards may name.
+    pub groups: KnownGroups,
     /// The cards.
     pub directory: Addr<DirectoryActor>,
     /// Who records what operators do.
@@ -67,6 +70,8 @@ pub struct Services {
     pub deliveries: Deliveries,
     /// Events that are sent again.
     pub replays: ReplayServices,
+    /// Who may come in at all.
+    pub access: Access,
     /// Who may call.
     pub auth: Auth,
     /// How the sinks do.
@@ -92,6 +97,29 @@ pub struct ReplayServices {
     pub board: ReplayBoard,
     /// Who begins and ends them.
     pub manager: Addr<ReplaysActor>,
+}
+
+/// The access groups of the configuration. A reload changes them.
+#[derive(Debug)]
+pub struct KnownGroups(RwLock<BTreeSet<GroupId>>);
+
+impl KnownGroups {
+    /// These.
+    #[must_use]
+    pub fn new(groups: BTreeSet<GroupId>) -> Self {
+        Self(RwLock::new(groups))
+    }
+
+    /// Whether there is such a group.
+    #[must_use]
+    pub fn has(&self, group: &GroupId) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(group)
+    }
+
+    /// These from now on.
+    pub fn set(&self, groups: BTreeSet<GroupId>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = groups;
+    }
 }
 
 /// One building, as handlers see it.

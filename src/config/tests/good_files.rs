@@ -11,7 +11,12 @@ use crate::config::{
     sinks::{AwsOverrides, Compression, ObjectFormat, SinkConfig, SinkKind, StartAt},
     wal::WalStore,
 };
-use crate::domain::building::AntiPassback;
+use crate::domain::{
+    building::AntiPassback,
+    hosts::HostName,
+    ids::{GateId, GroupId},
+    reason::Reason,
+};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -41,6 +46,36 @@ fn every_key_of_a_building_is_read() {
     assert_eq!(building.name, "Büro");
     assert_eq!((building.rules.anti_passback, building.rules.presence_timeout), (AntiPassback::Soft, None));
     assert_eq!(building.rules.max_occupancy, Some(5));
+}
+
+#[test]
+fn groups_become_rules_of_buildings() {
+    let text = "[[schedules]]\nid = 'night'\nweekly = [{ days = ['fri', 'sat'], from = '22:00', to = '06:00' }]\n\
+                holidays = ['2026-12-25']\n\
+                [[schedules]]\nid = 'spare'\nweekly = [{ days = ['sun'], from = '00:00', to = '24:00' }]\n\
+                [[groups]]\nid = 'guards'\nallow = [{ building = 'b', gates = ['*'], schedule = 'night' }]\n\
+                [[groups]]\nid = 'nobody'\n[[routes]]";
+    let text = LEAST.replace("id = 'b'", "id = 'b'\ntime_zone = 'Asia/Kolkata'").replace("[[routes]]", text);
+    let config = parse(&text).unwrap();
+    let groups: Vec<_> = config.groups.iter().map(ToString::to_string).collect();
+    assert_eq!(groups, ["guards", "nobody"]);
+    let warnings: Vec<_> = config.warnings.iter().map(|warning| warning.problem.as_str()).collect();
+    assert_eq!(
+        warnings,
+        [
+            "no rule of a group names \"spare\"",
+            "allows and denies nothing: cards that name it open nothing by it"
+        ]
+    );
+    let rules = &config.buildings[0].rules;
+    let refusal = |utc: &str| {
+        let gate = GateId::parse("g").unwrap();
+        rules.groups.refusal(&[GroupId::parse("guards").unwrap()], &gate, utc.parse().unwrap())
+    };
+    // 22:00 in Kolkata is 16:30 in UTC; 2026-11-20 is a Friday
+    assert_eq!(refusal("2026-11-20T16:29:59Z"), Some(Reason::OutOfSchedule));
+    assert_eq!(refusal("2026-11-20T16:30:00Z"), None);
+    assert_eq!(refusal("2026-12-25T17:00:00Z"), Some(Reason::OutOfSchedule));
 }
 
 fn sinks(text: &str) -> Vec<SinkConfig> {
@@ -145,6 +180,21 @@ fn a_useless_region_is_warned_about() {
     assert_eq!(config.wal.snapshot_every, Duration::from_secs(1));
     let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(warnings, ["etc/routes.toml:10: sinks.x.region: has no effect on this type of sink"]);
+}
+
+#[test]
+fn an_address_that_is_not_loopback_is_allowed_in_so_many_words() {
+    let server =
+        "id = 'a'\nlisten = '0.0.0.0:80'\nallow_plain_http = true\nhosts = ['Gate:8443']\nrate_limit = 7\n";
+    let text = LEAST.replace("id = 'a'\n", server);
+    let config = parse(&text).unwrap();
+    assert_eq!(config.server.rate_limit, NonZeroU32::new(7));
+    assert_eq!(config.server.hosts, Some(vec![HostName::parse("gate:8443").unwrap()]));
+    let local = "[auth]\nallow_local_issuer = true\njwt = { local = true }\n";
+    assert_eq!(parse(&text.replace("[auth]\n", local)).unwrap().auth.jwt, Some(JwtConfig::Local));
+    for listen in ["127.0.0.2:80", "[::1]:80", "[::ffff:127.0.0.1]:80"] {
+        assert!(parse(&LEAST.replace("id = 'a'\n", &format!("id = 'a'\nlisten = '{listen}'\n"))).is_ok());
+    }
 }
 
 #[test]

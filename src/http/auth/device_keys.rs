@@ -1,27 +1,17 @@
-//! API keys of devices. The file holds hashes only; the command line writes it, and has waited until every running
-//! daemon goes by the change when it returns.
+//! The file of the devices' API keys. It holds hashes only; the command line writes it, and has waited until every
+//! running daemon ([`super::known_devices`]) goes by the change when it returns.
 
 use std::{
-    collections::HashMap,
     fs::{self, File},
     io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{
-            AtomicU64,
-            Ordering::{Acquire, Release},
-        },
-    },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 use crate::{
@@ -37,12 +27,15 @@ use crate::{
 /// 256 random bits.
 const SECRET_BYTES: usize = 32;
 
+/// More than a key has: it is not even looked at.
+pub(super) const MAX_KEY_BYTES: usize = 128;
+
 /// The most keys of one file; `keys add` refuses more.
 pub const MAX_KEYS: usize = 10_000;
 
 /// How long what was found in the file is believed: a look at it for each request took a twentieth of a busy
 /// processor. Whoever changes the file waits for as long before saying that it is done.
-const BELIEVE_FOR: Duration = Duration::from_millis(10);
+pub(super) const BELIEVE_FOR: Duration = Duration::from_millis(10);
 
 /// What a device may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +46,8 @@ pub enum DeviceKind {
     Gate,
     /// A fire or security panel: modes.
     Panel,
+    /// A person's, sealed in an envelope at the security desk for the day on which nobody gets a token.
+    BreakGlass,
 }
 
 /// A key as the file has it.
@@ -73,7 +68,7 @@ pub struct Device {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// SHA-256 of the whole key, in hex.
-    sha256: String,
+    pub(super) sha256: String,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -90,6 +85,9 @@ impl Device {
             DeviceKind::Panel => {
                 Err(ApiError::Forbidden("this key is a panel's; gates need a key of kind gate".to_owned()))
             }
+            DeviceKind::BreakGlass => {
+                Err(ApiError::Forbidden("this key is a person's; gates need a key of kind gate".to_owned()))
+            }
         }
     }
 
@@ -104,6 +102,9 @@ impl Device {
             DeviceKind::Gate => {
                 Err(ApiError::Forbidden("this key is a gate's; modes need a key of kind panel".to_owned()))
             }
+            DeviceKind::BreakGlass => Err(ApiError::Forbidden(
+                "this key is a person's: show it in Authorization: Bearer".to_owned(),
+            )),
         }
     }
 
@@ -166,105 +167,6 @@ pub enum DeviceKeysError {
     /// Too many.
     #[error("there are {MAX_KEYS} keys already; revoke some")]
     TooMany,
-}
-
-/// The keys of a running daemon.
-#[derive(Debug)]
-pub struct DeviceKeys {
-    path: PathBuf,
-    read: RwLock<Arc<Snapshot>>,
-    begun: Instant,
-    /// When the file was last looked at, in microseconds after `begun`.
-    looked_micros: AtomicU64,
-}
-
-/// The file as it was when it had this identity.
-#[derive(Debug)]
-struct Snapshot {
-    identity: Option<FileIdentity>,
-    keys: HashMap<String, Arc<Device>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileIdentity {
-    inode: u64,
-    length: u64,
-    changed: (i64, i64),
-}
-
-impl DeviceKeys {
-    /// Reads the file; a missing one has no keys.
-    ///
-    /// # Errors
-    /// [`DeviceKeysError`] if it is there and cannot be read.
-    pub fn open(path: &Path) -> Result<Self, DeviceKeysError> {
-        let begun = Instant::now();
-        let read = RwLock::new(Arc::new(Snapshot::read(path)?));
-        Ok(Self { path: path.to_owned(), read, begun, looked_micros: AtomicU64::new(0) })
-    }
-
-    /// The device that a key belongs to, by what the file says or said [`BELIEVE_FOR`] ago. One that has become
-    /// unreadable keeps the keys it had, and the log says so.
-    #[must_use]
-    pub fn find(&self, key: &str) -> Option<Arc<Device>> {
-        let snapshot = self.current();
-        let (id, _) = key.split_once('.')?;
-        let hash = hash_of(key);
-        let device = snapshot.keys.get(id)?;
-        bool::from(device.sha256.as_bytes().ct_eq(hash.as_bytes())).then(|| Arc::clone(device))
-    }
-
-    fn current(&self) -> Arc<Snapshot> {
-        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let now = micros(self.begun.elapsed());
-        // Before what was read: that is then at least as new.
-        let is_believed = now.saturating_sub(self.looked_micros.load(Acquire)) < micros(BELIEVE_FOR);
-        let read = Arc::clone(&self.read.read().unwrap_or_else(PoisonError::into_inner));
-        if is_believed {
-            return read;
-        }
-        let current = self.look(read);
-        // After what was read, and as of before it: what is believed has been looked at.
-        self.looked_micros.store(now, Release);
-        current
-    }
-
-    fn look(&self, read: Arc<Snapshot>) -> Arc<Snapshot> {
-        let identity = FileIdentity::of(&self.path);
-        if identity == read.identity {
-            return read;
-        }
-        let fresh = match Snapshot::read(&self.path) {
-            Ok(fresh) => {
-                tracing::info!(keys = fresh.keys.len(), "the devices file has changed and was read again");
-                fresh
-            }
-            Err(error) => {
-                tracing::error!(%error, "the devices file has changed and cannot be read; the keys stay as they were");
-                // Not to be read again before it changes again.
-                Snapshot { identity, keys: read.keys.clone() }
-            }
-        };
-        let fresh = Arc::new(fresh);
-        *self.read.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
-        fresh
-    }
-}
-
-impl FileIdentity {
-    fn of(path: &Path) -> Option<Self> {
-        let found = fs::metadata(path).ok()?;
-        Some(Self { inode: found.ino(), length: found.len(), changed: (found.ctime(), found.ctime_nsec()) })
-    }
-}
-
-impl Snapshot {
-    fn read(path: &Path) -> Result<Self, DeviceKeysError> {
-        // The identity first: if the file changes in between, the next look reads it again.
-        let identity = FileIdentity::of(path);
-        let keys = list(path)?.into_iter().map(|device| (device.id.clone(), Arc::new(device))).collect();
-        Ok(Self { identity, keys })
-    }
 }
 
 /// The keys of a file, without their secrets, which nobody has.
@@ -346,13 +248,15 @@ fn change<T>(
     Ok(done)
 }
 
-fn hash_of(key: &str) -> String {
+pub(super) fn hash_of(key: &str) -> String {
     hex(&Sha256::digest(key.as_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::{super::known_devices::KnownDevices, *};
 
     fn add_for(path: &Path, building: &str) -> String {
         let building = BuildingId::parse(building).unwrap();
@@ -363,7 +267,7 @@ mod tests {
     fn a_key_counts_from_its_making_to_its_revocation() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("devices.toml");
-        let keys = DeviceKeys::open(&path).unwrap();
+        let keys = KnownDevices::open(&path).unwrap();
         assert!(keys.find("k_00000000.x").is_none());
         let (one, two) = (add_for(&path, "hq"), add_for(&path, "annex"));
         let device = keys.find(&one).unwrap();
@@ -397,7 +301,7 @@ mod tests {
             add(&path, hq.clone(), Some(north.clone()), DeviceKind::Gate, None, Timestamp::from_millis(0))
                 .unwrap();
         let panel = add(&path, hq.clone(), None, DeviceKind::Panel, None, Timestamp::from_millis(0)).unwrap();
-        let keys = DeviceKeys::open(&path).unwrap();
+        let keys = KnownDevices::open(&path).unwrap();
         let gate = keys.find(&gate).unwrap();
         assert!(gate.must_be_gate_of(&hq).is_ok() && gate.must_be_gate_of(&annex).is_err());
         assert!(

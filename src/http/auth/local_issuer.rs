@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::person::{Grant, Person};
-use crate::{clock, data_dir};
+use crate::{clock, data_dir, domain::time::Timestamp};
 
 /// The key's file in the data directory.
 pub const KEY_FILE: &str = "local-issuer.key";
@@ -120,7 +120,8 @@ impl LocalIssuer {
         rules.validate_nbf = true;
         let claims = decode::<Claims>(token, &self.decoding, &rules).ok()?.claims;
         let grants = claims.roles.iter().filter_map(|role| role.parse().ok()).collect();
-        Some(Person { subject: claims.sub, grants })
+        let expires_at = i64::try_from(claims.exp).unwrap_or(i64::MAX).saturating_mul(1_000);
+        Some(Person { subject: claims.sub, grants, expires_at: Some(Timestamp::from_millis(expires_at)) })
     }
 }
 

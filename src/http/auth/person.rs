@@ -3,7 +3,10 @@
 use std::{fmt, str::FromStr};
 
 use crate::{
-    domain::ids::{BuildingId, InvalidId},
+    domain::{
+        ids::{BuildingId, InvalidId},
+        time::Timestamp,
+    },
     http::error::ApiError,
 };
 
@@ -47,6 +50,8 @@ pub struct Person {
     pub subject: String,
     /// What they may do.
     pub grants: Vec<Grant>,
+    /// When their token ends; `None`: a key that is good until it is revoked.
+    pub expires_at: Option<Timestamp>,
 }
 
 impl Role {
@@ -127,6 +132,7 @@ mod tests {
         Person {
             subject: "ada".to_owned(),
             grants: grants.iter().map(|text| text.parse().unwrap()).collect(),
+            expires_at: None,
         }
     }
 

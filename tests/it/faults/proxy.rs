@@ -68,7 +68,12 @@ impl FaultProxy {
             name: name.to_owned(),
             target: target.to_owned(),
             address: listener.local_addr().unwrap(),
-            client: Client::builder().no_proxy().redirect(Policy::none()).build().unwrap(),
+            client: turnstiled::https_client::builder()
+                .unwrap()
+                .no_proxy()
+                .redirect(Policy::none())
+                .build()
+                .unwrap(),
             state: Arc::new(Mutex::new(State { deck, taken: Vec::new(), is_paused: false, under_way: 0 })),
         };
         let accepting = proxy.clone();
