@@ -95,6 +95,10 @@ pub struct Families {
     pub replay_refused: IntCounterVec,
     /// Replays that go on.
     pub replays_running: IntGauge,
+    /// Live feeds that are open.
+    pub feeds: IntGauge,
+    /// Those that ended because their reader did not keep up.
+    pub feed_dropped: IntCounter,
     /// Cards that name a group which the configuration does not have, as of the start or the last reload.
     pub cards_of_unknown_groups: IntGauge,
     /// Requests with missing or bad credentials, by kind.
@@ -272,6 +276,12 @@ impl Metrics {
                 &["sink"],
             ),
             replays_running: gauge(&registry, "replays_running", "Replays that go on."),
+            feeds: gauge(&registry, "feeds", "Live feeds that are open."),
+            feed_dropped: counter(
+                &registry,
+                "feed_dropped_total",
+                "Live feeds that ended because their reader did not keep up.",
+            ),
             cards_of_unknown_groups: gauge(
                 &registry,
                 "cards_of_unknown_groups",

@@ -282,6 +282,7 @@ impl BuildingActor {
         let audit = Body::AuditRead(AuditRead {
             building: Some(self.building.rules().building.clone()),
             what: "presence".to_owned(),
+            ..AuditRead::default()
         });
         self.record(audit, &read.origin, &mut group);
         group.send(move || drop(read.reply.send(Ok(Presence { as_of: now, mode, people }))));

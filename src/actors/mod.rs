@@ -15,6 +15,7 @@ pub mod deliveries;
 pub mod delivery;
 pub mod directory;
 pub mod disk;
+pub mod feeds;
 pub mod log;
 pub mod mirror;
 mod mirror_marks;

@@ -9,6 +9,7 @@ use turnstiled_wal::LogReader;
 use super::{
     delivery::{DeliveryActor, DetachIfBehind},
     disk::DiskBoard,
+    feeds::Feeds,
     log::LogGrew,
     sink_board::SinkBoard,
 };
@@ -36,6 +37,7 @@ pub struct RouterActor {
     routes: Arc<RouteTable>,
     board: SinkBoard,
     disk: DiskBoard,
+    feeds: Feeds,
     metrics: Metrics,
     lanes: HashMap<String, Lane>,
     joining: Vec<Join>,
@@ -101,6 +103,8 @@ pub struct RouterParts {
     pub board: SinkBoard,
     /// How full the disk is.
     pub disk: DiskBoard,
+    /// Who looks on.
+    pub feeds: Feeds,
     /// Where routes are counted.
     pub metrics: Metrics,
     /// The sinks. What the log holds for them already has been counted.
@@ -111,7 +115,7 @@ impl RouterActor {
     /// Counts from the log's end on.
     #[must_use]
     pub fn new(parts: RouterParts) -> Self {
-        let RouterParts { log, routes, board, disk, metrics, sinks } = parts;
+        let RouterParts { log, routes, board, disk, feeds, metrics, sinks } = parts;
         let scanned_to = log.committed();
         metrics.set_routes([].into_iter(), names(&routes));
         let lane = |delivery| Lane { delivery, routes: Arc::clone(&routes), uncounted: None };
@@ -121,6 +125,7 @@ impl RouterActor {
             routes,
             board,
             disk,
+            feeds,
             metrics,
             lanes,
             joining: Vec::new(),
@@ -229,6 +234,7 @@ impl Actor for RouterActor {
         self.scan_soon(ctx);
         ctx.run_interval(WAKE_ALL_EVERY, |actor, ctx| {
             actor.lanes.values().for_each(|lane| wake(&lane.delivery));
+            actor.feeds.wake();
             if actor.disk.has_reached(Step::Detach) {
                 actor.detach_those_behind();
             }
@@ -243,6 +249,7 @@ impl Handler<LogGrew> for RouterActor {
     type Result = ();
 
     fn handle(&mut self, _: LogGrew, ctx: &mut Self::Context) {
+        self.feeds.wake();
         self.scan_soon(ctx);
     }
 }

@@ -12,6 +12,7 @@ use crate::{
         deliveries::{Deliveries, Delivering},
         delivery::{DeliveryActor, DeliveryParts, StopDelivery},
         disk::DiskBoard,
+        feeds::Feeds,
         mirror::{MirrorActor, MirrorParts},
         replay::manager::{ReplaysActor, StopReplays},
         router::{RouterActor, RouterParts},
@@ -97,6 +98,7 @@ impl DeliverySide {
         log: &LogReader,
         states: &SinkStates,
         disk: &DiskBoard,
+        feeds: &Feeds,
         metrics: &Metrics,
     ) -> Result<Self, StartError> {
         let arbiter = Arbiter::new();
@@ -120,6 +122,7 @@ impl DeliverySide {
             routes,
             board: starter.board.clone(),
             disk: disk.clone(),
+            feeds: feeds.clone(),
             metrics: metrics.clone(),
             sinks: deliveries,
         };

@@ -11,6 +11,7 @@ mod disk;
 mod error;
 mod event_times;
 pub mod housekeeping;
+mod listen;
 mod log_side;
 mod offline;
 mod pending;
@@ -59,6 +60,7 @@ use self::{
 use crate::{
     actors::{
         busy_poll::BusyPoll,
+        feeds::Feeds,
         mirror::MirrorParts,
         recorder::LogEnd,
         replay::{manager::ReplaysActor, state_check::LiveState},
@@ -90,6 +92,7 @@ const MAX_CONNECTIONS: usize = 10_000;
 pub struct App {
     address: SocketAddr,
     http: ServerHandle,
+    feeds: Feeds,
     log: LogSide,
     delivery: DeliverySide,
     replays: Addr<ReplaysActor>,
@@ -105,7 +108,7 @@ impl App {
     /// [`StartError`]; threads may have been started by then, so the process is to end.
     pub async fn start(config: Config) -> Result<(Self, Reloader), StartError> {
         let listen = config.server.listen;
-        let listener = TcpListener::bind(listen).map_err(|source| StartError::Listen { listen, source })?;
+        let listener = listen::bind(listen).map_err(|source| StartError::Listen { listen, source })?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { listen, source })?;
         let data_dir = DataDir::take(&config.server.data_dir, &config.server.id, config.wal.store.as_str())?;
         let auth = auth::open(&config)?;
@@ -126,8 +129,10 @@ impl App {
         let sinks = sinks.map(|((sink, (_, progress)), pending)| OpenedSink { sink, progress, pending });
         let sinks = sinks.collect();
         let letter_queue = sinks::open_letter_queue(&config).await?;
+        let feeds = Feeds::new(log.reader(), data_dir.log_name.clone(), metrics.clone());
         let delivery =
-            DeliverySide::start(&config, sinks, &log.reader(), &states, &disk.board, &metrics).await?;
+            DeliverySide::start(&config, sinks, &log.reader(), &states, &disk.board, &feeds, &metrics)
+                .await?;
         if let Some(queue) = letter_queue {
             let (states, disk, metrics) = (states.clone(), disk.board.clone(), metrics.clone());
             delivery.mirror(MirrorParts { queue, states, disk, metrics });
@@ -182,6 +187,7 @@ impl App {
             directory: log.directory.clone(),
             admin: log.admin.clone(),
             deliveries: delivery.starter.deliveries.clone(),
+            feeds: feeds.clone(),
             replays: ReplayServices {
                 places: replay.places,
                 board: replay.board,
@@ -201,7 +207,7 @@ impl App {
         let replays = replay.replays;
         let (starter, path) = (delivery.starter.clone(), data_dir.path.clone());
         let reloader = Reloader { config, data_dir: path, room, starter, router, services };
-        Ok((Self { address, http, log, delivery, replays, housekeeping, scrub, data_dir }, reloader))
+        Ok((Self { address, http, feeds, log, delivery, replays, housekeeping, scrub, data_dir }, reloader))
     }
 
     /// Where it listens.
@@ -212,6 +218,8 @@ impl App {
 
     /// Stops accepting, commits what is under way, writes cursors, releases the data directory.
     pub async fn stop(self) {
+        // before the answers that a stop waits for
+        self.feeds.end();
         self.http.stop(true).await;
         self.housekeeping.stop().await;
         self.scrub.stop();

@@ -145,13 +145,25 @@ pub struct Swiped {
 }
 
 /// A look at personal data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRead {
     /// The building asked about, if one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub building: Option<BuildingId>,
     /// What was read, such as `presence`.
     pub what: String,
+    /// Whom or what it was about: `card/<id>` or `employee/<id>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Events of this moment and later ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
+    /// Events before this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Timestamp>,
+    /// Events of these types: patterns, separated by commas.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub types: Option<String>,
 }
 
 /// An operator gives dead letters back to their sinks.

@@ -14,6 +14,10 @@ use actix_web::{
 
 use super::{Services, error::ApiError, trace_context::TraceContext};
 
+/// Beside a request that was a HEAD and is routed as the GET that it asks about.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadOnly;
+
 /// The middleware.
 ///
 /// # Errors
@@ -26,6 +30,7 @@ pub async fn answer(
     if request.method() == Method::HEAD {
         // Routed as the GET that it asks about; the connection knows that no body is to be sent.
         request.head_mut().method = Method::GET;
+        request.extensions_mut().insert(HeadOnly);
     }
     request.extensions_mut().insert(trace.clone());
     let services = request.app_data::<Data<Services>>().cloned();

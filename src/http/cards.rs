@@ -239,11 +239,7 @@ fn check_names(services: &Services, details: &CardDetails) -> Result<(), ApiErro
 }
 
 fn read_query(query: &str) -> Result<CardQuery, ApiError> {
-    let pairs = actix_web::web::Query::<Vec<(String, String)>>::from_query(query)
-        .map_err(|error| ApiError::Malformed(format!("the query cannot be read: {error}")))?;
-    let pairs = pairs.into_inner().into_iter().map(|(name, value)| (name, Value::String(value)));
-    let mut fields = Fields::of_value(Value::Object(pairs.collect()), String::new())
-        .map_err(|error| ApiError::Invalid(vec![error]))?;
+    let mut fields = Fields::of_query(query)?;
     let status = fields.optional("status", |value| {
         serde_json::from_value::<Status>(value)
             .map_err(|_| "must be active, suspended, lost or revoked".to_owned())

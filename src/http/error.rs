@@ -11,6 +11,7 @@ use crate::{
         building::{SwipeError, forgive::ForgiveError, modes::AccountError},
         delivery::letters::DiscardError,
         directory::ChangeError,
+        feeds::NoFeed,
         places::NoPlace,
         replay::manager::ReplaysError,
     },
@@ -56,6 +57,9 @@ pub enum ApiError {
     /// 409: it contradicts what was said before.
     #[error("{0}")]
     Conflict(String),
+    /// 410: it was there once.
+    #[error("{0}")]
+    Gone(String),
     /// 412: changed meanwhile.
     #[error("{0}")]
     Changed(String),
@@ -169,12 +173,22 @@ impl ResponseError for ApiError {
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Gone(_) => StatusCode::GONE,
             Self::Changed(_) => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooFast { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl From<NoFeed> for ApiError {
+    fn from(error: NoFeed) -> Self {
+        match error {
+            NoFeed::TooMany => Self::Unavailable(error.to_string()),
+            NoFeed::OtherLog(..) | NoFeed::NotYet(_) | NoFeed::TooOld(_) => Self::Gone(error.to_string()),
         }
     }
 }

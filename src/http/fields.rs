@@ -35,6 +35,17 @@ impl Fields {
         Self::of_value(parse_json(body)?, String::new()).map_err(|error| ApiError::Invalid(vec![error]))
     }
 
+    /// Begins to read a query, whose values are strings. Of a name that comes twice the last value counts.
+    ///
+    /// # Errors
+    /// 400 if it cannot be read.
+    pub fn of_query(query: &str) -> Result<Self, ApiError> {
+        let pairs = actix_web::web::Query::<Vec<(String, String)>>::from_query(query)
+            .map_err(|error| ApiError::Malformed(format!("the query cannot be read: {error}")))?;
+        let pairs = pairs.into_inner().into_iter().map(|(name, value)| (name, Value::String(value)));
+        Ok(Self { left: pairs.collect(), path: String::new(), errors: vec![] })
+    }
+
     /// Begins to read an object somewhere in a body; `path` is where, such as `exits[3]`.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ pub mod cards;
 mod csv;
 pub mod dead_letters;
 pub mod error;
+pub mod feed;
 pub mod fields;
 pub mod forgive;
 pub mod health;
@@ -18,6 +19,7 @@ pub mod presence;
 pub mod replays;
 pub mod routes;
 pub mod sinks;
+mod sse;
 pub mod swipes;
 pub mod trace_context;
 
@@ -42,6 +44,7 @@ use crate::{
         deliveries::Deliveries,
         directory::DirectoryActor,
         disk::DiskBoard,
+        feeds::Feeds,
         recorder::LogEnd,
         recorder::Origin,
         replay::{board::ReplayBoard, manager::ReplaysActor, prepare::ReplayPlaces},
@@ -68,6 +71,8 @@ pub struct Services {
     pub admin: Addr<AdminActor>,
     /// Who delivers, by sink.
     pub deliveries: Deliveries,
+    /// Who looks on.
+    pub feeds: Feeds,
     /// Events that are sent again.
     pub replays: ReplayServices,
     /// Who may come in at all.

@@ -7,7 +7,8 @@ use actix_web::{
 };
 
 use super::{
-    cards, dead_letters, error::ApiError, forgive, health, modes, muster, presence, replays, sinks, swipes,
+    cards, dead_letters, error::ApiError, feed, forgive, health, modes, muster, presence, replays, sinks,
+    swipes,
 };
 
 /// The largest body (contract, section 3).
@@ -45,6 +46,7 @@ fn paths() -> Vec<Path> {
             vec![(Method::GET, web::get().to(cards::get)), (Method::PUT, web::put().to(cards::put))],
         ),
         post("/v1/cards/{card_id}/{action}", web::post().to(cards::act)),
+        get("/v1/events/stream", web::get().to(feed::stream)),
         get("/v1/sinks", web::get().to(sinks::list)),
         small("/v1/sinks/{name}/cursor", vec![(Method::DELETE, web::delete().to(sinks::forget))]),
         get("/v1/dead-letters", web::get().to(dead_letters::list)),

@@ -1,4 +1,4 @@
-//! Makes metrics by their names and registers them.
+//! Metrics of each kind, made and registered at once.
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -9,10 +9,7 @@ fn full_name(name: &str) -> String {
     format!("turnstiled_{name}")
 }
 
-pub(super) fn register<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    made: prometheus::Result<C>,
-) -> C {
+fn register<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
     #[expect(clippy::expect_used, reason = "names and buckets are constants; a test makes every metric once")]
     let collector = made.expect("metric names and labels are valid");
     #[expect(clippy::expect_used, reason = "each name is registered once, in one place")]

@@ -119,7 +119,11 @@ pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
                 roster: None,
             })),
             12 => Body::Accounted(Accounted { building: swipe.building, employee_id, card_id, note: None }),
-            _ => Body::AuditRead(AuditRead { building: Some(building(at)), what: "presence".to_owned() }),
+            _ => Body::AuditRead(AuditRead {
+                building: Some(building(at)),
+                what: "presence".to_owned(),
+                ..AuditRead::default()
+            }),
         }
     });
     prop::collection::vec((step, prop_oneof![3 => 0..60_u16, 1 => 600..1_500_u16]), 0..max)

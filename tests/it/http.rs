@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::{
-    Client, Method, RequestBuilder,
+    Client, Method, RequestBuilder, Response,
     header::{CONTENT_TYPE, HeaderMap},
 };
 use serde_json::Value;
@@ -36,6 +36,11 @@ impl Caller {
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[], "").await
+    }
+
+    /// An answer whose body is still to come.
+    pub(crate) async fn open(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        self.request(Method::GET, path, headers).send().await.unwrap()
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {

@@ -64,7 +64,7 @@ const HOMES: &[(&str, &[&str])] = &[
         "sled::",
         &["wal/src/sled_db.rs", "wal/src/sled_store.rs", "wal/src/state_open.rs", "wal/src/state_sled.rs"],
     ),
-    ("rustix::", &["wal/src", "src/app/background.rs"]),
+    ("rustix::", &["wal/src", "src/app/background.rs", "src/app/listen.rs"]),
     ("actix::", &["src/actors", "src/app", "src/http"]),
     ("actix_web::", &["src/http", "src/app"]),
     ("aws_sdk_", &["src/sinks"]),

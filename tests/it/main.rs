@@ -36,6 +36,7 @@ mod demo;
 mod detach;
 mod dlq;
 mod faults;
+mod feed;
 mod full_disk;
 mod groups;
 mod kill9;

@@ -144,6 +144,17 @@ impl LogReader {
         }
     }
 
+    /// The same of what is in memory alone, so it never blocks. `None`: the records asked for are not, or no longer.
+    pub fn read_recent(&self, after: u64, max_records: usize, max_bytes: usize) -> Option<Vec<Record>> {
+        let committed = self.committed();
+        let from = self.segments.gaps().skip(after.saturating_add(1));
+        if after >= committed || from > committed {
+            return Some(Vec::new());
+        }
+        let visible = usize::try_from(committed.saturating_sub(from - 1)).unwrap_or(usize::MAX);
+        self.recent.read(from, max_records.min(visible), max_bytes)
+    }
+
     fn read_from(
         &self,
         from: u64,

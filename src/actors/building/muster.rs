@@ -129,7 +129,11 @@ impl Handler<ReadMuster> for BuildingActor {
             Ok(mut group) => {
                 let read = self.muster_now(group.now());
                 let building = Some(self.building.rules().building.clone());
-                let audit = Body::AuditRead(AuditRead { building, what: "muster".to_owned() });
+                let audit = Body::AuditRead(AuditRead {
+                    building,
+                    what: "muster".to_owned(),
+                    ..AuditRead::default()
+                });
                 self.record(audit, &origin, &mut group);
                 group.send(move || drop(reply.send(Ok(read))));
             }

@@ -195,7 +195,7 @@ mod tests {
         let options =
             LogOptions { store: StoreKind::Files, segment_bytes: SEGMENT_BYTES, ..LogOptions::default() };
         let mut log = Log::open(dir, options).unwrap();
-        let read = Body::AuditRead(AuditRead { building: None, what: "presence".to_owned() });
+        let read = Body::AuditRead(AuditRead { what: "presence".to_owned(), ..AuditRead::default() });
         let mut events = Vec::new();
         push(&mut events, &(0..EVENTS).map(|_| (read.clone(), 1)).collect::<Vec<_>>());
         commit(&mut log, &events);

@@ -1,10 +1,11 @@
 //! A person and what they may do.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use crate::{
     domain::{
         ids::{BuildingId, InvalidId},
+        scope::Scope,
         time::Timestamp,
     },
     http::error::ApiError,
@@ -103,10 +104,24 @@ impl Person {
         if self.grants.iter().any(allows) {
             return Ok(());
         }
-        let wanted: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
         let scope =
             building.map_or_else(|| "for the whole server".to_owned(), |here| format!("for building {here}"));
-        Err(ApiError::Forbidden(format!("this needs the role {} {scope}", wanted.join(" or "))))
+        Err(needs(roles, &scope))
+    }
+
+    /// Whose events one of `roles` lets them see. A role for a building is one for its events.
+    ///
+    /// # Errors
+    /// 403 if they have none of these roles anywhere.
+    pub fn scope(&self, roles: &[Role]) -> Result<Scope, ApiError> {
+        let mut buildings = BTreeSet::new();
+        for grant in self.grants.iter().filter(|grant| roles.contains(&grant.role)) {
+            match &grant.building {
+                None => return Ok(Scope::Everywhere),
+                Some(building) => drop(buildings.insert(building.clone())),
+            }
+        }
+        if buildings.is_empty() { Err(needs(roles, "somewhere")) } else { Ok(Scope::Buildings(buildings)) }
     }
 
     /// Insists on some role, whichever and for whatever building.
@@ -122,6 +137,11 @@ impl Person {
     pub fn as_actor(&self) -> String {
         format!("person/{}", self.subject)
     }
+}
+
+fn needs(roles: &[Role], scope: &str) -> ApiError {
+    let wanted: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+    ApiError::Forbidden(format!("this needs the role {} {scope}", wanted.join(" or ")))
 }
 
 #[cfg(test)]
@@ -145,6 +165,16 @@ mod tests {
         assert!(guard.must_be(&[Role::Security], None).is_err());
         assert!(guard.must_be(&[Role::Hr], Some(&hq)).is_err());
         assert!(person(&["hr"]).must_be(&[Role::Hr], None).is_ok());
+    }
+
+    #[test]
+    fn a_role_for_buildings_sees_their_events() {
+        let id = |text| BuildingId::parse(text).unwrap();
+        let roles = [Role::Security, Role::Auditor];
+        let two = person(&["security@hq", "auditor@annex", "hr"]).scope(&roles).unwrap();
+        assert_eq!(two, Scope::Buildings([id("hq"), id("annex")].into()));
+        assert_eq!(person(&["security@hq", "auditor"]).scope(&roles), Ok(Scope::Everywhere));
+        assert!(person(&["hr", "admin@hq"]).scope(&roles).is_err());
     }
 
     #[test]
