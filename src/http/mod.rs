@@ -7,6 +7,7 @@ mod body;
 pub mod cards;
 mod csv;
 pub mod dead_letters;
+mod docs;
 pub mod error;
 pub mod feed;
 pub mod fields;

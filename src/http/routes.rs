@@ -7,8 +7,8 @@ use actix_web::{
 };
 
 use super::{
-    cards, dead_letters, error::ApiError, feed, forgive, health, modes, muster, presence, replays, sinks,
-    swipes,
+    cards, dead_letters, docs, error::ApiError, feed, forgive, health, modes, muster, presence, replays,
+    sinks, swipes,
 };
 
 /// The largest body (contract, section 3).
@@ -73,6 +73,7 @@ fn paths() -> Vec<Path> {
         get("/readyz", web::get().to(health::ready)),
         get("/metrics", web::get().to(health::metrics)),
         get("/openapi.json", web::get().to(health::openapi)),
+        get("/docs", web::get().to(docs::page)),
     ]
 }
 

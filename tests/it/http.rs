@@ -1,6 +1,9 @@
 //! A caller of the daemon: a turnstile, a person, or anyone.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use reqwest::{
     Client, Method, RequestBuilder, Response,
@@ -60,6 +63,16 @@ impl Caller {
     ) -> Answer {
         let answer = self.try_send(method.clone(), path, headers, body).await;
         answer.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"))
+    }
+
+    /// The status of an answer, which may go on for ever. Asked from another address of this machine, so that failures
+    /// of one address slow down no other.
+    pub(crate) async fn status(&self, from: Ipv4Addr, method: Method, path: &str, body: &str) -> u16 {
+        let client = turnstiled::https_client::builder().unwrap().no_proxy().timeout(ANSWER_TIMEOUT);
+        let client = client.local_address(IpAddr::V4(from)).build().unwrap();
+        let caller = Self { client, ..self.clone() };
+        let answer = caller.request(method, path, &[]).body(body.to_owned()).send().await;
+        answer.unwrap().status().as_u16()
     }
 
     /// As [`Caller::send`], for a daemon that may be killed meanwhile.

@@ -26,6 +26,7 @@ mod wait;
 mod access;
 mod against;
 mod athena;
+mod authorisation;
 mod bad_input;
 mod canned_answers;
 mod cards;

@@ -149,9 +149,9 @@ impl KnownDevice {
         Ok(())
     }
 
-    /// Notes that the key was shown.
-    pub fn note_use(&self, now: Timestamp) {
-        self.usage.last_used_millis.store(now.as_millis(), Relaxed);
+    /// Notes that the key was shown. When it was before, in milliseconds since 1970; 0: never.
+    pub fn note_use(&self, now: Timestamp) -> i64 {
+        self.usage.last_used_millis.swap(now.as_millis(), Relaxed)
     }
 }
 
