@@ -10,7 +10,6 @@ use turnstiled::domain::{
     card::{Card, CardDetails, Status},
     event::{Body, Decision, Entry, Event, Swiped},
     event_json::encode,
-    groups::Groups,
     ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
     swipes::Direction,
     time::Timestamp,
@@ -55,8 +54,8 @@ fn granted(card: &Card, sequence: u64) -> Event {
         time: Timestamp::from_millis(NOW),
         by: "device/k_00000000".to_owned(),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
-        body: Body::Entry(Entry {
-            swipe: Swiped {
+        body: Body::Entry(Entry::new(
+            Swiped {
                 building: BuildingId::parse("hq").unwrap(),
                 gate: GateId::parse("north-1").unwrap(),
                 card_id: card.card_id.clone(),
@@ -64,19 +63,17 @@ fn granted(card: &Card, sequence: u64) -> Event {
                 swipe_id: Some(Uuid::from_u64_pair(2, sequence)),
                 occurred_at: None,
             },
-            decision: Decision::Granted { violation: false },
-        }),
+            Decision::Granted { violation: false },
+        )),
     }
 }
 
 fn building_with(people: u64) -> Building {
     let mut building = Building::new(Rules {
-        building: BuildingId::parse("hq").unwrap(),
-        gates: [GateId::parse("north-1").unwrap()].into(),
-        anti_passback: AntiPassback::Hard,
         presence_timeout: Some(Duration::from_secs(16 * 3_600)),
+        daily_reset: Some(DailyReset { at: jiff::civil::time(4, 0, 0, 0), zone: jiff::tz::TimeZone::UTC }),
         max_occupancy: Some(1_000_000),
-        groups: Groups::default(),
+        ..Rules::of(BuildingId::parse("hq").unwrap(), [GateId::parse("north-1").unwrap()].into())
     });
     (1..=people).for_each(|number| building.apply(&granted(&card(number), number)));
     building

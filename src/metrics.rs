@@ -1,6 +1,7 @@
 //! What `/metrics` shows. Names are the contract's (section 6); units are in the names.
 
 mod building;
+mod events;
 mod register;
 
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct Families {
     registry: Registry,
     decisions: IntCounterVec,
     exits: IntCounterVec,
+    entries_recorded: IntCounterVec,
+    passages: IntCounterVec,
     inside: IntGaugeVec,
     building_mode: IntGaugeVec,
     muster_missing: IntGaugeVec,
@@ -139,6 +142,18 @@ impl Metrics {
                 &["building", "decision", "reason"],
             ),
             exits: counters(&registry, "exits_total", "Exits recorded.", &["building", "anomaly"]),
+            entries_recorded: counters(
+                &registry,
+                "entries_recorded_total",
+                "Entries that gates decided alone.",
+                &["building", "decision", "anomaly"],
+            ),
+            passages: counters(
+                &registry,
+                "passages_total",
+                "Passages that gates confirmed, or said that nobody went through.",
+                &["building", "outcome"],
+            ),
             inside: gauges(&registry, "inside", "People known inside.", &["building"]),
             building_mode: gauges(
                 &registry,
@@ -320,6 +335,11 @@ impl Metrics {
             gauges(&families.registry, "build_info", "Always 1; the version is a label.", &["version"]);
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Self(Arc::new(families))
+    }
+
+    /// Sets how many people are known inside.
+    pub fn set_inside(&self, building: &str, people: usize) {
+        self.inside.with_label_values(&[building]).set(i64::try_from(people).unwrap_or(i64::MAX));
     }
 
     /// A sink that is no longer there has no series.

@@ -229,8 +229,6 @@ pub enum Need {
 }
 
 impl Need {
-    /// A swipe from outside.
-    pub const ENTRY: Self = Self::Entry { bytes: MAX_SWIPE_BYTES };
     /// A recorded read.
     pub const READ: Self = Self::Essential { bytes: MAX_READ_BYTES };
     /// An act of the security desk.
@@ -240,6 +238,12 @@ impl Need {
     #[must_use]
     pub fn exits(count: usize) -> Self {
         Self::Essential { bytes: (count as u64).saturating_mul(MAX_SWIPE_BYTES) }
+    }
+
+    /// So many swipes from outside.
+    #[must_use]
+    pub fn entries(count: usize) -> Self {
+        Self::Entry { bytes: (count as u64).saturating_mul(MAX_SWIPE_BYTES) }
     }
 
     /// A change of a card. What takes rights away may use the reserve.

@@ -131,7 +131,7 @@ fn swiped(is_entry: bool, number: usize) -> Body {
         occurred_at: None,
     };
     if is_entry {
-        Body::Entry(Entry { swipe, decision: Decision::Granted { violation: false } })
+        Body::Entry(Entry::new(swipe, Decision::Granted { violation: false }))
     } else {
         Body::Exit(Exit { swipe, anomaly: None })
     }

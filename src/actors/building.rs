@@ -5,6 +5,7 @@ pub mod forgive;
 pub mod look;
 pub mod modes;
 pub mod muster;
+pub mod passages;
 
 use std::{
     collections::VecDeque,
@@ -41,12 +42,13 @@ use crate::{
 /// Requests that may wait for a building; at the limit they are answered 503.
 pub const MAILBOX_MESSAGES: usize = 4_096;
 
-/// How many exits of batches go into one commit, of all batches of a building together. What is over waits for that
+/// How many swipes of batches go into one commit, of all batches of a building together: exits, and entries that gates
+/// decided alone. What is over waits for that
 /// commit, and the entries that came meanwhile go before it: an evacuation's flood keeps no entry waiting for longer
 /// than one commit, of which it leaves half to them.
 pub const MAX_EXITS_IN_FLIGHT: usize = MAX_COMMIT_RECORDS / 2;
 
-/// How many batches of exits may be under way in one building; at the limit the next one is answered 503.
+/// How many batches may be under way in one building; at the limit the next one is answered 503.
 pub const MAX_WAITING_BATCHES: usize = 64;
 
 /// How often to look for people who have been inside for longer than possible.
@@ -64,7 +66,7 @@ pub struct BuildingActor {
     cards: DirectoryView,
     recorder: Recorder,
     metrics: Metrics,
-    batches: VecDeque<RecordExits>,
+    batches: VecDeque<RecordBatch>,
     exits_in_flight: Arc<AtomicUsize>,
 }
 
@@ -91,10 +93,11 @@ pub struct DecideSwipe {
     pub reply: oneshot::Sender<Result<Answer, SwipeError>>,
 }
 
-/// Record a batch of exits, each by itself, in order, at most [`MAX_EXITS_IN_FLIGHT`] to a commit.
+/// Record a batch of exits, or of entries that gates decided alone, each by itself, in order, at most
+/// [`MAX_EXITS_IN_FLIGHT`] to a commit.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct RecordExits {
+pub struct RecordBatch {
     /// What is left of the batch.
     pub swipes: std::vec::IntoIter<Swipe>,
     /// Who asks.
@@ -197,7 +200,7 @@ impl BuildingActor {
         tracing::info!(
             building = %self.building.rules().building,
             people = over.len(),
-            "taken to have left: inside for longer than presence_timeout"
+            "taken to have left: inside for longer than presence_timeout, or since before daily_reset"
         );
         for body in over {
             self.record(body, &Origin::server(), &mut group);
@@ -216,7 +219,8 @@ impl BuildingActor {
             let Some(batch) = self.batches.pop_front() else { return };
             let recorder = self.recorder.clone();
             let exits = batch.swipes.len().min(possible);
-            match recorder.place(Need::exits(exits)) {
+            let direction = batch.swipes.as_slice().first().map_or(Direction::Exit, |swipe| swipe.direction);
+            match recorder.place(need_of(direction, exits)) {
                 Ok(group) => self.send_piece(batch, exits, group, ctx),
                 Err(error) => batch.refuse_rest(error),
             }
@@ -225,7 +229,7 @@ impl BuildingActor {
 
     fn send_piece(
         &mut self,
-        mut batch: RecordExits,
+        mut batch: RecordBatch,
         exits: usize,
         mut group: Group<'_>,
         ctx: &mut Context<Self>,
@@ -250,8 +254,7 @@ impl BuildingActor {
         let need = match swipe.direction {
             // its first answer leaves again, also when the disk is full
             _ if self.building.has_answered(&swipe, recorder.now()) => Need::Nothing,
-            Direction::Entry => Need::ENTRY,
-            Direction::Exit => Need::exits(1),
+            direction => need_of(direction, 1),
         };
         let mut group = match recorder.place(need) {
             Ok(group) => group,
@@ -298,6 +301,14 @@ impl BuildingActor {
     }
 }
 
+/// What swipes need. Exits may use what a full disk keeps for them; a gate that let someone in can say so later.
+fn need_of(direction: Direction, swipes: usize) -> Need {
+    match direction {
+        Direction::Exit => Need::exits(swipes),
+        Direction::Entry | Direction::Recorded(_) => Need::entries(swipes),
+    }
+}
+
 impl Actor for BuildingActor {
     type Context = Context<Self>;
 
@@ -305,6 +316,8 @@ impl Actor for BuildingActor {
         ctx.set_mailbox_capacity(MAILBOX_MESSAGES);
         self.metrics.set_inside(self.building.rules().building.as_str(), self.building.inside().len());
         self.show_mode();
+        // what was over while the server was down, at once
+        ctx.run_later(EXPIRE_MORE_AFTER, Self::expire);
         ctx.run_interval(EXPIRE_EVERY, Self::expire);
     }
 }
@@ -326,10 +339,10 @@ impl Handler<DecideSwipe> for BuildingActor {
     }
 }
 
-impl Handler<RecordExits> for BuildingActor {
+impl Handler<RecordBatch> for BuildingActor {
     type Result = ();
 
-    fn handle(&mut self, batch: RecordExits, ctx: &mut Self::Context) {
+    fn handle(&mut self, batch: RecordBatch, ctx: &mut Self::Context) {
         if self.batches.len() >= MAX_WAITING_BATCHES {
             return batch.refuse_rest(NoPlace::Overloaded);
         }
@@ -341,7 +354,7 @@ impl Handler<RecordExits> for BuildingActor {
 /// A piece of a batch is durable.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct PieceDone(RecordExits);
+struct PieceDone(RecordBatch);
 
 impl Handler<PieceDone> for BuildingActor {
     type Result = ();
@@ -356,7 +369,7 @@ impl Handler<PieceDone> for BuildingActor {
     }
 }
 
-impl RecordExits {
+impl RecordBatch {
     /// What is durable stays so and is answered; the rest is for the device to send again.
     fn refuse_rest(mut self, error: NoPlace) {
         self.answers.extend(self.swipes.map(|_| Err(error.into())));

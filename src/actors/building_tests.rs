@@ -22,7 +22,7 @@ use crate::{
     space::{Gauge, Sizes},
 };
 
-type Batch = (RecordExits, oneshot::Receiver<Vec<Result<Answer, SwipeError>>>);
+type Batch = (RecordBatch, oneshot::Receiver<Vec<Result<Answer, SwipeError>>>);
 
 /// Hears of commits and does nothing.
 struct Deaf;
@@ -88,7 +88,7 @@ fn batch() -> Batch {
 fn batch_of(exits: usize) -> Batch {
     let (reply, answers) = oneshot::channel();
     let swipes = vec![exit(); exits].into_iter();
-    (RecordExits { swipes, origin: Origin::server(), answers: vec![], reply }, answers)
+    (RecordBatch { swipes, origin: Origin::server(), answers: vec![], reply }, answers)
 }
 
 /// What a batch of two is answered; nothing may keep it waiting.

@@ -137,7 +137,11 @@ mod tests {
     use super::*;
     use crate::{
         domain::{
-            event::{Body, Decision, Entry, Event, ExpiryCause, PresenceExpired, PresenceForgiven, Swiped},
+            building::{Entered, Inside},
+            event::{
+                Body, Decision, Entry, Event, ExpiryCause, Outcome, PassageDue, PassageEnded, Presence,
+                PresenceExpired, PresenceForgiven, Swiped,
+            },
             event_json::encode,
             ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
             time::Timestamp,
@@ -200,8 +204,31 @@ mod tests {
             let traceparent = Some("0".repeat(55));
             encode(&Event { id: uuid, sequence: u64::MAX, time, by, traceparent, body }, &log).unwrap()
         };
-        let records =
-            [record(Body::PresenceExpired(expired)), record(Body::Entry(Entry { swipe, decision }))];
+        let was = Inside {
+            since: time,
+            gate: swipe.gate.clone(),
+            card_id: swipe.card_id.clone(),
+            entered: Entered::Pending { passage: u64::MAX, until: time },
+            sequence: u64::MAX,
+        };
+        let due = PassageDue { until: time, before: Some(was.clone()) };
+        let ended = PassageEnded {
+            outcome: Outcome::NoEntry,
+            building: swipe.building.clone(),
+            gate: swipe.gate.clone(),
+            card_id: swipe.card_id.clone(),
+            employee_id: expired.employee_id.clone(),
+            granted_event_id: uuid,
+            granted_sequence: u64::MAX,
+            granted_at: time,
+            until: time,
+            before: Some(was.clone()),
+            presence: Presence::Inside(was),
+        };
+        let entry = Entry { swipe, decision, since: Some(time), passage: Some(Box::new(due)) };
+        let bytes = log_bytes(&[record(Body::Passage(Box::new(ended)))]);
+        assert!(bytes <= MAX_SWIPE_BYTES, "{bytes}");
+        let records = [record(Body::PresenceExpired(expired)), record(Body::Entry(entry))];
         let bytes = log_bytes(&records);
         assert!((1_500..=MAX_SWIPE_BYTES).contains(&bytes), "{bytes}");
     }

@@ -1,23 +1,25 @@
 //! `[[buildings]]` and their gates.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
-use jiff::tz::TimeZone;
+use jiff::{civil::Time, tz::TimeZone};
 
 use super::{
     duration::format_duration,
     hint::nearest_hint,
     limits::{
-        DEFAULT_PRESENCE_TIMEOUT, MAX_BUILDINGS, MAX_GATES_PER_BUILDING, MAX_NAME_CHARS, OCCUPANCY_PEOPLE,
-        PRESENCE_TIMEOUT,
+        DEFAULT_PASSAGE_TIMEOUT, DEFAULT_PRESENCE_TIMEOUT, MAX_BUILDINGS, MAX_GATES_PER_BUILDING,
+        MAX_NAME_CHARS, OCCUPANCY_PEOPLE, PASSAGE_TIMEOUT, PRESENCE_TIMEOUT, REGRANT_WINDOW,
     },
     reader::TableReader,
     unique::Unique,
     value::{Value, quote},
 };
 use crate::domain::{
-    building::{AntiPassback, Rules},
-    groups::Groups,
+    building::{AntiPassback, Rules, daily_reset::DailyReset},
     ids::{BuildingId, GateId},
 };
 
@@ -53,45 +55,80 @@ fn read_building(mut table: TableReader<'_>, ids: &mut Unique) -> Option<Buildin
         Some(value) => read_timeout(&value),
         None => Some(DEFAULT_PRESENCE_TIMEOUT),
     };
-    if let Some(value) = table.optional("regrant_window")
-        && value.duration(Duration::ZERO..=Duration::MAX).is_some_and(|window| !window.is_zero())
-    {
-        value.not_yet::<()>("regrant_window");
-    }
+    let daily_reset = table.optional("daily_reset").and_then(|value| {
+        value.parsed(parse_time_of_day, "write the hour and the minute, such as \"04:00\"")
+    });
+    let regrant_window =
+        table.optional("regrant_window").and_then(|value| value.duration(REGRANT_WINDOW.clone()));
     let people = table.optional("max_occupancy").and_then(|value| value.integer(OCCUPANCY_PEOPLE));
     let max_occupancy = people.and_then(|people| usize::try_from(people).ok());
     let time_zone = table.optional("time_zone").and_then(|value| read_time_zone(&value));
     let gates = table.required("gates").and_then(|value| read_gates(&value));
     table.finish();
-    let id = id?;
+    let (id, Gates { gates, confirming }) = (id?, gates?);
+    let time_zone = time_zone.unwrap_or(TimeZone::UTC);
     Some(BuildingConfig {
         name: name.unwrap_or_else(|| id.clone()),
-        time_zone: time_zone.unwrap_or(TimeZone::UTC),
+        time_zone: time_zone.clone(),
         rules: Rules {
-            building: BuildingId::parse(&id).ok()?,
-            gates: gates?,
             anti_passback: anti_passback.unwrap_or_default(),
             presence_timeout,
+            daily_reset: daily_reset.map(|at| DailyReset { at, zone: time_zone }),
+            regrant_window: regrant_window.unwrap_or_default(),
+            confirming,
             max_occupancy,
-            groups: Groups::default(),
+            ..Rules::of(BuildingId::parse(&id).ok()?, gates)
         },
     })
 }
 
-fn read_gates(gates: &Value<'_>) -> Option<HashSet<GateId>> {
+#[derive(Default)]
+struct Gates {
+    gates: HashSet<GateId>,
+    /// Those that say what came of a grant, with the time that they have for it.
+    confirming: HashMap<GateId, Duration>,
+}
+
+fn read_gates(gates: &Value<'_>) -> Option<Gates> {
     let list = gates.list(MAX_GATES_PER_BUILDING)?;
     if list.is_empty() {
         gates.error("is empty, a building needs a gate", None);
     }
-    let mut ids = Unique::new("gate");
-    Some(list.iter().filter_map(|entry| read_gate(entry.table("buildings.gates")?, &mut ids)).collect())
+    let (mut ids, mut read) = (Unique::new("gate"), Gates::default());
+    for entry in &list {
+        let gate = entry.table("buildings.gates").and_then(|table| read_gate(table, &mut ids));
+        if let Some((gate, passage_timeout)) = gate {
+            read.confirming.extend(passage_timeout.map(|timeout| (gate.clone(), timeout)));
+            read.gates.insert(gate);
+        }
+    }
+    Some(read)
 }
 
-fn read_gate(mut table: TableReader<'_>, ids: &mut Unique) -> Option<GateId> {
+/// A gate and, if it says what came of a grant, how long it has for it.
+fn read_gate(mut table: TableReader<'_>, ids: &mut Unique) -> Option<(GateId, Option<Duration>)> {
     let id = table.required("id").and_then(|value| ids.take(&value, value.id()?));
-    table.optional("passage").and_then(|value| value.choice(&[("assume", ())]));
+    let choices = [("assume", false), ("confirm", true)];
+    let confirms = table.optional("passage").and_then(|value| value.choice(&choices)).unwrap_or_default();
+    let timeout = table.optional("passage_timeout").and_then(|value| {
+        if !confirms {
+            value.error("is the time limit of a gate with passage = \"confirm\"; this gate has none", None);
+        }
+        value.duration(PASSAGE_TIMEOUT.clone())
+    });
     table.finish();
-    GateId::parse(&id?).ok()
+    Some((GateId::parse(&id?).ok()?, confirms.then(|| timeout.unwrap_or(DEFAULT_PASSAGE_TIMEOUT))))
+}
+
+/// `04:00`: two digits each, so that there is one way to write it.
+fn parse_time_of_day(text: &str) -> Result<Time, &'static str> {
+    let number = |digits: &str| {
+        let is_pair = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse::<i8>().ok().filter(|_| is_pair)
+    };
+    let (hour, minute) = text.split_once(':').ok_or("is no time of day")?;
+    let (hour, minute) = number(hour).zip(number(minute)).ok_or("is no time of day")?;
+    Time::new(hour, minute, 0, 0).map_err(|_| "is no time of day")
 }
 
 fn not_reserved(value: &Value<'_>) -> Option<String> {

@@ -8,7 +8,17 @@ use super::{
 use crate::domain::{event_types::EVENT_TYPES, routes::Route};
 
 /// The fields of `data` that say which item of a DynamoDB table an event changes, and whether it may.
-const ITEM_FIELDS: [&str; 4] = ["building", "card_id", "employee_id", "version"];
+const ITEM_FIELDS: [&str; 9] = [
+    "building",
+    "card_id",
+    "employee_id",
+    "version",
+    "since",
+    "occurred_at",
+    "decision",
+    "stale",
+    "presence",
+];
 
 /// Reports types without a route, routes that earlier ones make void, and sinks without a route.
 pub(super) fn check(all: &Value<'_>, read: &Routes<'_>, sinks: &Sinks) {

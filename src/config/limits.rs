@@ -61,6 +61,10 @@ pub const DEVICE_RATE_PER_SECOND: RangeInclusive<u64> = 1..=100_000;
 pub const MAX_HOSTS: usize = 64;
 /// `presence_timeout`; zero means never.
 pub const PRESENCE_TIMEOUT: RangeInclusive<Duration> = SECOND..=Duration::from_secs(366 * 24 * 60 * 60);
+/// `regrant_window`; zero is off. Whoever hands a card back within it lets another one in.
+pub const REGRANT_WINDOW: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(5 * 60);
+/// `passage_timeout` of a gate that confirms.
+pub const PASSAGE_TIMEOUT: RangeInclusive<Duration> = SECOND..=HOUR;
 /// `[wal] retention`.
 pub const WAL_RETENTION: RangeInclusive<Duration> =
     Duration::ZERO..=Duration::from_secs(3_660 * 24 * 60 * 60);
@@ -91,6 +95,8 @@ pub const DEFAULT_WAL_SNAPSHOT_EVERY: Duration = Duration::from_secs(10 * 60);
 pub const DEFAULT_WAL_BYTES: u64 = 20 * GIB;
 /// `presence_timeout` unless it is given: a long shift and its overtime.
 pub const DEFAULT_PRESENCE_TIMEOUT: Duration = Duration::from_secs(16 * 60 * 60);
+/// `passage_timeout` unless it is given.
+pub const DEFAULT_PASSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// `max_age` of an S3 object unless it is given.
 pub const DEFAULT_S3_AGE: Duration = Duration::from_secs(60);
 /// `max_bytes` of an S3 object unless it is given.

@@ -5,12 +5,8 @@
 const KEYS: &[(&str, &[&str])] = &[
     ("", &["telemetry", "event_types", "card_sync"]),
     ("server", &["tls", "admin_listen"]),
-    ("buildings", &["daily_reset"]),
     ("sinks", &["order"]),
 ];
-
-/// Values by section and key.
-const VALUES: &[(&str, &str, &[&str])] = &[("buildings.gates", "passage", &["confirm"])];
 
 /// Whether the contract has this key here, for a later version.
 pub(super) fn is_key(section: &str, key: &str) -> bool {
@@ -20,9 +16,4 @@ pub(super) fn is_key(section: &str, key: &str) -> bool {
 /// All such keys of a section.
 pub(super) fn keys(section: &str) -> &'static [&'static str] {
     KEYS.iter().find(|(name, _)| *name == section).map_or(&[], |(_, keys)| keys)
-}
-
-/// Whether the contract has this value for the key, for a later version.
-pub(super) fn is_value(section: &str, key: &str, value: &str) -> bool {
-    VALUES.iter().any(|(of, name, values)| *of == section && *name == key && values.contains(&value))
 }

@@ -39,7 +39,7 @@ impl<'a> TableReader<'a> {
         self.known.push(key);
         let (name, raw) = self.table.get_key_value(key)?;
         let at = Place { offset: name.span().start, key: self.path_of(key) };
-        Some(Value { document: self.document, raw: raw.get_ref(), section: self.section, name: key, at })
+        Some(Value { document: self.document, raw: raw.get_ref(), at })
     }
 
     /// The value of a key that must be there.
@@ -59,8 +59,7 @@ impl<'a> TableReader<'a> {
             .iter()
             .map(|(name, raw)| {
                 let at = Place { offset: name.span().start, key: self.path_of(name.get_ref()) };
-                let (document, section) = (self.document, self.section);
-                let value = Value { document, raw: raw.get_ref(), section, name: "", at };
+                let value = Value { document: self.document, raw: raw.get_ref(), at };
                 (name.get_ref().to_string(), value)
             })
             .collect();

@@ -10,7 +10,6 @@ use super::{
     env::{ExpandError, expand},
     hint::nearest_hint,
     limits::MAX_ID_BYTES,
-    not_yet,
     reader::TableReader,
     size::{format_size, parse_size},
 };
@@ -22,10 +21,6 @@ const MAX_QUOTED_CHARS: usize = 80;
 pub(super) struct Value<'a> {
     pub(super) document: &'a Document<'a>,
     pub(super) raw: &'a DeValue<'a>,
-    /// The table it is in, as the contract names it.
-    pub(super) section: &'static str,
-    /// Its key; empty in a list, or if the operator chose it.
-    pub(super) name: &'static str,
     pub(super) at: Place,
 }
 
@@ -102,9 +97,6 @@ impl<'a> Value<'a> {
         if let Some((_, chosen)) = choices.iter().find(|(name, _)| *name == text) {
             return Some(*chosen);
         }
-        if not_yet::is_value(self.section, self.name, &text) {
-            return self.not_yet(&format!("{} = {}", self.name, quote(&text)));
-        }
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         let expected = names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
         let hint = nearest_hint(&text, names);
@@ -125,7 +117,7 @@ impl<'a> Value<'a> {
         }
         let values = items.iter().enumerate().map(|(index, item)| {
             let at = Place { offset: item.span().start, key: format!("{}[{index}]", self.at.key) };
-            Value { document: self.document, raw: item.get_ref(), section: self.section, name: "", at }
+            Value { document: self.document, raw: item.get_ref(), at }
         });
         Some(values.collect())
     }
@@ -139,11 +131,6 @@ impl<'a> Value<'a> {
     /// Reports an error here.
     pub(super) fn error(&self, problem: impl Into<String>, hint: Option<String>) {
         self.document.error(&self.at, problem, hint);
-    }
-
-    /// Reports something of the contract that a later version has.
-    pub(super) fn not_yet<T>(&self, what: &str) -> Option<T> {
-        self.fail(format!("`{what}` is not supported by this version yet"))
     }
 
     fn fail<T>(&self, problem: String) -> Option<T> {

@@ -3,56 +3,40 @@
 //! [`Building::decide`] reads and never changes; [`Building::apply`] changes and never decides. What is
 //! inside after a restart is `apply` over the log, nothing else.
 
+pub mod daily_reset;
 mod forgive;
+pub mod inside;
+pub mod last_exits;
 pub mod modes;
 pub mod muster;
+mod occupancy;
+pub mod passages;
+pub mod presence_after;
+mod recorded;
+mod rules;
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use self::modes::ModeState;
+use self::modes::{ModeState, cleared_at};
 use super::{
     card::Card,
-    event::{Body, Decision, Entry, Event, Exit, ExpiryCause, PresenceExpired, Swiped},
-    groups::Groups,
-    ids::{BuildingId, CardId, EmployeeId, GateId},
+    event::{Body, Decision, Entry, Event, Exit, ExpiryCause, PassageDue, Presence, PresenceExpired, Swiped},
+    ids::{CardId, EmployeeId, GateId},
     reason::{Anomaly, Reason},
-    swipes::{Answer, Direction, SwipeWindow},
+    swipes::{Answer, Direction, Retry, SwipeWindow},
     time::Timestamp,
 };
 
-/// What happens to someone who enters without having left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AntiPassback {
-    /// Denied.
-    #[default]
-    Hard,
-    /// Granted and flagged as a violation.
-    Soft,
-    /// Granted.
-    Off,
-}
-
-/// The rules of one building, from its configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// Its id.
-    pub building: BuildingId,
-    /// Its gates.
-    pub gates: HashSet<GateId>,
-    /// What happens to someone who enters without having left.
-    pub anti_passback: AntiPassback,
-    /// Someone inside for longer is taken to have left; `None`: never.
-    pub presence_timeout: Option<Duration>,
-    /// How many people may be inside; `None`: any number.
-    pub max_occupancy: Option<usize>,
-    /// What access groups allow and deny here.
-    pub groups: Groups,
-}
+use self::{
+    daily_reset::LastReset, last_exits::LastExits, occupancy::AllStay, passages::Passages,
+    presence_after::presence_after,
+};
+pub use self::{
+    inside::{Certainty, Entered, Inside},
+    rules::{AntiPassback, Rules},
+};
 
 /// A card held before a gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,17 +69,19 @@ pub enum Decided {
     SwipeReused,
 }
 
-/// Someone inside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inside {
-    /// Since when.
-    pub since: Timestamp,
-    /// Through which gate.
-    pub gate: GateId,
-    /// With which card.
-    pub card_id: CardId,
-    /// The sequence of the event that says so; 0: before any that counts, from a snapshot of an earlier version.
-    pub sequence: u64,
+/// What is known of a building.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Contents {
+    /// Who is inside.
+    pub inside: HashMap<EmployeeId, Inside>,
+    /// What the gates were answered.
+    pub swipes: SwipeWindow,
+    /// Grants of which the gates say what came of them.
+    pub passages: Passages,
+    /// When people left.
+    pub last_exits: LastExits,
+    /// When nobody was inside, the last time that somebody said so.
+    pub cleared_at: Option<Timestamp>,
 }
 
 /// One building's state.
@@ -105,29 +91,61 @@ pub struct Building {
     inside: HashMap<EmployeeId, Inside>,
     swipes: SwipeWindow,
     mode: ModeState,
+    passages: Passages,
+    last_exits: LastExits,
+    cleared_at: Option<Timestamp>,
+    last_reset: LastReset,
+    all_stay: AllStay,
+}
+
+/// What becomes of someone with a card that is in order.
+struct AtTheGate<'a> {
+    /// An earlier presence that is over.
+    before: Option<Box<Body>>,
+    /// Where they are already.
+    was: Option<&'a Inside>,
+    /// The same card at the same gate, so soon that it is the same passage.
+    is_again: bool,
+    decision: Decision,
 }
 
 impl Building {
     /// An empty building.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
-        Self::restored(rules, HashMap::new(), SwipeWindow::default())
+        Self::restored(rules, Contents::default())
     }
 
     /// A building as it was.
     #[must_use]
-    pub fn restored(rules: Rules, inside: HashMap<EmployeeId, Inside>, swipes: SwipeWindow) -> Self {
-        Self { rules, inside, swipes, mode: ModeState::default() }
+    pub fn restored(rules: Rules, contents: Contents) -> Self {
+        let Contents { inside, swipes, passages, last_exits, cleared_at } = contents;
+        let (last_reset, all_stay) = (LastReset::default(), AllStay::default());
+        Self {
+            rules,
+            inside,
+            swipes,
+            passages,
+            last_exits,
+            cleared_at,
+            last_reset,
+            all_stay,
+            mode: ModeState::default(),
+        }
     }
 
-    /// Forgets answers that are over at `now`; [`Building::apply`] does so only with events of this building.
+    /// Forgets what is over at `now`; [`Building::apply`] does so only with events of this building.
     pub fn forget_over(&mut self, now: Timestamp) {
         self.swipes.forget_over(now);
+        self.passages.forget_over(now);
+        self.last_exits.forget_over(now);
     }
 
     /// Decides by these from now on.
     pub fn set_rules(&mut self, rules: Rules) {
         self.rules = rules;
+        self.last_reset = LastReset::default();
+        self.all_stay.forget();
     }
 
     /// Its rules.
@@ -150,74 +168,98 @@ impl Building {
     /// What becomes of a swipe. `card` is the swiped card as it stands, `None` if it is unknown.
     #[must_use]
     pub fn decide(&self, swipe: &Swipe, card: Option<&Card>, now: Timestamp) -> Decided {
-        let first = swipe.swipe_id.and_then(|swipe_id| self.swipes.find(&swipe.gate, swipe_id, now));
-        match (first, swipe.direction) {
-            (Some(first), direction) if first.answers(direction, &swipe.card_id, swipe.occurred_at) => {
-                Decided::Repeat(first.answer.clone())
-            }
-            (Some(_), _) => Decided::SwipeReused,
-            (None, Direction::Entry) => self.decide_entry(swipe, card, now),
-            (None, Direction::Exit) => {
-                Decided::Record { before: None, answer: self.record_exit(swipe, card) }
-            }
+        match self.retry(swipe, now) {
+            Retry::Same(first) => Decided::Repeat(first.clone()),
+            Retry::Other => Decided::SwipeReused,
+            Retry::No => match swipe.direction {
+                Direction::Entry => self.decide_entry(swipe, card, now),
+                Direction::Exit => Decided::Record { before: None, answer: self.record_exit(swipe, card) },
+                Direction::Recorded(decision) => self.record_entry(swipe, decision, card, now),
+            },
         }
     }
 
     /// Whether a swipe was answered before: then nothing of it is to be recorded.
     #[must_use]
     pub fn has_answered(&self, swipe: &Swipe, now: Timestamp) -> bool {
-        swipe.swipe_id.is_some_and(|swipe_id| self.swipes.find(&swipe.gate, swipe_id, now).is_some())
+        !matches!(self.retry(swipe, now), Retry::No)
+    }
+
+    fn retry(&self, swipe: &Swipe, now: Timestamp) -> Retry<'_> {
+        let first = swipe.swipe_id.and_then(|swipe_id| self.swipes.find(&swipe.gate, swipe_id, now));
+        first.map_or(Retry::No, |first| first.retry(swipe.direction, &swipe.card_id, swipe.occurred_at))
     }
 
     /// Those who have been inside for longer than the rules take as possible, at most `max` of them.
     #[must_use]
     pub fn expire(&self, now: Timestamp, max: usize) -> Vec<Body> {
-        let over = self
-            .inside
-            .iter()
-            .filter_map(|(employee, inside)| Some(self.expired(employee, inside, self.expiry(inside, now)?)));
+        let over = self.inside.iter().filter_map(|(employee, inside)| {
+            Some(self.expired(employee, inside, self.expiry(inside.since, now)?))
+        });
         over.take(max).collect()
     }
 
     fn decide_entry(&self, swipe: &Swipe, card: Option<&Card>, now: Timestamp) -> Decided {
-        let refusal = match card {
-            None => Some(Reason::UnknownCard),
-            Some(card) => {
-                let Rules { building, groups, .. } = &self.rules;
-                card.refusal(now)
-                    .or_else(|| self.mode.mode.refusal(card))
-                    .or_else(|| card.refusal_at(building, &swipe.gate, groups, now))
+        let swiped = self.swiped(swipe, card);
+        let (before, entry) = match (self.refusal(swipe, card, now), card) {
+            (None, Some(card)) => {
+                let AtTheGate { before, was, is_again, decision } = self.decide_presence(swipe, card, now);
+                let is_granted = matches!(decision, Decision::Granted { .. });
+                let since = was.filter(|_| is_again && is_granted).map(|was| was.since);
+                let due = self.rules.confirming.get(&swipe.gate).filter(|_| is_granted);
+                let passage =
+                    due.map(|limit| Box::new(PassageDue { until: now.after(*limit), before: was.cloned() }));
+                (before, Entry { swipe: swiped, decision, since, passage })
+            }
+            (refusal, _) => {
+                let decision = Decision::Denied(refusal.unwrap_or(Reason::UnknownCard));
+                (None, Entry { swipe: swiped, decision, since: None, passage: None })
             }
         };
-        let (before, decision) = match (refusal, card) {
-            (None, Some(card)) => self.decide_presence(card, now),
-            (refusal, _) => (None, Decision::Denied(refusal.unwrap_or(Reason::UnknownCard))),
-        };
-        Decided::Record { before, answer: Body::Entry(Entry { swipe: self.swiped(swipe, card), decision }) }
+        Decided::Record { before, answer: Body::Entry(entry) }
+    }
+
+    /// Why a card may not enter here, whoever is inside.
+    fn refusal(&self, swipe: &Swipe, card: Option<&Card>, at: Timestamp) -> Option<Reason> {
+        let Some(card) = card else { return Some(Reason::UnknownCard) };
+        let Rules { building, groups, .. } = &self.rules;
+        card.refusal(at)
+            .or_else(|| self.mode_refusal(card, at))
+            .or_else(|| card.refusal_at(building, &swipe.gate, groups, at))
     }
 
     /// Anti-passback and occupancy, for a card that is in order.
-    fn decide_presence(&self, card: &Card, now: Timestamp) -> (Option<Box<Body>>, Decision) {
+    fn decide_presence(&self, swipe: &Swipe, card: &Card, now: Timestamp) -> AtTheGate<'_> {
         let employee = &card.details.employee_id;
         let found = self.inside.get(employee);
-        let cause = found.and_then(|inside| self.expiry(inside, now));
-        let expired = found.zip(cause).map(|(inside, cause)| Box::new(self.expired(employee, inside, cause)));
-        let inside = found.is_some() && expired.is_none();
-        let others = self.inside.len() - usize::from(self.inside.contains_key(employee));
+        let cause = found.and_then(|inside| self.expiry(inside.since, now));
+        let before = found.zip(cause).map(|(inside, cause)| Box::new(self.expired(employee, inside, cause)));
+        let was = found.filter(|_| before.is_none());
+        let is_again = was.is_some_and(|was| self.is_again(was, swipe, now));
+        let is_passback = was.is_some() && !is_again && !card.details.anti_passback_exempt;
         let decision = match self.rules.anti_passback {
             _ if self.lets_in_freely(card) => Decision::Granted { violation: false },
-            AntiPassback::Hard if inside && !card.details.anti_passback_exempt => {
-                Decision::Denied(Reason::AntiPassback)
-            }
-            _ if !inside && self.rules.max_occupancy.is_some_and(|max| others >= max) => {
+            AntiPassback::Hard if is_passback => Decision::Denied(Reason::AntiPassback),
+            _ if was.is_none()
+                && self.rules.max_occupancy.is_some_and(|max| self.is_full(employee, max, now)) =>
+            {
                 Decision::Denied(Reason::OccupancyFull)
             }
-            AntiPassback::Soft => {
-                Decision::Granted { violation: inside && !card.details.anti_passback_exempt }
-            }
+            AntiPassback::Soft => Decision::Granted { violation: is_passback },
             AntiPassback::Hard | AntiPassback::Off => Decision::Granted { violation: false },
         };
-        (expired, decision)
+        AtTheGate { before, was, is_again, decision }
+    }
+
+    /// Whether this is the passage that was granted a moment ago, asked for again. Not once the gate said that somebody
+    /// went through.
+    fn is_again(&self, was: &Inside, swipe: &Swipe, now: Timestamp) -> bool {
+        let window = self.rules.regrant_window;
+        !window.is_zero()
+            && now.since(was.since) <= window
+            && was.gate == swipe.gate
+            && was.card_id == swipe.card_id
+            && matches!(was.entered, Entered::Assumed | Entered::Pending { .. })
     }
 
     fn record_exit(&self, swipe: &Swipe, card: Option<&Card>) -> Body {
@@ -240,10 +282,14 @@ impl Building {
         }
     }
 
-    /// Why someone is taken to have left by now; `None` if they are not.
-    fn expiry(&self, inside: &Inside, now: Timestamp) -> Option<ExpiryCause> {
-        let is_over = self.rules.presence_timeout.is_some_and(|timeout| now.since(inside.since) > timeout);
-        is_over.then_some(ExpiryCause::Timeout)
+    /// Why someone who entered then is taken to have left by now; `None` if they are not.
+    fn expiry(&self, since: Timestamp, now: Timestamp) -> Option<ExpiryCause> {
+        let is_over = self.rules.presence_timeout.is_some_and(|timeout| now.since(since) > timeout);
+        if is_over {
+            return Some(ExpiryCause::Timeout);
+        }
+        let reset = self.rules.daily_reset.as_ref()?;
+        (since < self.last_reset.at(reset, now)).then_some(ExpiryCause::DailyReset)
     }
 
     fn expired(&self, employee: &EmployeeId, inside: &Inside, cause: ExpiryCause) -> Body {
@@ -263,43 +309,26 @@ impl Building {
             return;
         }
         match &event.body {
-            Body::Entry(Entry { swipe, decision: Decision::Granted { .. } }) => {
-                if let Some(employee) = &swipe.employee_id {
-                    let inside = Inside {
-                        since: event.time,
-                        gate: swipe.gate.clone(),
-                        card_id: swipe.card_id.clone(),
-                        sequence: event.sequence,
-                    };
-                    self.note_entry(employee);
-                    self.inside.insert(employee.clone(), inside);
-                }
-            }
-            Body::Exit(Exit { swipe, .. }) => {
-                if let Some(employee) = &swipe.employee_id {
-                    self.note_exit(employee, event.time, &swipe.gate);
-                    self.inside.remove(employee);
-                }
-            }
-            Body::PresenceExpired(expired) => {
-                self.inside.remove(&expired.employee_id);
-            }
-            Body::PresenceForgiven(forgiven) => {
-                self.inside.remove(&forgiven.employee_id);
-            }
-            Body::PresenceReset(_) => self.inside.clear(),
             Body::ModeChanged(changed) => self.change_mode(event, changed),
             Body::Accounted(accounted) => self.note_accounted(event, accounted),
-            Body::Entry(_)
-            | Body::Card(_)
-            | Body::AuditRead(_)
-            | Body::LogRepaired(_)
-            | Body::Redrive(_)
-            | Body::Reload(_)
-            | Body::Discard(_)
-            | Body::Replay(_)
-            | Body::Other => {}
+            Body::PresenceReset(_) => self.inside.clear(),
+            _ => match presence_after(event) {
+                None | Some((_, Presence::Unchanged)) => {}
+                Some((employee, Presence::Inside(inside))) => {
+                    if inside.since < event.time {
+                        self.all_stay.forget();
+                    }
+                    self.inside.insert(employee.clone(), inside);
+                }
+                Some((employee, Presence::Outside)) => {
+                    self.inside.remove(employee);
+                }
+            },
         }
+        self.cleared_at = self.cleared_at.max(cleared_at(event));
+        self.note_on_roster(event);
+        self.last_exits.apply(event);
+        self.passages.apply(event);
         self.swipes.remember(event);
     }
 }

@@ -1,23 +1,36 @@
 //! Histories of swipes against the rules: unit cases, then random histories against a model.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
     card::{CardDetails, Status},
     directory::{CardCommand, Directory},
+    event::{GateDecision, Outcome},
     event_json::{decode, encode},
-    ids::LogName,
+    ids::{BuildingId, LogName},
 };
 
 fn rules(anti_passback: AntiPassback) -> Rules {
     Rules {
-        building: BuildingId::parse("hq").unwrap(),
-        gates: ["north", "south"].into_iter().map(gate).collect(),
         anti_passback,
         presence_timeout: Some(Duration::from_secs(16 * 3_600)),
-        max_occupancy: None,
-        groups: Groups::default(),
+        ..Rules::of(BuildingId::parse("hq").unwrap(), ["north", "south"].into_iter().map(gate).collect())
+    }
+}
+
+/// With everything that can be said of a building: north says what came of a grant.
+fn all_rules(anti_passback: AntiPassback) -> Rules {
+    Rules {
+        daily_reset: Some(daily_reset::DailyReset {
+            at: jiff::civil::time(4, 0, 0, 0),
+            zone: jiff::tz::TimeZone::get("Europe/Berlin").unwrap(),
+        }),
+        regrant_window: Duration::from_secs(5),
+        confirming: [(gate("north"), Duration::from_secs(10))].into(),
+        ..rules(anti_passback)
     }
 }
 
@@ -43,6 +56,9 @@ fn details(employee: &str) -> CardDetails {
     }
 }
 
+/// 2026-11-21, 09:00 in Berlin.
+const START: i64 = 1_795_248_000_000;
+
 /// A server in small: one log, one directory, one building.
 #[derive(Clone)]
 struct Site {
@@ -54,7 +70,7 @@ struct Site {
 
 impl Site {
     fn new(rules: Rules) -> Self {
-        Self { building: Building::new(rules), directory: Directory::default(), log: vec![], now: 1_000_000 }
+        Self { building: Building::new(rules), directory: Directory::default(), log: vec![], now: START }
     }
 
     fn record(&mut self, body: Body) {
@@ -118,6 +134,18 @@ impl Site {
         let people = reset.people;
         self.record(Body::PresenceReset(reset));
         people
+    }
+
+    fn say(
+        &mut self,
+        granted: Uuid,
+        outcome: Outcome,
+    ) -> Result<passages::PassageDecided, passages::PassageRefusal> {
+        let decided = self.building.end_passage(granted, outcome, None, Timestamp::from_millis(self.now))?;
+        if let passages::PassageDecided::Record(ended) = &decided {
+            self.record(Body::Passage(ended.clone()));
+        }
+        Ok(decided)
     }
 
     fn sweep(&mut self) {
@@ -268,7 +296,9 @@ fn a_reused_swipe_id_is_refused_unless_it_asks_the_same() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Swipe { entry: bool, card: u8, swipe_id: Option<u64> },
+    Swipe { entry: bool, south: bool, card: u8, swipe_id: Option<u64> },
+    Recorded { denied: bool, card: u8, swipe_id: Option<u64>, minutes_ago: i64 },
+    Word { back: usize, entered: bool },
     Register { card: u8, employee: u8 },
     Status { card: u8, which: u8 },
     Wait { millis: i64 },
@@ -279,8 +309,12 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => (any::<bool>(), 0..6_u8, proptest::option::of(0..12_u64))
-            .prop_map(|(entry, card, swipe_id)| Step::Swipe { entry, card, swipe_id }),
+        8 => (any::<bool>(), any::<bool>(), 0..6_u8, proptest::option::of(0..12_u64))
+            .prop_map(|(entry, south, card, swipe_id)| Step::Swipe { entry, south, card, swipe_id }),
+        2 => (any::<bool>(), 0..6_u8, proptest::option::of(0..12_u64), -10..2_000_i64)
+            .prop_map(|(denied, card, swipe_id, minutes_ago)| Step::Recorded { denied, card, swipe_id, minutes_ago }),
+        3 => (0..6_usize, any::<bool>()).prop_map(|(back, entered)| Step::Word { back, entered }),
+        2 => (0..8_000_i64).prop_map(|millis| Step::Wait { millis }),
         2 => (0..6_u8, 0..4_u8).prop_map(|(card, employee)| Step::Register { card, employee }),
         1 => (0..6_u8, 0..4_u8).prop_map(|(card, which)| Step::Status { card, which }),
         1 => (0..4_u8).prop_map(|employee| Step::Forgive { employee }),
@@ -292,9 +326,24 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn run(site: &mut Site, step: &Step) -> Option<(Swipe, Decided)> {
     match *step {
-        Step::Swipe { entry, card, swipe_id } => {
+        Step::Word { back, entered } => {
+            let grants =
+                site.log.iter().rev().filter(|event| event.body.event_type() == "access.entry.granted");
+            if let Some(granted) = grants.map(|event| event.id).nth(back) {
+                // a refusal changes nothing
+                let _ = site.say(granted, if entered { Outcome::Entered } else { Outcome::NoEntry });
+            }
+        }
+        Step::Recorded { denied, card, swipe_id, minutes_ago } => {
+            let decision = if denied { GateDecision::Denied } else { GateDecision::Granted };
+            let mut swipe = swipe(Direction::Recorded(decision), &format!("C{card}"), swipe_id);
+            swipe.occurred_at = Some(Timestamp::from_millis(site.now - minutes_ago * 60_000));
+            site.swipe(&swipe);
+        }
+        Step::Swipe { entry, south, card, swipe_id } => {
             let direction = if entry { Direction::Entry } else { Direction::Exit };
-            let swipe = swipe(direction, &format!("C{card}"), swipe_id);
+            let mut swipe = swipe(direction, &format!("C{card}"), swipe_id);
+            swipe.gate = gate(if south { "south" } else { "north" });
             let decided = site.swipe(&swipe);
             return Some((swipe, decided));
         }
@@ -320,7 +369,7 @@ fn run(site: &mut Site, step: &Step) -> Option<(Swipe, Decided)> {
 proptest! {
     #[test]
     fn a_fold_of_the_log_is_the_live_state(steps in proptest::collection::vec(step(), 0..120), soft in any::<bool>()) {
-        let mut site = Site::new(rules(if soft { AntiPassback::Soft } else { AntiPassback::Hard }));
+        let mut site = Site::new(all_rules(if soft { AntiPassback::Soft } else { AntiPassback::Hard }));
         for step in &steps {
             run(&mut site, step);
         }
@@ -335,9 +384,9 @@ proptest! {
         for step in &steps {
             let before = site.clone();
             let Some((swipe, Decided::Record { answer, .. })) = run(&mut site, step) else { continue };
-            let Body::Entry(Entry { decision: Decision::Granted { .. }, swipe: swiped }) = answer else { continue };
+            let Body::Entry(Entry { decision: Decision::Granted { .. }, swipe: swiped, .. }) = answer else { continue };
             let employee = swiped.employee_id.clone().unwrap();
-            let stays = before.building.find(&employee).is_some_and(|inside| before.building.expiry(inside, Timestamp::from_millis(site.now)).is_none());
+            let stays = before.building.find(&employee).is_some_and(|inside| before.building.expiry(inside.since, Timestamp::from_millis(site.now)).is_none());
             prop_assert!(!stays, "{employee} was inside already");
             prop_assert_eq!(before.directory.find(&swipe.card_id).unwrap().status, Status::Active);
         }
@@ -371,3 +420,7 @@ proptest! {
 
 #[path = "building/modes_tests.rs"]
 mod modes_tests;
+#[path = "building_passages_tests.rs"]
+mod passages_tests;
+#[path = "building_recorded_tests.rs"]
+mod recorded_tests;

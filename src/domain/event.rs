@@ -14,7 +14,10 @@ use super::{
     time::Timestamp,
 };
 
-pub use self::presence::{ExpiryCause, PresenceExpired, PresenceForgiven, PresenceReset};
+pub use self::presence::{
+    EntryRecorded, ExpiryCause, GateDecision, Outcome, PassageDue, PassageEnded, Presence, PresenceExpired,
+    PresenceForgiven, PresenceReset,
+};
 
 /// An event with its place in the log. Made once; retries, redrive and replay never change it.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +68,10 @@ pub enum Body {
     ModeChanged(Box<ModeChanged>),
     /// `muster.accounted`: someone of the roster was seen at the assembly point.
     Accounted(Accounted),
+    /// `access.passage.confirmed` or `access.passage.abandoned`.
+    Passage(Box<PassageEnded>),
+    /// `access.entry.recorded`: what a gate decided alone.
+    EntryRecorded(Box<EntryRecorded>),
     /// A type of another version.
     Other,
 }
@@ -104,6 +111,18 @@ pub struct Entry {
     pub swipe: Swiped,
     /// The answer.
     pub decision: Decision,
+    /// Of one that was granted before, a moment ago: when the holder is taken to have entered.
+    pub since: Option<Timestamp>,
+    /// Of one that was granted at a gate that will say what came of it.
+    pub passage: Option<Box<PassageDue>>,
+}
+
+impl Entry {
+    /// An answer of which no more is to be said.
+    #[must_use]
+    pub fn new(swipe: Swiped, decision: Decision) -> Self {
+        Self { swipe, decision, since: None, passage: None }
+    }
 }
 
 /// The answer to an entry.
@@ -300,6 +319,11 @@ impl Body {
             Self::PresenceReset(_) => "presence.reset",
             Self::ModeChanged(_) => "building.mode.changed",
             Self::Accounted(_) => "muster.accounted",
+            Self::Passage(ended) => match ended.outcome {
+                Outcome::Entered => "access.passage.confirmed",
+                Outcome::NoEntry => "access.passage.abandoned",
+            },
+            Self::EntryRecorded(_) => "access.entry.recorded",
             Self::Other => "",
         }
     }
@@ -316,6 +340,8 @@ impl Body {
             Self::PresenceReset(reset) => Some(&reset.building),
             Self::ModeChanged(changed) => Some(&changed.building),
             Self::Accounted(accounted) => Some(&accounted.building),
+            Self::Passage(ended) => Some(&ended.building),
+            Self::EntryRecorded(recorded) => Some(&recorded.building),
             Self::Card(_)
             | Self::LogRepaired(_)
             | Self::Redrive(_)

@@ -3,20 +3,22 @@
 //! Extensions: `sequence` and `partitionkey` as in CloudEvents' documents of those names, `traceparent` as
 //! in its distributed-tracing extension; `log` names the sequence (see [`LogName`]).
 
+mod access;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 use uuid::Uuid;
 
+use self::access::{AccessIn, entry_data, exit_data};
 use super::{
     card::Card,
     event::{
-        AuditRead, Body, CardChange, CardChanged, Decision, Discard, Entry, Event, Exit, LogRepaired,
-        PresenceExpired, PresenceForgiven, PresenceReset, Redrive, Reload, Replay, Swiped,
+        AuditRead, Body, CardChange, CardChanged, Discard, Entry, EntryRecorded, Event, Exit, LogRepaired,
+        PassageEnded, PresenceExpired, PresenceForgiven, PresenceReset, Redrive, Reload, Replay,
     },
-    ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
+    ids::{BuildingId, EmployeeId, LogName},
     mode::{Accounted, ModeChanged},
-    reason::{Anomaly, PASSBACK_VIOLATION_BACNET_CODE, Reason},
     record::{EventRecord, RecordError},
     time::Timestamp,
 };
@@ -74,42 +76,6 @@ struct EnvelopeIn<'a> {
     data: &'a RawValue,
 }
 
-/// `data` of `access.entry.*` and `access.exit.recorded`: written once for every swipe, so nothing is copied.
-#[derive(Serialize)]
-struct AccessOut<'a> {
-    building: &'a BuildingId,
-    gate: &'a GateId,
-    card_id: &'a CardId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    employee_id: Option<&'a EmployeeId>,
-    reason: Option<Reason>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bacnet_code: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    violation: Option<Reason>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    anomaly: Option<Anomaly>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    swipe_id: Option<Uuid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    occurred_at: Option<Timestamp>,
-    by: &'a str,
-}
-
-/// The same, read back.
-#[derive(Deserialize)]
-struct AccessIn {
-    building: BuildingId,
-    gate: GateId,
-    card_id: CardId,
-    employee_id: Option<EmployeeId>,
-    reason: Option<Reason>,
-    violation: Option<String>,
-    anomaly: Option<Anomaly>,
-    swipe_id: Option<Uuid>,
-    occurred_at: Option<Timestamp>,
-}
-
 #[derive(Serialize, Deserialize)]
 struct CardData<C> {
     #[serde(flatten)]
@@ -160,6 +126,8 @@ pub fn encode(event: &Event, log: &LogName) -> Result<EventRecord, EventJsonErro
         Body::PresenceReset(reset) => envelope(event, log, key, By { data: reset, by }),
         Body::ModeChanged(changed) => envelope(event, log, key, By { data: changed, by }),
         Body::Accounted(accounted) => envelope(event, log, key, By { data: accounted, by }),
+        Body::Passage(ended) => envelope(event, log, key, By { data: ended, by }),
+        Body::EntryRecorded(recorded) => envelope(event, log, key, By { data: recorded, by }),
         Body::Other => envelope(event, log, key, By { data: serde_json::Map::new(), by }),
     }?;
     Ok(EventRecord::encode(event.body.event_type(), building, key, &json)?)
@@ -187,37 +155,6 @@ fn envelope<D: Serialize>(
     })?)
 }
 
-fn entry_data<'a>(entry: &'a Entry, by: &'a str) -> AccessOut<'a> {
-    let (reason, bacnet_code, violation) = match entry.decision {
-        Decision::Granted { violation: false } => (None, None, None),
-        Decision::Granted { violation: true } => {
-            (None, Some(PASSBACK_VIOLATION_BACNET_CODE), Some(Reason::AntiPassback))
-        }
-        Decision::Denied(reason) => (Some(reason), Some(reason.bacnet_code()), None),
-    };
-    AccessOut { reason, bacnet_code, violation, ..access_data(&entry.swipe, by) }
-}
-
-fn exit_data<'a>(exit: &'a Exit, by: &'a str) -> AccessOut<'a> {
-    AccessOut { anomaly: exit.anomaly, ..access_data(&exit.swipe, by) }
-}
-
-fn access_data<'a>(swipe: &'a Swiped, by: &'a str) -> AccessOut<'a> {
-    AccessOut {
-        building: &swipe.building,
-        gate: &swipe.gate,
-        card_id: &swipe.card_id,
-        employee_id: swipe.employee_id.as_ref(),
-        swipe_id: swipe.swipe_id,
-        occurred_at: swipe.occurred_at,
-        reason: None,
-        bacnet_code: None,
-        violation: None,
-        anomaly: None,
-        by,
-    }
-}
-
 /// The employee, else the card, else the building; empty for the server itself.
 fn partition_key(body: &Body) -> &str {
     match body {
@@ -228,6 +165,10 @@ fn partition_key(body: &Body) -> &str {
         Body::PresenceExpired(expired) => expired.employee_id.as_str(),
         Body::PresenceForgiven(forgiven) => forgiven.employee_id.as_str(),
         Body::Accounted(accounted) => accounted.employee_id.as_str(),
+        Body::Passage(ended) => ended.employee_id.as_str(),
+        Body::EntryRecorded(recorded) => {
+            recorded.employee_id.as_ref().map_or(recorded.card_id.as_str(), EmployeeId::as_str)
+        }
         Body::AuditRead(_)
         | Body::LogRepaired(_)
         | Body::Redrive(_)
@@ -245,6 +186,8 @@ fn source(body: &Body, log: &LogName) -> String {
         Body::Entry(Entry { swipe, .. }) | Body::Exit(Exit { swipe, .. }) => {
             format!("/buildings/{}/gates/{}", swipe.building, swipe.gate)
         }
+        Body::Passage(ended) => format!("/buildings/{}/gates/{}", ended.building, ended.gate),
+        Body::EntryRecorded(recorded) => format!("/buildings/{}/gates/{}", recorded.building, recorded.gate),
         _ => match body.building() {
             Some(building) => format!("/buildings/{building}"),
             None => format!("/servers/{}", log.server),
@@ -256,6 +199,8 @@ fn subject(body: &Body) -> Option<String> {
     let card_id = match body {
         Body::Card(changed) => &changed.card.card_id,
         Body::Entry(Entry { swipe, .. }) | Body::Exit(Exit { swipe, .. }) => &swipe.card_id,
+        Body::Passage(ended) => &ended.card_id,
+        Body::EntryRecorded(recorded) => &recorded.card_id,
         Body::PresenceExpired(expired) => return Some(format!("employee/{}", expired.employee_id)),
         Body::PresenceForgiven(forgiven) => return Some(format!("employee/{}", forgiven.employee_id)),
         Body::Accounted(accounted) => return Some(format!("employee/{}", accounted.employee_id)),
@@ -301,25 +246,13 @@ fn decode_body(event_type: &str, id: Uuid, data: &str) -> Result<Body, EventJson
         return Ok(Body::Card(CardChanged { change, card, note }));
     }
     Ok(match event_type {
-        "access.entry.granted" => {
-            let data: AccessIn = serde_json::from_str(data)?;
-            let decision = Decision::Granted { violation: data.violation.is_some() };
-            Body::Entry(Entry { swipe: data.into(), decision })
-        }
+        "access.entry.granted" => Body::Entry(serde_json::from_str::<AccessIn>(data)?.granted()),
         "access.entry.denied" => {
-            let data: AccessIn = serde_json::from_str(data)?;
-            let reason = data.reason.ok_or(EventJsonError::Field {
-                id,
-                field: "data.reason",
-                value: "null".to_owned(),
-            })?;
-            Body::Entry(Entry { swipe: data.into(), decision: Decision::Denied(reason) })
+            let denied = serde_json::from_str::<AccessIn>(data)?.denied();
+            let (field, value) = ("data.reason", "null".to_owned());
+            Body::Entry(denied.ok_or(EventJsonError::Field { id, field, value })?)
         }
-        "access.exit.recorded" => {
-            let data: AccessIn = serde_json::from_str(data)?;
-            let anomaly = data.anomaly;
-            Body::Exit(Exit { swipe: data.into(), anomaly })
-        }
+        "access.exit.recorded" => Body::Exit(serde_json::from_str::<AccessIn>(data)?.exit()),
         "presence.expired" => Body::PresenceExpired(serde_json::from_str::<PresenceExpired>(data)?),
         "audit.read" => Body::AuditRead(serde_json::from_str::<AuditRead>(data)?),
         "log.repaired" => Body::LogRepaired(serde_json::from_str::<LogRepaired>(data)?),
@@ -330,16 +263,15 @@ fn decode_body(event_type: &str, id: Uuid, data: &str) -> Result<Body, EventJson
         "presence.forgiven" => {
             Body::PresenceForgiven(Box::new(serde_json::from_str::<PresenceForgiven>(data)?))
         }
+        "access.passage.confirmed" | "access.passage.abandoned" => {
+            Body::Passage(Box::new(serde_json::from_str::<PassageEnded>(data)?))
+        }
+        "access.entry.recorded" => {
+            Body::EntryRecorded(Box::new(serde_json::from_str::<EntryRecorded>(data)?))
+        }
         "presence.reset" => Body::PresenceReset(serde_json::from_str::<PresenceReset>(data)?),
         "building.mode.changed" => Body::ModeChanged(Box::new(serde_json::from_str::<ModeChanged>(data)?)),
         "muster.accounted" => Body::Accounted(serde_json::from_str::<Accounted>(data)?),
         _ => Body::Other,
     })
-}
-
-impl From<AccessIn> for Swiped {
-    fn from(data: AccessIn) -> Self {
-        let AccessIn { building, gate, card_id, employee_id, swipe_id, occurred_at, .. } = data;
-        Self { building, gate, card_id, employee_id, swipe_id, occurred_at }
-    }
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use uuid::Uuid;
 
 use super::{
-    event::{Body, Decision, Event, Swiped},
+    event::{Body, Decision, Entry, Event, Exit, GateDecision},
     ids::{CardId, GateId},
     time::Timestamp,
 };
@@ -24,6 +24,8 @@ pub enum Direction {
     Entry,
     /// Leaving.
     Exit,
+    /// Coming in, as the gate decided alone.
+    Recorded(GateDecision),
 }
 
 /// The answer to a swipe, as its event has it.
@@ -35,7 +37,7 @@ pub struct Answer {
     pub sequence: u64,
     /// When it was decided.
     pub decided_at: Timestamp,
-    /// The decision; `None` for an exit.
+    /// The server's decision, if it was asked for one.
     pub decision: Option<Decision>,
 }
 
@@ -60,6 +62,19 @@ pub struct Remembered {
     pub card_id: CardId,
     /// When, by the device's own clock.
     pub occurred_at: Option<Timestamp>,
+    /// What was asked.
+    pub direction: Direction,
+}
+
+/// What a swipe is beside the first one of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry<'a> {
+    /// The same again: this is its answer.
+    Same(&'a Answer),
+    /// No retry.
+    No,
+    /// Something else: the name was used twice.
+    Other,
 }
 
 /// A swipe by its gate and the device's name for it, within a building.
@@ -69,13 +84,21 @@ impl Remembered {
     /// What is remembered of an event, if it answers a swipe that has a name.
     #[must_use]
     pub fn of(event: &Event) -> Option<(SwipeKey, Self)> {
-        let swiped = swiped(&event.body)?;
-        let first = Self {
-            answer: Answer::of(event),
-            card_id: swiped.card_id.clone(),
-            occurred_at: swiped.occurred_at,
+        let (direction, gate, card_id, swipe_id, occurred_at) = match &event.body {
+            Body::Entry(Entry { swipe, .. }) => {
+                (Direction::Entry, &swipe.gate, &swipe.card_id, swipe.swipe_id?, swipe.occurred_at)
+            }
+            Body::Exit(Exit { swipe, .. }) => {
+                (Direction::Exit, &swipe.gate, &swipe.card_id, swipe.swipe_id?, swipe.occurred_at)
+            }
+            Body::EntryRecorded(entry) => {
+                let direction = Direction::Recorded(entry.decision);
+                (direction, &entry.gate, &entry.card_id, entry.swipe_id?, Some(entry.occurred_at))
+            }
+            _ => return None,
         };
-        Some(((swiped.gate.clone(), swiped.swipe_id?), first))
+        let answer = Answer::of(event);
+        Some(((gate.clone(), swipe_id), Self { answer, card_id: card_id.clone(), occurred_at, direction }))
     }
 
     /// Whether it is no longer remembered at `now`.
@@ -84,21 +107,34 @@ impl Remembered {
         is_over(self.answer.decided_at, now)
     }
 
-    /// Whether a retry says the same as the request that was answered.
+    /// What a swipe of the same name is. A gate that waited in vain for the answer to an entry, and decided alone, says
+    /// so with the entry's own name: where the server had decided the same it knows all of it; else the gate's word is
+    /// new, and what is remembered from then on.
     #[must_use]
-    pub fn answers(&self, direction: Direction, card_id: &CardId, occurred_at: Option<Timestamp>) -> bool {
-        self.answer.decision.is_some() == (direction == Direction::Entry)
-            && self.card_id == *card_id
-            && self.occurred_at == occurred_at
+    pub fn retry(&self, direction: Direction, card_id: &CardId, occurred_at: Option<Timestamp>) -> Retry<'_> {
+        match (self.answer.decision, direction) {
+            _ if self.card_id != *card_id => Retry::Other,
+            (Some(decision), Direction::Recorded(gates)) if gates.is(decision) => Retry::Same(&self.answer),
+            (Some(_), Direction::Recorded(_)) => Retry::No,
+            _ if self.direction == direction && self.occurred_at == occurred_at => Retry::Same(&self.answer),
+            _ => Retry::Other,
+        }
     }
 }
 
 /// The answers of the last [`REMEMBERED_HOURS`], by gate and swipe id: of all that were ever given the newest
 /// [`MAX_REMEMBERED_SWIPES`] that are not over.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct SwipeWindow {
     answers: HashMap<SwipeKey, Remembered>,
+    /// A key whose answer was replaced is in here twice: only the time that its answer has counts.
     oldest_first: VecDeque<(Timestamp, SwipeKey)>,
+}
+
+impl PartialEq for SwipeWindow {
+    fn eq(&self, other: &Self) -> bool {
+        self.answers == other.answers
+    }
 }
 
 impl SwipeWindow {
@@ -134,27 +170,19 @@ impl SwipeWindow {
 
     fn keep(&mut self, key: SwipeKey, first: Remembered) {
         let decided_at = first.answer.decided_at;
-        if self.answers.insert(key.clone(), first).is_some() {
-            // never by our own decisions, which repeat the first answer
-            self.oldest_first.retain(|(_, other)| *other != key);
-        } else if self.oldest_first.len() >= MAX_REMEMBERED_SWIPES {
+        let is_new = self.answers.insert(key.clone(), first).is_none();
+        if is_new && self.oldest_first.len() >= MAX_REMEMBERED_SWIPES {
             self.forget_oldest();
         }
         self.oldest_first.push_back((decided_at, key));
     }
 
     fn forget_oldest(&mut self) {
-        if let Some((_, key)) = self.oldest_first.pop_front() {
+        if let Some((decided_at, key)) = self.oldest_first.pop_front()
+            && self.answers.get(&key).is_some_and(|first| first.answer.decided_at == decided_at)
+        {
             self.answers.remove(&key);
         }
-    }
-}
-
-fn swiped(body: &Body) -> Option<&Swiped> {
-    match body {
-        Body::Entry(entry) => Some(&entry.swipe),
-        Body::Exit(exit) => Some(&exit.swipe),
-        _ => None,
     }
 }
 

@@ -41,6 +41,13 @@ impl Timestamp {
         Duration::from_millis(self.0.get().saturating_sub(earlier.0.get()))
     }
 
+    /// So long after this; at most the last moment there is.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self::from_millis(self.as_millis().saturating_add(millis))
+    }
+
     /// The day in UTC, counted from 1970-01-01.
     #[must_use]
     pub fn utc_day(self) -> i64 {

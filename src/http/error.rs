@@ -8,14 +8,17 @@ use thiserror::Error;
 
 use crate::{
     actors::{
-        building::{SwipeError, forgive::ForgiveError, modes::AccountError},
+        building::{SwipeError, forgive::ForgiveError, modes::AccountError, passages::PassageError},
         delivery::letters::DiscardError,
         directory::ChangeError,
         feeds::NoFeed,
         places::NoPlace,
         replay::manager::ReplaysError,
     },
-    domain::{building::modes::AccountRefusal, directory::CardRefusal},
+    domain::{
+        building::{modes::AccountRefusal, passages::PassageRefusal},
+        directory::CardRefusal,
+    },
 };
 
 /// When to come again after a 503, in seconds.
@@ -247,6 +250,21 @@ impl From<AccountError> for ApiError {
             AccountError::NoPlace(error) => error.into(),
             AccountError::Refused(AccountRefusal::NoRoster) => Self::Conflict(error.to_string()),
             AccountError::Refused(AccountRefusal::NotOnRoster(_)) => Self::NotFound(error.to_string()),
+        }
+    }
+}
+
+impl From<PassageError> for ApiError {
+    fn from(error: PassageError) -> Self {
+        match error {
+            PassageError::NoPlace(error) => error.into(),
+            PassageError::Refused(refusal) => match refusal {
+                PassageRefusal::Unknown(_) => Self::NotFound(refusal.to_string()),
+                PassageRefusal::OtherGate { .. } => Self::Forbidden(refusal.to_string()),
+                PassageRefusal::OtherOutcome(_) | PassageRefusal::TooLate(_) => {
+                    Self::Conflict(refusal.to_string())
+                }
+            },
         }
     }
 }

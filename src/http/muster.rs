@@ -17,7 +17,6 @@ use super::{
     error::ApiError,
     fields::{Fields, short_text},
     origin,
-    presence::CERTAINTY,
 };
 use crate::{
     actors::building::{
@@ -27,7 +26,7 @@ use crate::{
     },
     domain::{
         building::{
-            Inside,
+            Certainty, Inside,
             muster::{LineState, RosterLine},
         },
         card::Status,
@@ -55,7 +54,7 @@ struct Line {
     card_status: Option<Status>,
     since: Timestamp,
     gate: GateId,
-    certainty: &'static str,
+    certainty: Certainty,
     last_seen: Seen,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,9 +99,9 @@ pub async fn get(
         .collect();
     let mut elsewhere = also_inside(&services, &building.id, &employees).await?;
     let mut people: Vec<Line> =
-        roster.into_iter().map(|person| Line::of_roster(person, &mut elsewhere)).collect();
+        roster.into_iter().map(|person| Line::of_roster(person, muster.as_of, &mut elsewhere)).collect();
     let mut since: Vec<Line> =
-        since.into_iter().map(|person| Line::of_entered(person, &mut elsewhere)).collect();
+        since.into_iter().map(|person| Line::of_entered(person, muster.as_of, &mut elsewhere)).collect();
     // Here and not on the log's thread, where gates wait.
     people.sort_by(|one, other| one.place().cmp(&other.place()));
     since.sort_by(|one, other| one.place().cmp(&other.place()));
@@ -166,7 +165,11 @@ async fn also_inside(
 }
 
 impl Line {
-    fn of_roster(person: OnRoster, elsewhere: &mut HashMap<EmployeeId, Vec<BuildingId>>) -> Self {
+    fn of_roster(
+        person: OnRoster,
+        as_of: Timestamp,
+        elsewhere: &mut HashMap<EmployeeId, Vec<BuildingId>>,
+    ) -> Self {
         let OnRoster { employee, line, entered_again, card } = person;
         let state = line.state();
         let RosterLine { inside, left, accounted } = line;
@@ -177,12 +180,12 @@ impl Line {
         Self {
             also_inside: elsewhere.remove(&employee).unwrap_or_default(),
             employee_id: employee,
+            certainty: inside.certainty(as_of),
             card_id: inside.card_id,
             holder_name: card.name,
             card_status: card.status,
             since: inside.since,
             gate: inside.gate,
-            certainty: CERTAINTY,
             last_seen,
             state: state.as_str(),
             left_at: left.as_ref().map(|left| left.at),
@@ -194,18 +197,22 @@ impl Line {
     }
 
     /// Someone who came in since. They are on no roster, and stay inside when the mode is normal again.
-    fn of_entered(person: EnteredSince, elsewhere: &mut HashMap<EmployeeId, Vec<BuildingId>>) -> Self {
+    fn of_entered(
+        person: EnteredSince,
+        as_of: Timestamp,
+        elsewhere: &mut HashMap<EmployeeId, Vec<BuildingId>>,
+    ) -> Self {
         let EnteredSince { employee, inside, card } = person;
         Self {
             also_inside: elsewhere.remove(&employee).unwrap_or_default(),
             employee_id: employee,
             last_seen: Seen::entering(&inside),
+            certainty: inside.certainty(as_of),
             card_id: inside.card_id,
             holder_name: card.name,
             card_status: card.status,
             since: inside.since,
             gate: inside.gate,
-            certainty: CERTAINTY,
             state: ENTERED_SINCE,
             left_at: None,
             left_by_gate: None,
@@ -256,7 +263,7 @@ fn as_csv<'a>(people: impl Iterator<Item = &'a Line>) -> String {
             line.card_status.map_or("", Status::as_str),
             &time(Some(line.since)),
             line.gate.as_str(),
-            line.certainty,
+            line.certainty.as_str(),
             &time(Some(line.last_seen.time)),
             line.last_seen.gate.as_str(),
             line.last_seen.direction,

@@ -15,9 +15,6 @@ use super::{
 };
 use crate::actors::building::{Presence, ReadPresence};
 
-/// How sure a line is: a granted entry is taken for a passage. Gates that confirm come with a later version.
-pub(super) const CERTAINTY: &str = "assumed";
-
 /// `GET /v1/buildings/{building}/presence`, JSON or, with `Accept: text/csv`, CSV.
 ///
 /// # Errors
@@ -40,7 +37,7 @@ pub async fn get(
     let people: Vec<_> = (presence.people.iter())
         .map(|(employee, inside, name)| {
             json!({ "employee_id": employee, "card_id": inside.card_id, "holder_name": name,
-                    "since": inside.since, "gate": inside.gate, "certainty": CERTAINTY })
+                    "since": inside.since, "gate": inside.gate, "certainty": inside.certainty(presence.as_of) })
         })
         .collect();
     Ok(HttpResponse::Ok().json(
@@ -58,7 +55,7 @@ fn as_csv(presence: &Presence) -> String {
             name.as_deref().unwrap_or_default(),
             &since,
             inside.gate.as_str(),
-            CERTAINTY,
+            inside.certainty(presence.as_of).as_str(),
         ];
         text.push_str(&cells.map(csv::cell).join(","));
         text.push_str("\r\n");

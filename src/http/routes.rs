@@ -7,8 +7,8 @@ use actix_web::{
 };
 
 use super::{
-    cards, dead_letters, docs, error::ApiError, feed, forgive, health, modes, muster, presence, replays,
-    sinks, swipes,
+    cards, dead_letters, docs, error::ApiError, feed, forgive, health, modes, muster, passages, presence,
+    recorded, replays, sinks, swipes,
 };
 
 /// The largest body (contract, section 3).
@@ -37,6 +37,11 @@ fn paths() -> Vec<Path> {
         post("/v1/buildings/{building}/mode", web::post().to(modes::change)),
         get("/v1/buildings/{building}/muster", web::get().to(muster::get)),
         post("/v1/buildings/{building}/muster/{employee_id}/account", web::post().to(muster::account)),
+        Path {
+            max_body_bytes: MAX_BATCH_BODY_BYTES,
+            ..post("/v1/buildings/{building}/entries/recorded", web::post().to(recorded::record))
+        },
+        post("/v1/buildings/{building}/passages", web::post().to(passages::end)),
         get("/v1/buildings/{building}/presence", web::get().to(presence::get)),
         post("/v1/buildings/{building}/presence/{employee_id}/forgive", web::post().to(forgive::forgive)),
         post("/v1/buildings/{building}/presence/reset", web::post().to(forgive::reset)),

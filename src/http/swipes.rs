@@ -19,7 +19,7 @@ use super::{
     origin, plain_swipe,
 };
 use crate::{
-    actors::building::{DecideSwipe, RecordExits, SwipeError},
+    actors::building::{DecideSwipe, RecordBatch, SwipeError},
     domain::{
         building::Swipe,
         event::Decision,
@@ -30,8 +30,8 @@ use crate::{
     },
 };
 
-/// The most exits in one batch (contract, section 3).
-pub const MAX_BATCH_EXITS: usize = 1_000;
+/// The most exits, or entries that a gate decided alone, in one batch (contract, section 3).
+pub const MAX_BATCH_SWIPES: usize = 1_000;
 
 /// The answer to an entry.
 #[derive(Serialize)]
@@ -49,18 +49,18 @@ struct EntryAnswer {
 
 /// The answer to an exit.
 #[derive(Serialize)]
-struct ExitAnswer {
+pub(super) struct ExitAnswer {
     event_id: Uuid,
     sequence: String,
 }
 
-/// The answer to a batch of exits, in its order.
+/// The answer to a batch, in its order.
 #[derive(Serialize)]
 struct BatchAnswer {
     results: Vec<BatchResult>,
 }
 
-/// One exit of a batch: its event, or the problem it would have had alone.
+/// One swipe of a batch: its event, or the problem it would have had alone.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum BatchResult {
@@ -147,13 +147,23 @@ pub async fn exit_batch(
     let building = services.building(&building)?;
     device.must_be_gate_of(&building.id)?;
     let swipes = read_batch(&body)?;
+    record_batch(building, &request, &device, swipes).await
+}
+
+/// Records a batch, and answers with what became of each swipe.
+pub(super) async fn record_batch(
+    building: &BuildingServices,
+    request: &HttpRequest,
+    device: &Device,
+    swipes: Vec<Swipe>,
+) -> Result<HttpResponse, ApiError> {
     for swipe in &swipes {
-        check_gate(building, &device, &swipe.gate)?;
+        check_gate(building, device, &swipe.gate)?;
     }
-    let origin = origin(device.as_actor(), &request);
+    let origin = origin(device.as_actor(), request);
     let answers = Vec::with_capacity(swipes.len());
     let swipes = swipes.into_iter();
-    let answers = ask(&building.actor, |reply| RecordExits { swipes, origin, answers, reply }).await?;
+    let answers = ask(&building.actor, |reply| RecordBatch { swipes, origin, answers, reply }).await?;
     if let Some(Err(SwipeError::NoPlace(error))) = answers.first() {
         return Err((*error).into());
     }
@@ -172,7 +182,7 @@ fn batch_result(answer: &Result<Answer, SwipeError>) -> BatchResult {
     }
 }
 
-fn exit_answer(answer: &Answer) -> ExitAnswer {
+pub(super) fn exit_answer(answer: &Answer) -> ExitAnswer {
     ExitAnswer { event_id: answer.event_id, sequence: sequence(answer.sequence) }
 }
 
@@ -207,24 +217,34 @@ pub(super) fn read_fields(mut fields: Fields, direction: Direction) -> Result<Sw
 
 fn read_batch(body: &[u8]) -> Result<Vec<Swipe>, ApiError> {
     match plain_swipe::exits(body) {
-        Some(exits) if (1..=MAX_BATCH_EXITS).contains(&exits.len()) => Ok(exits),
+        Some(exits) if (1..=MAX_BATCH_SWIPES).contains(&exits.len()) => Ok(exits),
         _ => read_batch_fields(body),
     }
 }
 
 fn read_batch_fields(body: &[u8]) -> Result<Vec<Swipe>, ApiError> {
+    read_list(body, "exits", |fields| read_fields(fields, Direction::Exit))
+}
+
+/// The swipes that a body lists under `name`; of those that are wrong, all of them.
+pub(super) fn read_list(
+    body: &[u8],
+    name: &str,
+    read: impl Fn(Fields) -> Result<Swipe, Vec<FieldError>>,
+) -> Result<Vec<Swipe>, ApiError> {
     let mut fields = Fields::of_body(body, false)?;
-    let items = fields.required("exits", |value| match value {
-        Value::Array(items) if (1..=MAX_BATCH_EXITS).contains(&items.len()) => Ok(items),
-        Value::Array(items) => Err(format!("must have 1 to {MAX_BATCH_EXITS} elements, has {}", items.len())),
+    let items = fields.required(name, |value| match value {
+        Value::Array(items) if (1..=MAX_BATCH_SWIPES).contains(&items.len()) => Ok(items),
+        Value::Array(items) => {
+            Err(format!("must have 1 to {MAX_BATCH_SWIPES} elements, has {}", items.len()))
+        }
         _ => Err("must be a list".to_owned()),
     });
     let items = fields.finish(items).map_err(ApiError::Invalid)?;
     let (mut swipes, mut errors) = (Vec::with_capacity(items.len()), Vec::new());
     for (index, item) in items.into_iter().enumerate() {
-        let swipe = Fields::of_value(item, format!("exits[{index}]"))
-            .map_err(|error| vec![error])
-            .and_then(|fields| read_fields(fields, Direction::Exit));
+        let swipe =
+            Fields::of_value(item, format!("{name}[{index}]")).map_err(|error| vec![error]).and_then(&read);
         match swipe {
             Ok(swipe) => swipes.push(swipe),
             Err(more) => errors.extend(more),

@@ -1,7 +1,8 @@
 //! One fact of the state, as a snapshot has it: a key, and a value as JSON.
 //!
-//! Keys are `card/<card>`, `inside/<building>/<employee>` and `swipe/<building>/<gate>/<swipe id>`, and those of
-//! `mode_entry.rs`; ids hold no `/`.
+//! Keys are `card/<card>`, `cleared/<building>`, `inside/<building>/<employee>`, `left/<building>/<employee>`,
+//! `passage/<building>/<event id>` and `swipe/<building>/<gate>/<swipe id>`, and those
+//! of `mode_entry.rs`; ids hold no `/`.
 //! Values have fields of their own, apart from those of the domain, because old snapshots are read for ever: fields may
 //! be added with a default, never renamed.
 
@@ -10,23 +11,30 @@ use smol_str::SmolStr;
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::mode_entry::{self, StoredMode};
+use super::{
+    entry_inside::{read_inside, read_passage},
+    mode_entry::{self, StoredMode},
+};
 use crate::domain::{
     building::{
         Inside,
         muster::{Accounting, Left},
+        passages::Passage,
     },
     card::{Card, CardDetails, GateRight, Status},
-    event::Decision,
+    event::{Decision, GateDecision},
     ids::{BuildingId, CardId, EmployeeId, GateId, GroupId, InvalidId},
     reason::Reason,
-    swipes::{Answer, Remembered, SwipeKey},
+    swipes::{Answer, Direction, Remembered, SwipeKey},
     time::Timestamp,
 };
 
 const CARD: &str = "card/";
 const INSIDE: &str = "inside/";
 const SWIPE: &str = "swipe/";
+const CLEARED: &str = "cleared/";
+const LEFT: &str = "left/";
+const PASSAGE: &str = "passage/";
 
 /// A line of a snapshot: a key, and its value as it stands in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +62,12 @@ pub enum Entry {
     RosterLeft(BuildingId, EmployeeId, Left),
     /// Someone was accounted for.
     RosterAccounted(BuildingId, EmployeeId, Accounting),
+    /// When somebody last said that nobody is inside.
+    Cleared(BuildingId, Timestamp),
+    /// When someone left.
+    Left(BuildingId, EmployeeId, Timestamp),
+    /// A grant that its gate says more of, and its place in the log.
+    Passage(BuildingId, u64, Box<Passage>),
     /// A kind of a newer version; kept from snapshot to snapshot and otherwise passed over.
     Unknown,
 }
@@ -117,23 +131,16 @@ struct StoredCard {
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredInside {
-    since: Timestamp,
-    gate: GateId,
-    card_id: CardId,
-    /// Digits; absent in snapshots of version 1.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    sequence: String,
-}
-
-#[derive(Serialize, Deserialize)]
 struct StoredSwipe {
     event_id: Uuid,
     sequence: String,
     decided_at: Timestamp,
-    /// `granted`, `denied`, or absent for an exit.
+    /// `granted` or `denied`, if the server was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     decision: Option<String>,
+    /// What a gate decided alone; without it and a decision it is an exit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recorded: Option<GateDecision>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
     #[serde(default)]
@@ -161,6 +168,36 @@ pub fn swipe_key(building: &BuildingId, (gate, swipe_id): &SwipeKey) -> String {
     format!("{SWIPE}{building}/{gate}/{swipe_id}")
 }
 
+/// The key of when a building was last cleared.
+#[must_use]
+pub fn cleared_key(building: &BuildingId) -> String {
+    format!("{CLEARED}{building}")
+}
+
+/// The key of when someone left.
+#[must_use]
+pub fn left_key(building: &BuildingId, employee: &EmployeeId) -> String {
+    format!("{LEFT}{building}/{employee}")
+}
+
+/// Whether a key says when something happened last: then the latest of two values counts, whichever was written last. They
+/// sort as their times do.
+#[must_use]
+pub fn is_latest(key: &str) -> bool {
+    key.starts_with(LEFT) || key.starts_with(CLEARED)
+}
+
+/// The key of a passage.
+#[must_use]
+pub fn passage_key(building: &BuildingId, event_id: Uuid) -> String {
+    format!("{PASSAGE}{building}/{event_id}")
+}
+
+/// Whether a line of this key is kept for some time only.
+pub(super) fn is_remembered(key: &str) -> bool {
+    [SWIPE, LEFT, PASSAGE].iter().any(|prefix| key.starts_with(prefix))
+}
+
 /// What the keys of all cards begin with.
 pub const CARDS: &str = CARD;
 
@@ -178,12 +215,6 @@ pub(super) fn inside_of(key: &str) -> Option<&str> {
 /// The card of a card's key.
 pub(super) fn card_of(key: &str) -> Option<&str> {
     key.strip_prefix(CARD)
-}
-
-/// Whether a key is that of a swipe.
-#[must_use]
-pub fn is_swipe(key: &str) -> bool {
-    key.starts_with(SWIPE)
 }
 
 /// A card as it is written.
@@ -217,14 +248,12 @@ pub fn write_card(card: &Card) -> Result<String, serde_json::Error> {
     })
 }
 
-/// Someone inside as it is written.
+/// A moment as it is written.
 ///
 /// # Errors
 /// None that these types can have.
-pub fn write_inside(inside: &Inside) -> Result<String, serde_json::Error> {
-    let Inside { since, gate, card_id, sequence } = inside.clone();
-    let sequence = if sequence == 0 { String::new() } else { format!("{sequence:020}") };
-    serde_json::to_string(&StoredInside { since, gate, card_id, sequence })
+pub fn write_time(time: Timestamp) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&time)
 }
 
 /// An answered swipe as it is written.
@@ -242,6 +271,10 @@ pub fn write_swipe(first: &Remembered) -> Result<String, serde_json::Error> {
         sequence: format!("{:020}", first.answer.sequence),
         decided_at: first.answer.decided_at,
         decision,
+        recorded: match first.direction {
+            Direction::Recorded(decision) => Some(decision),
+            Direction::Entry | Direction::Exit => None,
+        },
         reason,
         violation,
         card_id: first.card_id.clone(),
@@ -269,8 +302,30 @@ impl Entry {
             let key_of = (id(key, GateId::parse(gate))?, swipe_id);
             return Ok(Self::Swipe(id(key, BuildingId::parse(building))?, key_of, read_swipe(key, value)?));
         }
+        if let Some(building) = key.strip_prefix(CLEARED) {
+            return Ok(Self::Cleared(id(key, BuildingId::parse(building))?, json(key, value)?));
+        }
+        if let Some(rest) = key.strip_prefix(LEFT) {
+            let (building, employee) = building_and_employee(key, rest)?;
+            return Ok(Self::Left(building, employee, json(key, value)?));
+        }
+        if let Some(rest) = key.strip_prefix(PASSAGE) {
+            let (building, event_id) =
+                rest.split_once('/').ok_or_else(|| EntryError::KeyParts(key.clone()))?;
+            let event_id = event_id.parse().map_err(|_| EntryError::KeyParts(key.clone()))?;
+            let (sequence, passage) = read_passage(event_id, key, value)?;
+            return Ok(Self::Passage(id(key, BuildingId::parse(building))?, sequence, Box::new(passage)));
+        }
         Ok(mode_entry::read(key, value)?.unwrap_or(Self::Unknown))
     }
+}
+
+pub(super) fn field(key: &str, field: &'static str, value: &str) -> EntryError {
+    EntryError::Field { key: key.to_owned(), field, value: value.to_owned() }
+}
+
+pub(super) fn sequence(key: &str, digits: &str) -> Result<u64, EntryError> {
+    digits.parse().map_err(|_| field(key, "sequence", digits))
 }
 
 fn parts(rest: &str) -> Option<[&str; 3]> {
@@ -290,19 +345,6 @@ pub(super) fn json<'a, T: Deserialize<'a>>(key: &str, value: &'a str) -> Result<
 pub(super) fn building_and_employee(key: &str, rest: &str) -> Result<(BuildingId, EmployeeId), EntryError> {
     let (building, employee) = rest.split_once('/').ok_or_else(|| EntryError::KeyParts(key.to_owned()))?;
     Ok((id(key, BuildingId::parse(building))?, id(key, EmployeeId::parse(employee))?))
-}
-
-pub(super) fn read_inside(key: &str, value: &str) -> Result<Inside, EntryError> {
-    let StoredInside { since, gate, card_id, sequence } = json(key, value)?;
-    let sequence = match sequence.as_str() {
-        "" => 0,
-        digits => digits.parse().map_err(|_| EntryError::Field {
-            key: key.to_owned(),
-            field: "sequence",
-            value: sequence.clone(),
-        })?,
-    };
-    Ok(Inside { since, gate, card_id, sequence })
 }
 
 fn read_card(card_id: CardId, key: &str, value: &str) -> Result<Card, EntryError> {
@@ -335,15 +377,18 @@ fn read_card(card_id: CardId, key: &str, value: &str) -> Result<Card, EntryError
 
 fn read_swipe(key: &str, value: &str) -> Result<Remembered, EntryError> {
     let stored: StoredSwipe = json(key, value)?;
-    let field =
-        |field, value: &str| EntryError::Field { key: key.to_owned(), field, value: value.to_owned() };
-    let sequence = stored.sequence.parse().map_err(|_| field("sequence", &stored.sequence))?;
+    let sequence = sequence(key, &stored.sequence)?;
     let decision = match (stored.decision.as_deref(), stored.reason) {
         (None, _) => None,
         (Some("granted"), _) => Some(Decision::Granted { violation: stored.violation }),
         (Some("denied"), Some(reason)) => Some(Decision::Denied(reason)),
-        (Some(other), _) => return Err(field("decision", other)),
+        (Some(other), _) => return Err(field(key, "decision", other)),
+    };
+    let direction = match (stored.recorded, decision) {
+        (Some(decision), _) => Direction::Recorded(decision),
+        (None, Some(_)) => Direction::Entry,
+        (None, None) => Direction::Exit,
     };
     let answer = Answer { event_id: stored.event_id, sequence, decided_at: stored.decided_at, decision };
-    Ok(Remembered { answer, card_id: stored.card_id, occurred_at: stored.occurred_at })
+    Ok(Remembered { answer, card_id: stored.card_id, occurred_at: stored.occurred_at, direction })
 }

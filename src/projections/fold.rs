@@ -6,15 +6,24 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::{
-    entry::{card_key, inside_key, swipe_key, write_card, write_inside, write_swipe},
-    mode_entry::{StoredMode, accounted_key, left_key, mode_key, write_accounting, write_left, write_mode},
+    entry::{
+        card_key, cleared_key, inside_key, is_latest, left_key, passage_key, swipe_key, write_card,
+        write_swipe, write_time,
+    },
+    entry_inside::{write_inside, write_passage},
+    mode_entry::{
+        StoredMode, accounted_key, mode_key, roster_left_key, write_accounting, write_left, write_mode,
+    },
 };
 use crate::domain::{
     building::{
-        Inside,
-        muster::{Accounting, Left},
+        last_exits::exit_of,
+        modes::{Seen, cleared_at, seen},
+        muster::Accounting,
+        passages::Passage,
+        presence_after::presence_after,
     },
-    event::{Body, CardChanged, Decision, Entry, Event, Exit},
+    event::{Body, CardChanged, Event, Presence},
     ids::BuildingId,
     mode::Mode,
     swipes::Remembered,
@@ -38,73 +47,62 @@ pub struct Touched {
 /// A key, and what it says from then on; `None`: it is gone.
 pub(super) type Entered = (String, Option<String>);
 
-/// What an event does to the entries: it sets or removes one of cards, people and buildings, and answers one swipe. What
-/// [`Wide`](super::wide::Wide) and a roster have to say comes beside it.
+/// What an event does to the entries: it sets or removes a card, a building's mode or where someone is, the answer to a swipe,
+/// an exit or a clearing, a passage. What [`Wide`](super::wide::Wide) and a roster have to say comes beside it.
 ///
 /// # Errors
 /// None that events can have.
-pub(super) fn changes(event: &Event) -> Result<[Option<Entered>; 2], serde_json::Error> {
-    let state = match &event.body {
-        Body::Card(CardChanged { card, .. }) => Some((card_key(&card.card_id), Some(write_card(card)?))),
-        Body::Entry(Entry { swipe, decision: Decision::Granted { .. } }) => match &swipe.employee_id {
-            Some(employee) => {
-                let (gate, card_id) = (swipe.gate.clone(), swipe.card_id.clone());
-                let inside = Inside { since: event.time, gate, card_id, sequence: event.sequence };
-                Some((inside_key(&swipe.building, employee), Some(write_inside(&inside)?)))
-            }
-            None => None,
-        },
-        Body::Exit(Exit { swipe, .. }) => {
-            swipe.employee_id.as_ref().map(|employee| (inside_key(&swipe.building, employee), None))
+pub(super) fn changes(event: &Event) -> Result<[Option<Entered>; 4], serde_json::Error> {
+    if let Body::Card(CardChanged { card, .. }) = &event.body {
+        return Ok([Some((card_key(&card.card_id), Some(write_card(card)?))), None, None, None]);
+    }
+    let Some(building) = event.body.building() else { return Ok([None, None, None, None]) };
+    let place = match (&event.body, presence_after(event)) {
+        (_, Some((_, Presence::Unchanged))) => None,
+        (_, Some((employee, Presence::Outside))) => Some((inside_key(building, employee), None)),
+        (_, Some((employee, Presence::Inside(inside)))) => {
+            Some((inside_key(building, employee), Some(write_inside(&inside)?)))
         }
-        Body::ModeChanged(changed) => {
+        (Body::ModeChanged(changed), None) => {
             let roster = changed.roster.clone().filter(|_| changed.mode != Mode::Normal);
             let mode = StoredMode { mode: changed.mode, since: event.time, roster };
-            Some((mode_key(&changed.building), Some(write_mode(&mode)?)))
+            Some((mode_key(building), Some(write_mode(&mode)?)))
         }
-        Body::Accounted(accounted) => {
+        (Body::Accounted(accounted), None) => {
             let (at, by, note) = (event.time, event.by.clone(), accounted.note.clone());
             let value = write_accounting(&Accounting { at, by, note })?;
-            Some((accounted_key(&accounted.building, &accounted.employee_id), Some(value)))
+            Some((accounted_key(building, &accounted.employee_id), Some(value)))
         }
-        Body::PresenceExpired(expired) => Some((inside_key(&expired.building, &expired.employee_id), None)),
-        Body::PresenceForgiven(forgiven) => {
-            Some((inside_key(&forgiven.building, &forgiven.employee_id), None))
+        (_, None) => None,
+    };
+    let answered = match Remembered::of(event) {
+        Some((key, first)) => Some((swipe_key(building, &key), Some(write_swipe(&first)?))),
+        None => None,
+    };
+    let left = match (cleared_at(event), exit_of(event)) {
+        (Some(at), _) => Some((cleared_key(building), Some(write_time(at)?))),
+        (None, Some((employee, at))) => Some((left_key(building, employee), Some(write_time(at)?))),
+        (None, None) => None,
+    };
+    let passage = match Passage::of_grant(event).or_else(|| Passage::of_end(event)) {
+        Some((sequence, passage)) => {
+            Some((passage_key(building, passage.event_id), Some(write_passage(sequence, &passage)?)))
         }
-        Body::Entry(_)
-        | Body::PresenceReset(_)
-        | Body::AuditRead(_)
-        | Body::LogRepaired(_)
-        | Body::Redrive(_)
-        | Body::Reload(_)
-        | Body::Discard(_)
-        | Body::Replay(_)
-        | Body::Other => None,
+        None => None,
     };
-    let answered = match (event.body.building(), Remembered::of(event)) {
-        (Some(building), Some((key, first))) => Some((swipe_key(building, &key), Some(write_swipe(&first)?))),
-        _ => None,
-    };
-    Ok([state, answered])
+    Ok([place, answered, left, passage])
 }
 
-/// What a passage does to the roster of its building, if there is one.
-fn roster_changes(event: &Event) -> Result<[Option<Entered>; 2], serde_json::Error> {
-    Ok(match &event.body {
-        Body::Entry(Entry { swipe, decision: Decision::Granted { .. } }) => match &swipe.employee_id {
-            Some(employee) => {
-                [left_key, accounted_key].map(|key| Some((key(&swipe.building, employee), None)))
-            }
-            None => [None, None],
-        },
-        Body::Exit(Exit { swipe, .. }) => match &swipe.employee_id {
-            Some(employee) => {
-                let left = Left { at: event.time, gate: swipe.gate.clone() };
-                [Some((left_key(&swipe.building, employee), Some(write_left(&left)?))), None]
-            }
-            None => [None, None],
-        },
-        _ => [None, None],
+/// What an event does to the roster of its building, if there is one.
+fn roster_changes(building: &BuildingId, event: &Event) -> Result<[Option<Entered>; 2], serde_json::Error> {
+    Ok(match seen(event) {
+        Some((employee, Seen::Entering)) => {
+            [roster_left_key, accounted_key].map(|key| Some((key(building, employee), None)))
+        }
+        Some((employee, Seen::Outside(left))) => {
+            [Some((roster_left_key(building, employee), Some(write_left(&left)?))), None]
+        }
+        None => [None, None],
     })
 }
 
@@ -130,8 +128,8 @@ impl Touched {
             } else {
                 self.rosters.remove(&changed.building);
             }
-        } else if event.body.building().is_some_and(|building| self.rosters.contains(building)) {
-            for (key, value) in roster_changes(event)?.into_iter().flatten() {
+        } else if let Some(building) = event.body.building().filter(|it| self.rosters.contains(*it)) {
+            for (key, value) in roster_changes(building, event)?.into_iter().flatten() {
                 self.put(key, value);
             }
         }
@@ -159,6 +157,9 @@ impl Touched {
     pub(super) fn put(&mut self, key: String, value: Option<String>) {
         let (key, value) = (key.into_boxed_str(), value.map(String::into_boxed_str));
         let length = |value: &Option<Box<str>>| value.as_ref().map_or(0, |value| value.len());
+        if is_latest(&key) && self.entries.get(&key).is_some_and(|before| *before >= value) {
+            return;
+        }
         let (key_bytes, value_bytes) = (key.len() + ENTRY_BYTES, length(&value));
         self.bytes = self.bytes.saturating_add(value_bytes);
         match self.entries.insert(key, value) {

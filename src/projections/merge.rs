@@ -3,13 +3,17 @@
 use std::{collections::HashMap, iter::Peekable};
 
 use super::{
-    entry::{Entry, EntryError, Line, is_swipe},
+    entry::{Entry, EntryError, Line, is_latest, is_remembered},
     fold::Touched,
 };
-use crate::domain::{ids::BuildingId, time::Timestamp};
+use crate::domain::{
+    building::{last_exits::is_over, passages::MAX_REMEMBERED_PASSAGES},
+    ids::BuildingId,
+    time::Timestamp,
+};
 
-/// Merges `old`, sorted by key, with what was touched since: touched values take the place of old ones, and what is
-/// gone is left out. Errors of `old` are passed on in their place.
+/// Merges `old`, sorted by key, with what was touched since: touched values take the place of old ones, what was cleared
+/// or is gone is left out, and of two exits the later one stays. Errors of `old` are passed on in their place.
 pub fn merge<'a, E>(
     old: impl Iterator<Item = Result<Line, E>> + 'a,
     touched: &'a Touched,
@@ -22,8 +26,11 @@ where
     std::iter::from_fn(move || {
         loop {
             let Some((key, value)) = next_touched(&mut old, &mut new) else { return old.next() };
-            if matches!(old.peek(), Some(Ok(line)) if line.key == key) {
-                old.next();
+            if let Some(Ok(line)) = old.next_if(|line| matches!(line, Ok(line) if line.key == key))
+                && is_latest(key)
+                && value.is_none_or(|value| *line.value > *value)
+            {
+                return Some(Ok(line));
             }
             if let Some(value) = value {
                 return Some(Ok(Line { key: key.to_owned(), value: value.to_owned() }));
@@ -44,41 +51,59 @@ fn next_touched<'a, E>(
     }
 }
 
-/// Which answered swipes stay: those that are not over at a moment, and of each building the newest ones only. So the
-/// window restored from them is the one that live buildings have.
+/// Which lines of what is remembered for some time stay: those that are not over at a moment, and of each building and
+/// kind the newest ones only. So the state restored from them is the one that live buildings have.
 #[derive(Debug)]
-pub struct SwipeCut {
+pub struct Cut {
     now: Timestamp,
     max_swipes: usize,
-    /// Of each building with any, until [`SwipeCut::decide`] the sequences of all.
-    sequences: HashMap<BuildingId, Vec<u64>>,
+    /// Of each building and kind, until [`Cut::decide`] the sequences of all.
+    sequences: HashMap<(Kind, BuildingId), Vec<u64>>,
 }
 
-impl SwipeCut {
+/// What is remembered for some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Swipe,
+    Passage,
+    Left,
+}
+
+/// A line that is remembered for some time.
+struct Judged {
+    key: (Kind, BuildingId),
+    sequence: u64,
+    is_over: bool,
+}
+
+impl Cut {
     /// For the state at `now`, with at most so many swipes of a building.
     #[must_use]
     pub fn new(now: Timestamp, max_swipes: usize) -> Self {
         Self { now, max_swipes, sequences: HashMap::new() }
     }
 
-    /// Counts a line, if it is one of a swipe.
+    /// Counts a line, if it is of a kind that is cut.
     ///
     /// # Errors
     /// [`EntryError`] if the line is damaged.
     pub fn see(&mut self, line: &Line) -> Result<(), EntryError> {
-        if is_swipe(&line.key)
-            && let Entry::Swipe(building, _, first) = Entry::read(line)?
-            && !first.is_over(self.now)
-        {
-            self.sequences.entry(building).or_default().push(first.answer.sequence);
+        if let Some(Judged { key, sequence, is_over: false }) = self.judge(line)? {
+            self.sequences.entry(key).or_default().push(sequence);
         }
         Ok(())
     }
 
-    /// All lines have been seen: keeps of each building the sequence of the oldest swipe that stays.
+    /// All lines have been seen: keeps of each building and kind the sequence of the oldest that stays.
     pub fn decide(&mut self) {
-        for sequences in self.sequences.values_mut() {
-            let surplus = sequences.len().saturating_sub(self.max_swipes);
+        for ((kind, _), sequences) in &mut self.sequences {
+            let max = match kind {
+                Kind::Swipe => self.max_swipes,
+                Kind::Passage => MAX_REMEMBERED_PASSAGES,
+                // they have no order to be cut by: who restores them takes as many as may be
+                Kind::Left => usize::MAX,
+            };
+            let surplus = sequences.len().saturating_sub(max);
             let oldest = match surplus {
                 0 => 0,
                 surplus if surplus < sequences.len() => *sequences.select_nth_unstable(surplus).1,
@@ -93,11 +118,25 @@ impl SwipeCut {
     /// # Errors
     /// [`EntryError`] if the line is damaged.
     pub fn keeps(&self, line: &Line) -> Result<bool, EntryError> {
-        if !is_swipe(&line.key) {
-            return Ok(true);
+        let Some(Judged { key, sequence, is_over }) = self.judge(line)? else { return Ok(true) };
+        let oldest = self.sequences.get(&key).and_then(|oldest| oldest.first());
+        Ok(!is_over && oldest.is_none_or(|oldest| sequence >= *oldest))
+    }
+
+    fn judge(&self, line: &Line) -> Result<Option<Judged>, EntryError> {
+        if !is_remembered(&line.key) {
+            return Ok(None);
         }
-        let Entry::Swipe(building, _, first) = Entry::read(line)? else { return Ok(true) };
-        let oldest = self.sequences.get(&building).and_then(|oldest| oldest.first());
-        Ok(!first.is_over(self.now) && oldest.is_none_or(|oldest| first.answer.sequence >= *oldest))
+        let (key, sequence, is_over) = match Entry::read(line)? {
+            Entry::Swipe(building, _, first) => {
+                ((Kind::Swipe, building), first.answer.sequence, first.is_over(self.now))
+            }
+            Entry::Passage(building, sequence, passage) => {
+                ((Kind::Passage, building), sequence, passage.is_over(self.now))
+            }
+            Entry::Left(building, _, at) => ((Kind::Left, building), 0, is_over(at, self.now)),
+            _ => return Ok(None),
+        };
+        Ok(Some(Judged { key, sequence, is_over }))
     }
 }

@@ -7,7 +7,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Entry, EntryError, building_and_employee, id, json, read_inside};
+use super::{
+    entry::{Entry, EntryError, building_and_employee, id, json},
+    entry_inside::read_inside,
+};
 use crate::domain::{
     building::{
         modes::ModeState,
@@ -69,7 +72,7 @@ pub fn roster_key(building: &BuildingId, employee: &str) -> String {
 
 /// The key of an exit of someone on a roster.
 #[must_use]
-pub fn left_key(building: &BuildingId, employee: &EmployeeId) -> String {
+pub fn roster_left_key(building: &BuildingId, employee: &EmployeeId) -> String {
     format!("{LEFT}{building}/{employee}")
 }
 

@@ -8,13 +8,16 @@ use super::{
 };
 use crate::domain::{
     building::{
-        Building, Inside, Rules,
+        Building, Contents, Rules,
+        last_exits::LastExits,
         modes::ModeState,
         muster::{Accounting, Left, Muster, RosterLine},
+        passages::{Passage, Passages},
     },
     directory::Directory,
     ids::{BuildingId, EmployeeId},
     swipes::{Remembered, SwipeKey, SwipeWindow},
+    time::Timestamp,
 };
 
 /// Takes entries one by one.
@@ -22,14 +25,17 @@ use crate::domain::{
 pub struct StateBuilder {
     directory: Directory,
     /// Of the buildings in the configuration, in its order; others stay in the snapshot.
-    buildings: Vec<(Rules, Contents)>,
+    buildings: Vec<(Rules, Parts)>,
     places: HashMap<BuildingId, usize>,
 }
 
+/// What is known of a building, as far as it is ordered only when all of it is there.
 #[derive(Debug, Default)]
-struct Contents {
-    inside: HashMap<EmployeeId, Inside>,
+struct Parts {
+    contents: Contents,
     swipes: Vec<(SwipeKey, Remembered)>,
+    passages: Vec<(u64, Passage)>,
+    exits: Vec<(EmployeeId, Timestamp)>,
     mode: Option<StoredMode>,
     roster: HashMap<EmployeeId, RosterLine>,
     left: Vec<(EmployeeId, Left)>,
@@ -41,7 +47,7 @@ impl StateBuilder {
     #[must_use]
     pub fn new(rules: &[Rules]) -> Self {
         let places = rules.iter().enumerate().map(|(place, rules)| (rules.building.clone(), place)).collect();
-        let buildings = rules.iter().map(|rules| (rules.clone(), Contents::default())).collect();
+        let buildings = rules.iter().map(|rules| (rules.clone(), Parts::default())).collect();
         Self { directory: Directory::default(), buildings, places }
     }
 
@@ -53,33 +59,48 @@ impl StateBuilder {
         match Entry::read(line)? {
             Entry::Card(card) => self.directory.insert(*card),
             Entry::Inside(building, employee, inside) => {
-                if let Some(contents) = self.contents(&building) {
-                    contents.inside.insert(employee, inside);
+                if let Some(parts) = self.parts(&building) {
+                    parts.contents.inside.insert(employee, inside);
                 }
             }
             Entry::Swipe(building, key, first) => {
-                if let Some(contents) = self.contents(&building) {
-                    contents.swipes.push((key, first));
+                if let Some(parts) = self.parts(&building) {
+                    parts.swipes.push((key, first));
+                }
+            }
+            Entry::Cleared(building, at) => {
+                if let Some(parts) = self.parts(&building) {
+                    parts.contents.cleared_at = Some(at);
+                }
+            }
+            Entry::Left(building, employee, at) => {
+                if let Some(parts) = self.parts(&building) {
+                    parts.exits.push((employee, at));
+                }
+            }
+            Entry::Passage(building, sequence, passage) => {
+                if let Some(parts) = self.parts(&building) {
+                    parts.passages.push((sequence, *passage));
                 }
             }
             Entry::Mode(building, mode) => {
-                if let Some(contents) = self.contents(&building) {
-                    contents.mode = Some(mode);
+                if let Some(parts) = self.parts(&building) {
+                    parts.mode = Some(mode);
                 }
             }
             Entry::Roster(building, employee, inside) => {
-                if let Some(contents) = self.contents(&building) {
-                    contents.roster.insert(employee, RosterLine::new(inside));
+                if let Some(parts) = self.parts(&building) {
+                    parts.roster.insert(employee, RosterLine::new(inside));
                 }
             }
             Entry::RosterLeft(building, employee, left) => {
-                if let Some(contents) = self.contents(&building) {
-                    contents.left.push((employee, left));
+                if let Some(parts) = self.parts(&building) {
+                    parts.left.push((employee, left));
                 }
             }
             Entry::RosterAccounted(building, employee, accounting) => {
-                if let Some(contents) = self.contents(&building) {
-                    contents.accounted.push((employee, accounting));
+                if let Some(parts) = self.parts(&building) {
+                    parts.accounted.push((employee, accounting));
                 }
             }
             Entry::Unknown => {}
@@ -87,23 +108,26 @@ impl StateBuilder {
         Ok(())
     }
 
-    fn contents(&mut self, building: &BuildingId) -> Option<&mut Contents> {
+    fn parts(&mut self, building: &BuildingId) -> Option<&mut Parts> {
         let place = *self.places.get(building)?;
-        self.buildings.get_mut(place).map(|(_, contents)| contents)
+        self.buildings.get_mut(place).map(|(_, parts)| parts)
     }
 
     /// All entries have been taken.
     #[must_use]
     pub fn finish(self) -> (Vec<Building>, Directory) {
-        let building = |(rules, mut contents): (Rules, Contents)| {
-            let mode = contents.take_mode();
-            Building::restored(rules, contents.inside, SwipeWindow::of(contents.swipes)).in_mode(mode)
+        let building = |(rules, mut parts): (Rules, Parts)| {
+            let mode = parts.take_mode();
+            let Parts { contents, swipes, passages, exits, .. } = parts;
+            let (swipes, passages, last_exits) =
+                (SwipeWindow::of(swipes), Passages::of(passages), LastExits::of(exits));
+            Building::restored(rules, Contents { swipes, passages, last_exits, ..contents }).in_mode(mode)
         };
         (self.buildings.into_iter().map(building).collect(), self.directory)
     }
 }
 
-impl Contents {
+impl Parts {
     fn take_mode(&mut self) -> ModeState {
         let Some(stored) = self.mode.take() else { return ModeState::default() };
         let mut lines = std::mem::take(&mut self.roster);

@@ -15,7 +15,7 @@ use super::{
     entry::{Entry, EntryError, Line},
     fold::Touched,
     format::Header,
-    merge::{SwipeCut, merge},
+    merge::{Cut, merge},
     mode_entry::is_mode,
     store::{SnapshotError, SnapshotReader, Snapshots},
     wide::Wide,
@@ -105,7 +105,7 @@ fn take_one(
     let hash = log.hash_of(sequence).map_err(|error| SnapshotError::Log(error.to_string()))?;
     let hash = hash.map(|hash| hex(&hash)).unwrap_or_default();
     let header = Header { log: snapshots.log_name().clone(), sequence, hash, time };
-    let mut cut = SwipeCut::new(time, limits.swipes);
+    let mut cut = Cut::new(time, limits.swipes);
     for line in merged(base.open()?, &touched, stop) {
         cut.see(&line?).map_err(|error| base.damaged(error))?;
     }

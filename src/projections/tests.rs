@@ -7,7 +7,8 @@ use turnstiled_wal::{Append, Log, LogOptions, RepairFacts, RepairPlan, StoreKind
 use uuid::Uuid;
 
 use super::{
-    entry::{Entry, Line},
+    entry::{Entry, Line, write_swipe, write_time},
+    entry_inside::{write_inside, write_passage},
     fold::Touched,
     format::{Decoder, Encoder, FormatError, Header},
     load::load,
@@ -16,15 +17,15 @@ use super::{
     take::{TakeLimits, take},
 };
 use crate::domain::{
-    building::{AntiPassback, Building, Rules},
+    building::{Building, Entered, Inside, Rules},
     card::{Card, CardDetails, Status},
     directory::Directory,
     event::{
-        AuditRead, Body, CardChange, CardChanged, Decision, Entry as Entered, Event, Exit, ExpiryCause,
-        PresenceExpired, PresenceForgiven, PresenceReset, Swiped,
+        AuditRead, Body, CardChange, CardChanged, Decision, Entry as EntryBody, EntryRecorded, Event, Exit,
+        ExpiryCause, GateDecision, Outcome, PassageDue, PassageEnded, Presence, PresenceExpired,
+        PresenceForgiven, PresenceReset, Swiped,
     },
     event_json::encode,
-    groups::Groups,
     ids::{BuildingId, CardId, EmployeeId, GateId, GroupId, LogName},
     mode::{Accounted, Mode, ModeChanged, RosterMark},
     reason::Reason,
@@ -43,14 +44,8 @@ fn building(number: u8) -> BuildingId {
 }
 
 pub(crate) fn rules() -> Vec<Rules> {
-    let rules = |number| Rules {
-        building: building(number),
-        gates: ["north", "south"].map(|gate| GateId::parse(gate).unwrap()).into(),
-        anti_passback: AntiPassback::Hard,
-        presence_timeout: None,
-        max_occupancy: None,
-        groups: Groups::default(),
-    };
+    let gates = || ["north", "south"].map(|gate| GateId::parse(gate).unwrap()).into();
+    let rules = |number| Rules::of(building(number), gates());
     vec![rules(0), rules(1)]
 }
 
@@ -58,7 +53,7 @@ pub(crate) fn rules() -> Vec<Rules> {
 pub(crate) type Step = (Body, u16);
 
 pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
-    let names = (0..2_u8, 0..2_u8, 0..4_u8, prop::option::of(0..5_u8), 0..14_u8);
+    let names = (0..2_u8, 0..2_u8, 0..4_u8, prop::option::of(0..5_u8), 0..16_u8);
     let step = (names, 0..5_u8).prop_map(|((at, gate, who, swipe_id, kind), version)| {
         let card_id = CardId::parse(&format!("C{who}")).unwrap();
         let employee_id = EmployeeId::parse(&format!("E{}", who / 2)).unwrap();
@@ -87,8 +82,16 @@ pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
                 let card = Card { card_id, details, status, version: version.into() };
                 Body::Card(CardChanged { change: CardChange::Updated, card, note: None })
             }
-            2..=4 => Body::Entry(Entered { swipe, decision: Decision::Granted { violation: version == 0 } }),
-            5 => Body::Entry(Entered { swipe, decision: Decision::Denied(Reason::Lost) }),
+            2..=4 => {
+                let decision = Decision::Granted { violation: version == 0 };
+                // at a gate that says more of it, with a past, or granted before
+                let before =
+                    (version == 2).then(|| inside(Entered::Pending { passage: 3, until: millis(7) }));
+                let passage = (gate == 1).then(|| Box::new(PassageDue { until: millis(9), before }));
+                let since = (version == 3).then(|| millis(8));
+                Body::Entry(EntryBody { swipe, decision, since, passage })
+            }
+            5 => Body::Entry(EntryBody::new(swipe, Decision::Denied(Reason::Lost))),
             6 => Body::Exit(Exit { swipe, anomaly: None }),
             7 => Body::PresenceExpired(PresenceExpired {
                 building: swipe.building,
@@ -111,14 +114,46 @@ pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
                 people: 1,
                 reason: "a drill".to_owned(),
             }),
-            10..=11 => Body::ModeChanged(Box::new(ModeChanged {
+            10 => {
+                let decision = if version == 3 { GateDecision::Denied } else { GateDecision::Granted };
+                Body::EntryRecorded(Box::new(EntryRecorded {
+                    building: swipe.building,
+                    gate: swipe.gate,
+                    card_id,
+                    employee_id: swipe.employee_id,
+                    decision,
+                    anomaly: (version == 2).then_some(Reason::Lost),
+                    bacnet_code: (version == 2).then_some(143),
+                    stale: version == 4,
+                    swipe_id: swipe.swipe_id,
+                    occurred_at: millis(if version == 1 { i64::MAX } else { 40_000_000 }),
+                }))
+            }
+            11 => Body::Passage(Box::new(PassageEnded {
+                outcome: if version < 3 { Outcome::Entered } else { Outcome::NoEntry },
+                building: swipe.building,
+                gate: swipe.gate,
+                card_id,
+                employee_id,
+                granted_event_id: Uuid::nil(),
+                granted_sequence: u64::from(version) + 7 * u64::from(gate),
+                granted_at: millis(0),
+                until: millis(9),
+                before: (version == 2).then(|| inside(Entered::Recorded)),
+                presence: match version {
+                    0 => Presence::Unchanged,
+                    1 => Presence::Outside,
+                    _ => Presence::Inside(inside(Entered::Confirmed)),
+                },
+            })),
+            12..=13 => Body::ModeChanged(Box::new(ModeChanged {
                 building: swipe.building,
                 mode: Mode::ALL[usize::from(version % 3)],
                 previous: Mode::Normal,
                 reason: "a drill".to_owned(),
                 roster: None,
             })),
-            12 => Body::Accounted(Accounted { building: swipe.building, employee_id, card_id, note: None }),
+            14 => Body::Accounted(Accounted { building: swipe.building, employee_id, card_id, note: None }),
             _ => Body::AuditRead(AuditRead {
                 building: Some(building(at)),
                 what: "presence".to_owned(),
@@ -129,17 +164,33 @@ pub(crate) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec((step, prop_oneof![3 => 0..60_u16, 1 => 600..1_500_u16]), 0..max)
 }
 
-/// The events of `steps` after those that are there.
+fn millis(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn inside(entered: Entered) -> Inside {
+    let (gate, card_id) = (GateId::parse("north").unwrap(), CardId::parse("C1").unwrap());
+    Inside { since: millis(3), gate, card_id, entered, sequence: 0 }
+}
+
+/// The events of `steps` after those that are there. Passages are of events that are there.
 pub(crate) fn push(events: &mut Vec<Event>, steps: &[Step]) {
     for (body, minutes) in steps {
         let before = events.last().map_or(0, |event| event.time.as_millis());
+        let mut body = body.clone();
+        if let Body::Passage(ended) = &mut body {
+            let index = ended.granted_sequence.min(events.len() as u64).saturating_sub(1);
+            ended.granted_event_id = Uuid::from_u128(index.into());
+            ended.granted_sequence = index + 1;
+            ended.granted_at = events.get(index as usize).map_or(millis(before), |granted| granted.time);
+        }
         events.push(Event {
             id: Uuid::from_u128(events.len() as u128),
             sequence: events.len() as u64 + 1,
             time: Timestamp::from_millis(before + i64::from(*minutes) * 60_000),
             by: "device/k_1".to_owned(),
             traceparent: None,
-            body: with_roster(events, body),
+            body: with_roster(events, &body),
         });
     }
 }
@@ -301,6 +352,40 @@ fn golden_versions() {
     }
 }
 
+/// Kinds and members that came later, as they are written and read for ever.
+#[test]
+fn golden_entries_of_presence() {
+    let (hq, event_id) = (building(0), Uuid::from_u128(10));
+    let at = "2026-11-20T08:01:02.345Z";
+    let passage = format!(
+        r#"{{"sequence":"00000000000000000040","granted_at":"{at}","until":"{at}","gate":"north-1","card_id":"C1","employee_id":"E1","before":{{"since":"{at}","gate":"north-2","card_id":"C2","certainty":"recorded"}},"said":{{"outcome":"no_entry","event_id":"00000000-0000-0000-0000-00000000000b","sequence":"00000000000000000041","at":"{at}"}}}}"#
+    );
+    let pending = format!(
+        r#"{{"since":"{at}","gate":"north-1","card_id":"C1","certainty":"pending","passage":"00000000000000000040","until":"{at}"}}"#
+    );
+    let swipe = format!(
+        r#"{{"event_id":"{event_id}","sequence":"00000000000000000042","decided_at":"{at}","recorded":"denied","violation":false,"card_id":"C1","occurred_at":"{at}"}}"#
+    );
+    let time = format!("\"{at}\"");
+    for (key, value) in [
+        ("cleared/hq".to_owned(), time.clone()),
+        ("inside/hq/E1".to_owned(), pending),
+        ("left/hq/E1".to_owned(), time),
+        (format!("passage/hq/{event_id}"), passage),
+        (format!("swipe/hq/north-1/{event_id}"), swipe),
+    ] {
+        let (found, written) = match Entry::read(&line(&key, &value)).unwrap() {
+            Entry::Cleared(building, at) => (building, write_time(at)),
+            Entry::Inside(building, _, inside) => (building, write_inside(&inside)),
+            Entry::Left(building, _, at) => (building, write_time(at)),
+            Entry::Passage(building, sequence, passage) => (building, write_passage(sequence, &passage)),
+            Entry::Swipe(building, _, first) => (building, write_swipe(&first)),
+            other => panic!("{key}: {other:?}"),
+        };
+        assert_eq!((found, written.unwrap()), (hq.clone(), value), "{key}");
+    }
+}
+
 #[test]
 fn a_newer_version_is_refused_by_its_number() {
     let newer = b"{\"snapshot\":3,\"colour\":\"red\"}\n";
@@ -322,7 +407,7 @@ fn granted(number: u64) -> Step {
         swipe_id: Some(Uuid::from_u128(number.into())),
         occurred_at: None,
     };
-    (Body::Entry(Entered { swipe, decision: Decision::Granted { violation: false } }), 1)
+    (Body::Entry(EntryBody::new(swipe, Decision::Granted { violation: false })), 1)
 }
 
 /// A log of 20 events with snapshots at 10 and 20.

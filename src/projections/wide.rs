@@ -1,7 +1,8 @@
 //! Events that touch the entries of many people at once. Which ones, only the state before them tells.
 
 use super::{
-    entry::{EntryError, Line, inside_of, read_inside},
+    entry::{EntryError, Line, inside_of},
+    entry_inside::read_inside,
     fold::Entered,
     mode_entry::{roster_key, roster_prefixes},
 };

@@ -3,9 +3,10 @@
 //! - `CARD#<card_id>` / `STATE`: the card's fields and `version`, from every `card.*` event and
 //!   `sync.card.applied`; written if the version is higher than the one there.
 //! - `EMPLOYEE#<employee_id>` / `PRESENCE#<building>`: `inside`, `since`, `gate`, `card_id`, `log`, `epoch`,
-//!   `sequence`; written if it is later than what is there, in the same epoch by sequence, else by epoch.
+//!   `sequence`; written if it is later than what is there, in the same epoch by sequence, else by epoch. `entry_sequence`
+//!   is the place of the entry, where the item comes of a gate's later word on it.
 //! - `BUILDING#<building>` / `PRESENCE`: `cleared_at`, `log`, `epoch`, `sequence`, on the same condition. Everyone whose
-//!   item is not later than it is not inside. After a reset the place in the log is that of its event; after an evacuation,
+//!   entry (`entry_sequence`, else `sequence`) is not later than it is not inside. After a reset the place in the log is that of its event; after an evacuation,
 //!   when the mode is normal again, that of the event which took the roster: who has entered since is inside.
 //! - `CARD#<card_id>` / `EVENT#<time>#<log>#<sequence>`: with `events = true`, every event of a card, whole in
 //!   `event`; written once.
@@ -119,11 +120,10 @@ pub fn item_write(event: &Outgoing) -> Result<Option<ItemWrite>, Outcome> {
     let write = match event.record.event_type() {
         "sync.card.applied" => Some(card_state(event)?),
         card if card.starts_with("card.") => Some(card_state(event)?),
-        "access.entry.granted" | "access.entry.recorded" => presence(event, true)?,
-        // a passage that was abandoned took the holder out again
-        "access.exit.recorded" | "access.passage.abandoned" | "presence.expired" | "presence.forgiven" => {
-            presence(event, false)?
-        }
+        "access.entry.granted" => presence(event, true)?,
+        "access.entry.recorded" => recorded(event)?,
+        "access.passage.confirmed" | "access.passage.abandoned" => passage(event)?,
+        "access.exit.recorded" | "presence.expired" | "presence.forgiven" => presence(event, false)?,
         "presence.reset" => Some(cleared(event, None)?),
         "building.mode.changed" => match ended_roster(event)? {
             Some(mark) => Some(cleared(event, Some(mark))?),
@@ -181,18 +181,62 @@ fn card_state(event: &Outgoing) -> Result<ItemWrite, Outcome> {
 
 fn presence(event: &Outgoing, inside: bool) -> Result<Option<ItemWrite>, Outcome> {
     let data = data(event)?;
-    let Some(employee_id) = text_field(&data, "employee_id") else { return Ok(None) };
-    let building = text_field(&data, "building").or(event.record.building());
+    // an entry that was granted a moment before says since when
+    let since = text_field(&data, "since").filter(|_| inside).map(str::to_owned);
+    place(event, &data, inside, since.as_deref())
+}
+
+/// What a gate decided alone: one that it let in is inside, unless more is known of them.
+fn recorded(event: &Outgoing) -> Result<Option<ItemWrite>, Outcome> {
+    let data = data(event)?;
+    if text_field(&data, "decision") == Some("denied") || data.get("stale") == Some(&Value::Bool(true)) {
+        return Ok(None);
+    }
+    let envelope = Envelope::parse(&event.body).map_err(|error| reject_unreadable(&error))?;
+    // both are RFC 3339 in UTC with milliseconds, and sort as text
+    let since =
+        text_field(&data, "occurred_at").map(|occurred_at| occurred_at.min(&envelope.time).to_owned());
+    place(event, &data, true, since.as_deref())
+}
+
+/// What a gate said of a passage: where the holder is now, if it says so.
+fn passage(event: &Outgoing) -> Result<Option<ItemWrite>, Outcome> {
+    let mut data = data(event)?;
+    let Some(Value::Object(now)) = data.remove("presence") else { return Ok(None) };
+    let inside = now.get("inside") == Some(&Value::Bool(true));
+    // inside as before another grant: by that gate and card
+    for field in ["gate", "card_id"] {
+        if let Some(value) = now.get(field) {
+            data.insert(field.to_owned(), value.clone());
+        }
+    }
+    let mut write = place(event, &data, inside, text_field(&now, "since"))?;
+    let entry = text_field(&now, "sequence").and_then(|digits| digits.parse().ok()).filter(|_| inside);
+    if let (Some(write), Some(entry)) = (&mut write, entry) {
+        write.item.insert("entry_sequence".to_owned(), number(entry));
+    }
+    Ok(write)
+}
+
+fn place(
+    event: &Outgoing,
+    data: &Map<String, Value>,
+    inside: bool,
+    since: Option<&str>,
+) -> Result<Option<ItemWrite>, Outcome> {
+    let Some(employee_id) = text_field(data, "employee_id") else { return Ok(None) };
+    let building = text_field(data, "building").or(event.record.building());
     let building = building.ok_or_else(|| lacks(event, "data.building"))?;
     let envelope = Envelope::parse(&event.body).map_err(|error| reject_unreadable(&error))?;
     let mut item = keyed(format!("EMPLOYEE#{employee_id}"), format!("PRESENCE#{building}"));
     for field in ["gate", "card_id"] {
-        if let Some(text) = text_field(&data, field) {
+        if let Some(text) = text_field(data, field) {
             item.insert(field.to_owned(), AttributeValue::S(text.to_owned()));
         }
     }
     item.insert("inside".to_owned(), AttributeValue::Bool(inside));
-    item.insert("since".to_owned(), AttributeValue::S(envelope.time.clone()));
+    let since = since.unwrap_or(&envelope.time).to_owned();
+    item.insert("since".to_owned(), AttributeValue::S(since));
     Ok(Some(if_later(item, &envelope)))
 }
 
@@ -346,9 +390,57 @@ mod tests {
         assert_eq!((&entry.item["log"], entry.item.len()), (&text("hq-1.3"), 9));
         assert_eq!(entry.condition, Condition::Later { epoch: 3, sequence: 42 });
         assert_eq!(write("access.entry.recorded"), entry);
+        let later = json!({ "building": "hq", "gate": "g", "card_id": "04A2", "employee_id": "E1",
+            "since": "2026-11-20T08:01:00.000Z" });
+        let again = item_write(&event_at("access.entry.granted", "hq", "E1", "hq-1.3", 43, time, later));
+        assert_eq!(again.unwrap().unwrap().item["since"], text("2026-11-20T08:01:00.000Z"));
         for event_type in ["access.exit.recorded", "presence.expired", "presence.forgiven"] {
             assert_eq!(write(event_type).item["inside"], AttributeValue::Bool(false), "{event_type}");
         }
+    }
+
+    #[test]
+    fn what_a_gate_decided_alone_counts_from_when_it_happened_unless_more_is_known() {
+        let time = "2026-11-20T08:01:02.345Z";
+        let write = |more: Value| {
+            let mut data = json!({ "building": "hq", "gate": "g", "card_id": "C", "employee_id": "E1" });
+            data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            item_write(&event_at("access.entry.recorded", "hq", "E1", "hq-1.3", 42, time, data)).unwrap()
+        };
+        let early = "2026-11-20T07:00:00.000Z";
+        let granted = write(json!({ "decision": "granted", "occurred_at": early })).unwrap();
+        assert_eq!(
+            (&granted.item["since"], &granted.item["inside"]),
+            (&text(early), &AttributeValue::Bool(true))
+        );
+        let ahead = write(json!({ "decision": "granted", "occurred_at": "2026-11-20T09:00:00.000Z" }));
+        assert_eq!(ahead.unwrap().item["since"], text(time), "a gate's clock may be ahead");
+        assert_eq!(write(json!({ "decision": "denied", "occurred_at": early })), None);
+        assert_eq!(write(json!({ "decision": "granted", "stale": true, "occurred_at": early })), None);
+    }
+
+    #[test]
+    fn a_gates_word_leaves_the_holder_where_it_says() {
+        let time = "2026-11-20T08:01:02.345Z";
+        let write = |presence: Value| {
+            let mut data = json!({ "building": "hq", "gate": "g", "card_id": "C", "employee_id": "E1" });
+            if !presence.is_null() {
+                data["presence"] = presence;
+            }
+            let event = event_at("access.passage.abandoned", "hq", "E1", "hq-1.3", 42, time, data);
+            item_write(&event).unwrap()
+        };
+        let place = |write: ItemWrite| {
+            let mut item = write.item;
+            ["inside", "since", "gate", "card_id"].map(|field| item.remove(field).unwrap())
+        };
+        let outside = place(write(json!({ "inside": false })).unwrap());
+        assert_eq!(outside, [AttributeValue::Bool(false), text(time), text("g"), text("C")]);
+        let since = "2026-11-20T07:00:00.000Z";
+        let before = json!({ "inside": true, "since": since, "gate": "h", "card_id": "D" });
+        let as_before = place(write(before).unwrap());
+        assert_eq!(as_before, [AttributeValue::Bool(true), text(since), text("h"), text("D")]);
+        assert_eq!(write(Value::Null), None, "they have moved on");
     }
 
     #[test]

@@ -33,12 +33,14 @@ const ANY_ROLE: Who = PersonOfAny(&["hr", "auditor", "security", "admin"]);
 
 const TABLE: &[(&str, Who)] = &[
     ("POST /v1/buildings/{building}/entries", GATE),
+    ("POST /v1/buildings/{building}/entries/recorded", GATE),
     ("POST /v1/buildings/{building}/exits", GATE),
     ("POST /v1/buildings/{building}/exits/batch", GATE),
     ("GET /v1/buildings/{building}", ANY_ROLE),
     ("POST /v1/buildings/{building}/mode", DeviceOrPerson(&["panel"], &["security"])),
     ("GET /v1/buildings/{building}/muster", Person(&["security"])),
     ("POST /v1/buildings/{building}/muster/{employee_id}/account", Person(&["security"])),
+    ("POST /v1/buildings/{building}/passages", GATE),
     ("GET /v1/buildings/{building}/presence", Person(&["security", "auditor"])),
     ("POST /v1/buildings/{building}/presence/{employee_id}/forgive", Person(&["security"])),
     ("POST /v1/buildings/{building}/presence/reset", Person(&["security"])),

@@ -365,6 +365,36 @@ async fn a_late_event_rolls_no_presence_back_and_a_higher_epoch_wins() {
 }
 
 #[tokio::test]
+async fn who_was_forgiven_reset_or_never_came_is_not_inside() {
+    let Some(moto) = Moto::start() else { return };
+    let table = Table::create(&moto.sdk_config()).await;
+    let of = |event_type: &str, sequence: u64, more: Value| {
+        let mut data = json!({ "building": "hq", "gate": "g", "card_id": "C", "employee_id": "E1" });
+        data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        event(event_type, "hq", "E1", 1, sequence, data)
+    };
+    table.deliver(passage("access.entry.granted", "E1", 1, 10)).await;
+    table.deliver(of("presence.forgiven", 11, json!({ "reason": "left by the garage" }))).await;
+    assert!(!table.inside().await);
+    table.deliver(passage("access.entry.granted", "E1", 1, 12)).await;
+    let no_entry = json!({ "outcome": "no_entry", "presence": { "inside": false } });
+    table.deliver(of("access.passage.abandoned", 13, no_entry)).await;
+    assert!(!table.inside().await);
+    table.deliver(of("access.passage.abandoned", 14, json!({ "outcome": "no_entry" }))).await;
+    let decided = json!({ "decision": "granted", "occurred_at": "2026-11-20T07:00:00.000Z" });
+    table.deliver(of("access.entry.recorded", 15, decided)).await;
+    assert!(table.inside().await);
+    for sequence in [16, 9] {
+        let reset = json!({ "building": "hq", "people": 1, "reason": "a drill" });
+        table.deliver(event("presence.reset", "hq", "hq", 1, sequence, reset)).await;
+    }
+    let cleared = table.attribute("BUILDING#hq", "PRESENCE", "sequence").await;
+    let entered = table.attribute("EMPLOYEE#E1", "PRESENCE#hq", "sequence").await;
+    let numbers = ["16", "15"].map(|number| AttributeValue::N(number.to_owned()));
+    assert_eq!([cleared, entered], numbers, "the reset is later: void");
+}
+
+#[tokio::test]
 async fn a_card_keeps_its_highest_version() {
     let Some(moto) = Moto::start() else { return };
     let table = Table::create(&moto.sdk_config()).await;

@@ -15,7 +15,6 @@ use crate::{
         building::{Building, Decided, Rules, Swipe as DomainSwipe},
         directory::{CardCommand, Directory},
         event::{Body, Decision, Event},
-        groups::Groups,
         ids::{BuildingId, CardId, GateId},
         swipes::Direction,
         time::Timestamp,
@@ -45,13 +44,11 @@ struct Server {
 impl Server {
     fn open(places: &[Place], people: &[Employee]) -> Self {
         let building = |place: &Place| {
+            let gates = [GateId::parse("g").unwrap()].into();
             Building::new(Rules {
-                building: BuildingId::parse(&place.id).unwrap(),
-                gates: [GateId::parse("g").unwrap()].into(),
                 anti_passback: place.anti_passback,
-                presence_timeout: None,
                 max_occupancy: place.max_occupancy,
-                groups: Groups::default(),
+                ..Rules::of(BuildingId::parse(&place.id).unwrap(), gates)
             })
         };
         let buildings = places.iter().map(building).collect();

@@ -155,6 +155,33 @@ const CASES: &[Case] = &[
     ),
     (
         "id = 'b'",
+        "id = 'b'\ndaily_reset = '4:00'",
+        &[
+            "6: buildings[0].daily_reset: \"4:00\" is no time of day; write the hour and the minute, such as \"04:00\"",
+        ],
+    ),
+    (
+        "id = 'b'",
+        "id = 'b'\ndaily_reset = '24:00'",
+        &[
+            "6: buildings[0].daily_reset: \"24:00\" is no time of day; write the hour and the minute, such as \"04:00\"",
+        ],
+    ),
+    (
+        "id = 'b'",
+        "id = 'b'\nregrant_window = '6m'",
+        &["6: buildings[0].regrant_window: 6m is not from 0s to 5m"],
+    ),
+    (
+        "{ id = 'g' }",
+        "{ id = 'g', passage_timeout = '2h' }",
+        &[
+            "6: buildings[0].gates[0].passage_timeout: is the time limit of a gate with passage = \"confirm\"; this gate has none",
+            "6: buildings[0].gates[0].passage_timeout: 2h is not from 1s to 1h",
+        ],
+    ),
+    (
+        "id = 'b'",
         "id = 'b'\ntime_zone = 'Mars/Olympus'",
         &["6: buildings[0].time_zone: \"Mars/Olympus\" is no IANA time zone"],
     ),

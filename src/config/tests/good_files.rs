@@ -12,7 +12,7 @@ use crate::config::{
     wal::WalStore,
 };
 use crate::domain::{
-    building::AntiPassback,
+    building::{AntiPassback, daily_reset::DailyReset},
     hosts::HostName,
     ids::{GateId, GroupId},
     reason::Reason,
@@ -40,12 +40,20 @@ fn the_least_configuration_gets_the_documented_defaults() {
 #[test]
 fn every_key_of_a_building_is_read() {
     let keys = "id = 'b'\nname = 'Büro'\nanti_passback = 'soft'\npresence_timeout = '0s'\nmax_occupancy = 5\n\
-                time_zone = 'UTC'\nregrant_window = '0s'";
-    let config = parse(&LEAST.replace("id = 'b'", keys).replace("'g'", "'g', passage = 'assume'")).unwrap();
+                time_zone = 'Europe/Berlin'\nregrant_window = '3s'\ndaily_reset = '04:05'";
+    let gates = "'g', passage = 'assume' }, { id = 'h', passage = 'confirm' }, { id = 'i', passage = 'confirm', passage_timeout = '30s'";
+    let config = parse(&LEAST.replace("id = 'b'", keys).replace("'g'", gates)).unwrap();
     let building = &config.buildings[0];
     assert_eq!(building.name, "Büro");
     assert_eq!((building.rules.anti_passback, building.rules.presence_timeout), (AntiPassback::Soft, None));
     assert_eq!(building.rules.max_occupancy, Some(5));
+    assert_eq!(building.rules.regrant_window, Duration::from_secs(3));
+    let zone = TimeZone::get("Europe/Berlin").unwrap();
+    let at = jiff::civil::time(4, 5, 0, 0);
+    assert_eq!(building.rules.daily_reset, Some(DailyReset { at, zone }));
+    let limits = [("h", 10), ("i", 30)];
+    let limits = limits.map(|(gate, seconds)| (GateId::parse(gate).unwrap(), Duration::from_secs(seconds)));
+    assert_eq!((building.rules.gates.len(), &building.rules.confirming), (3, &limits.into()));
 }
 
 #[test]

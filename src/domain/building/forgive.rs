@@ -11,7 +11,7 @@ impl Building {
     /// Takes someone out; `None` if they are not inside.
     #[must_use]
     pub fn forgive(&self, employee: &EmployeeId, reason: String, now: Timestamp) -> Option<PresenceForgiven> {
-        let inside = self.inside.get(employee).filter(|inside| self.expiry(inside, now).is_none())?;
+        let inside = self.inside.get(employee).filter(|inside| self.expiry(inside.since, now).is_none())?;
         Some(PresenceForgiven {
             building: self.rules.building.clone(),
             gate: inside.gate.clone(),

@@ -12,12 +12,14 @@ use thiserror::Error;
 use super::{
     Building,
     muster::{Accounting, Left, Muster},
+    presence_after::presence_after,
 };
 use crate::domain::{
     card::Card,
-    event::{Body, Event},
+    event::{Body, Event, Presence},
     ids::{EmployeeId, GateId},
     mode::{Accounted, Mode, ModeChanged, RosterMark},
+    reason::Reason,
     time::Timestamp,
 };
 
@@ -94,6 +96,12 @@ impl Building {
         })))
     }
 
+    /// Why a card that is in order may not enter at this time by the mode; one that it had before says nothing.
+    pub(super) fn mode_refusal(&self, card: &Card, at: Timestamp) -> Option<Reason> {
+        let is_in_mode = self.mode.since.is_some_and(|since| at >= since);
+        self.mode.mode.refusal(card).filter(|_| is_in_mode)
+    }
+
     /// Whether anti-passback and occupancy do not count for a card now.
     pub(super) fn lets_in_freely(&self, card: &Card) -> bool {
         self.mode.muster.is_some() && card.details.responder
@@ -114,15 +122,14 @@ impl Building {
         }
     }
 
-    pub(super) fn note_entry(&mut self, employee: &EmployeeId) {
+    /// What an event says of someone on the roster.
+    pub(super) fn note_on_roster(&mut self, event: &Event) {
         if let Some(muster) = &mut self.mode.muster {
-            muster.enter(employee);
-        }
-    }
-
-    pub(super) fn note_exit(&mut self, employee: &EmployeeId, at: Timestamp, gate: &GateId) {
-        if let Some(muster) = &mut self.mode.muster {
-            muster.leave(employee, Left { at, gate: gate.clone() });
+            match seen(event) {
+                Some((employee, Seen::Entering)) => muster.enter(employee),
+                Some((employee, Seen::Outside(left))) => muster.leave(employee, left),
+                None => {}
+            }
         }
     }
 
@@ -133,4 +140,40 @@ impl Building {
             muster.account(&accounted.employee_id, accounting);
         }
     }
+}
+
+/// Where an event shows someone, as a roster takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Going in.
+    Entering,
+    /// Going out; or not in, because nobody went through the gate that had let them in.
+    Outside(Left),
+}
+
+/// Up to when an event says that everyone is out whom nothing later says to be inside: what a gate tells later of the time
+/// before is no news.
+#[must_use]
+pub fn cleared_at(event: &Event) -> Option<Timestamp> {
+    match &event.body {
+        Body::PresenceReset(_) => Some(event.time),
+        Body::ModeChanged(changed) if changed.mode == Mode::Normal => {
+            changed.roster.as_ref().map(|mark| mark.taken_at)
+        }
+        _ => None,
+    }
+}
+
+/// Whom an event shows where. What ends a presence otherwise shows nobody.
+#[must_use]
+pub fn seen(event: &Event) -> Option<(&EmployeeId, Seen)> {
+    let (employee, presence) = presence_after(event)?;
+    let outside = |gate: &GateId| Seen::Outside(Left { at: event.time, gate: gate.clone() });
+    let seen = match (&event.body, presence) {
+        (Body::Entry(_) | Body::EntryRecorded(_), Presence::Inside(_)) => Seen::Entering,
+        (Body::Exit(exit), Presence::Outside) => outside(&exit.swipe.gate),
+        (Body::Passage(ended), Presence::Outside) => outside(&ended.gate),
+        _ => return None,
+    };
+    Some((employee, seen))
 }

@@ -8,6 +8,7 @@ use crate::domain::{
         modes::AccountRefusal,
         muster::{LineState, RosterLine},
     },
+    event::GateDecision,
     mode::{Mode, RosterMark},
 };
 
@@ -197,6 +198,22 @@ fn a_presence_that_times_out_leaves_its_line_missing() {
     assert_eq!(site.state("E1"), Some(LineState::Left), "and the exit still counts");
 }
 
+#[test]
+fn a_gates_later_word_makes_nobody_enter_again() {
+    for (outcome, state) in [(Outcome::Entered, LineState::Missing), (Outcome::NoEntry, LineState::Left)] {
+        let mut site = Site::new(all_rules(AntiPassback::Hard));
+        site.register("C1", "E1");
+        site.enter("C1");
+        let granted = site.log.last().unwrap().id;
+        site.put_in(Mode::Evacuation);
+        site.say(granted, outcome).unwrap();
+        assert_eq!(site.state("E1"), Some(state));
+        assert_eq!(site.is_inside("E1"), outcome == Outcome::Entered);
+        site.put_in(Mode::Normal);
+        assert!(!site.is_inside("E1"), "confirmed since, but come in before");
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     Step(Step),
@@ -225,52 +242,90 @@ fn perform(site: &mut Site, act: &Act) {
     }
 }
 
-/// The roster as one who reads the whole log would write it, and who is inside.
-fn naive(log: &[Event]) -> (Option<BTreeMap<String, LineState>>, Vec<String>) {
-    let mut inside: BTreeMap<String, u64> = BTreeMap::new();
-    let mut roster: Option<BTreeMap<String, LineState>> = None;
-    let mut since_roster: Vec<String> = Vec::new();
-    for event in log {
+/// What one comes to who reads the whole log.
+#[derive(Default)]
+struct Naive {
+    /// By which entry.
+    inside: BTreeMap<String, u64>,
+    roster: Option<BTreeMap<String, LineState>>,
+    taken_at: u64,
+}
+
+impl Naive {
+    fn of(log: &[Event]) -> Self {
+        let mut naive = Self::default();
+        log.iter().for_each(|event| naive.read(event));
+        naive
+    }
+
+    fn read(&mut self, event: &Event) {
         match &event.body {
-            Body::Entry(Entry { swipe, decision: Decision::Granted { .. } }) => {
-                let who = swipe.employee_id.as_ref().unwrap().to_string();
-                inside.insert(who.clone(), event.sequence);
-                if let Some(state) = roster.as_mut().and_then(|roster| roster.get_mut(&who)) {
-                    *state = LineState::Missing;
-                }
-                since_roster.push(who);
+            Body::Entry(Entry { swipe, decision: Decision::Granted { .. }, .. }) => {
+                self.enter(swipe.employee_id.as_ref().unwrap(), event.sequence);
             }
+            Body::EntryRecorded(recorded)
+                if recorded.decision == GateDecision::Granted && !recorded.stale =>
+            {
+                if let Some(who) = &recorded.employee_id {
+                    self.enter(who, event.sequence);
+                }
+            }
+            Body::Passage(ended) => match &ended.presence {
+                Presence::Unchanged => {}
+                Presence::Inside(inside) => {
+                    self.inside.insert(ended.employee_id.to_string(), inside.sequence);
+                }
+                Presence::Outside => self.leave(&ended.employee_id),
+            },
             Body::Exit(Exit { swipe, .. }) => {
-                let Some(who) = &swipe.employee_id else { continue };
-                inside.remove(who.as_str());
-                if let Some(state) = roster.as_mut().and_then(|roster| roster.get_mut(who.as_str()))
-                    && *state == LineState::Missing
-                {
-                    *state = LineState::Left;
+                if let Some(who) = &swipe.employee_id {
+                    self.leave(who);
                 }
             }
             Body::Accounted(accounted) => {
-                let roster = roster.as_mut().expect("nobody is accounted for without a roster");
+                let roster = self.roster.as_mut().expect("nobody is accounted for without a roster");
                 *roster.get_mut(accounted.employee_id.as_str()).unwrap() = LineState::Accounted;
             }
             Body::ModeChanged(changed) if changed.mode == Mode::Normal => {
-                if let Some(roster) = roster.take() {
-                    inside.retain(|who, _| !roster.contains_key(who) || since_roster.contains(who));
+                if let Some(roster) = self.roster.take() {
+                    let taken_at = self.taken_at;
+                    let is_out = |who: &str, entered: u64| roster.contains_key(who) && entered < taken_at;
+                    assert!(
+                        self.inside.iter().all(|(who, entered)| is_out(who, *entered) || *entered > taken_at)
+                    );
+                    self.inside.retain(|who, entered| !is_out(who, *entered));
                 }
             }
-            Body::ModeChanged(changed) if changed.mode == Mode::Evacuation && roster.is_none() => {
-                roster = Some(inside.keys().map(|who| (who.clone(), LineState::Missing)).collect());
-                since_roster.clear();
+            Body::ModeChanged(changed) if changed.mode == Mode::Evacuation && self.roster.is_none() => {
+                let everyone = self.inside.keys().map(|who| (who.clone(), LineState::Missing));
+                (self.roster, self.taken_at) = (Some(everyone.collect()), event.sequence);
             }
             // whatever else takes someone out is no sign of them outside
             other => match taken_out(other) {
-                Some(Some(who)) => drop(inside.remove(&who)),
-                Some(None) => inside.clear(),
+                Some(Some(who)) => drop(self.inside.remove(&who)),
+                Some(None) => self.inside.clear(),
                 None => {}
             },
         }
     }
-    (roster, inside.into_keys().collect())
+
+    fn line(&mut self, who: &EmployeeId) -> Option<&mut LineState> {
+        self.roster.as_mut()?.get_mut(who.as_str())
+    }
+
+    fn enter(&mut self, who: &EmployeeId, sequence: u64) {
+        self.inside.insert(who.to_string(), sequence);
+        if let Some(state) = self.line(who) {
+            *state = LineState::Missing;
+        }
+    }
+
+    fn leave(&mut self, who: &EmployeeId) {
+        self.inside.remove(who.as_str());
+        if let Some(state) = self.line(who).filter(|state| **state == LineState::Missing) {
+            *state = LineState::Left;
+        }
+    }
 }
 
 /// Whom an event takes out beside exits; `Some(None)`: everyone.
@@ -286,13 +341,13 @@ fn taken_out(body: &Body) -> Option<Option<String>> {
 proptest! {
     #[test]
     fn the_roster_is_what_a_naive_reader_of_the_log_writes(acts in proptest::collection::vec(act(), 0..120), soft in any::<bool>()) {
-        let mut site = Site::new(rules(if soft { AntiPassback::Soft } else { AntiPassback::Hard }));
+        let mut site = Site::new(all_rules(if soft { AntiPassback::Soft } else { AntiPassback::Hard }));
         for act in &acts {
             perform(&mut site, act);
-            let (roster, inside) = naive(&site.log);
+            let Naive { roster, inside, .. } = Naive::of(&site.log);
             let mut live: Vec<_> = site.building.inside().map(|(who, _)| who.to_string()).collect();
             live.sort();
-            prop_assert_eq!(live, inside);
+            prop_assert_eq!(live, inside.into_keys().collect::<Vec<_>>());
             let muster = site.building.mode().muster.as_ref();
             let lines = muster.map(|muster| muster.lines().map(|(who, line)| (who.to_string(), line.state())).collect());
             prop_assert_eq!(&lines, &roster);
@@ -311,7 +366,7 @@ proptest! {
             let (mode, known) = (site.building.mode().mode, site.log.len());
             perform(&mut site, act);
             for event in &site.log[known..] {
-                let Body::Entry(Entry { swipe, decision: Decision::Granted { .. } }) = &event.body else { continue };
+                let Body::Entry(Entry { swipe, decision: Decision::Granted { .. }, .. }) = &event.body else { continue };
                 let is_responder = site.directory.find(&swipe.card_id).unwrap().details.responder;
                 prop_assert!(mode == Mode::Normal || is_responder, "{mode:?}: {swipe:?}");
             }
