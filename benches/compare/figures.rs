@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use crate::support::measure::Measured;
+use crate::support::{measure::Measured, spread::Spread};
 
 /// What is asked of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,27 +57,6 @@ impl fmt::Display for Peer {
 
 /// Every round of every case.
 pub(crate) type Samples = BTreeMap<(Load, Peer), Vec<Measured>>;
-
-/// One figure of all rounds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) min: f64,
-    pub(crate) max: f64,
-}
-
-impl Spread {
-    /// `None` of nothing.
-    pub(crate) fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
-        let mut values: Vec<f64> = values.collect();
-        values.sort_by(f64::total_cmp);
-        let (min, max) = (*values.first()?, *values.last()?);
-        let middle = values.len() / 2;
-        let median =
-            if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 };
-        Some(Self { median, min, max })
-    }
-}
 
 /// A figure of one measurement.
 pub(crate) type Figure = fn(&Measured) -> f64;

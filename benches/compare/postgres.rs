@@ -9,9 +9,12 @@ use std::{
 
 use crate::{
     pg_wire,
-    server::{Server, first_line, free_address},
-    support::load::{Crew, Request, Script},
-    support::swipes::MakeRequest,
+    server::{Server, free_address},
+    support::{
+        first_line,
+        load::{Crew, Request, Script},
+        swipes::MakeRequest,
+    },
 };
 
 const SCHEMA: &str = include_str!("decide.sql");

@@ -9,9 +9,12 @@ use std::{
 };
 
 use crate::{
-    server::{Server, first_line, free_address},
-    support::load::{Crew, Protocol, Request, Script},
-    support::swipes::MakeRequest,
+    server::{Server, free_address},
+    support::{
+        first_line,
+        load::{Crew, Protocol, Request, Script},
+        swipes::MakeRequest,
+    },
 };
 
 const SCRIPT: &str = include_str!("decide.lua");

@@ -1,18 +1,19 @@
 //! The page: `benches/RESULTS.md`.
 
-use std::{fmt::Write, fs};
+use std::fmt::Write;
 
 use turnstiled::app::housekeeping::SNAPSHOT_EVERY_RECORDS;
 
 use crate::{
     cases::Run,
-    figures::{Figure, Load, Peer, Samples, Spread, ratio, spread},
+    figures::{Figure, Load, Peer, Samples, ratio, spread},
     options::Options,
+    support::{
+        page::finish,
+        spread::{Spread, number},
+    },
     targets::{Limit, targets},
 };
-
-/// What follows this line is written by people and kept.
-const NOTES: &str = "<!-- Notes below this line are kept by `make bench`. -->";
 
 const BARE: (Load, Peer) = (Load::One, Peer::BareGrowing);
 
@@ -54,8 +55,7 @@ pub(crate) fn write(options: &Options, machine: &[(&str, String)], run: &Run) {
     case_table(&mut page, run, Load::Batches, "Exits in batches of 100, 8 connections");
     page.push_str("Latencies in this table are those of whole batches; the people are not inside, so each exit is an anomaly, too.\n");
     sizes(&mut page, run);
-    let _ = write!(page, "\n## How it is measured\n\n{METHOD}\n{NOTES}\n{}", kept_notes(options));
-    fs::write(&options.out, page).unwrap();
+    finish(page, METHOD, &options.out);
 }
 
 fn head(page: &mut String, options: &Options, machine: &[(&str, String)], run: &Run) {
@@ -79,8 +79,7 @@ fn target_table(page: &mut String, run: &Run) {
             Limit::AtLeast(limit) => format!("at least {}{}", number(limit), target.unit),
             Limit::AtMost(limit) => format!("at most {}{}", number(limit), target.unit),
         };
-        let measured =
-            target.measured.map_or("-".to_owned(), |spread| format!("{}{}", shown(spread), target.unit));
+        let measured = target.measured.map_or("-".to_owned(), |spread| format!("{spread}{}", target.unit));
         let _ = writeln!(page, "| {} | {limit} | {measured} | {} |", target.what, target.verdict());
     }
 }
@@ -96,10 +95,13 @@ fn case_table(page: &mut String, run: &Run, load: Load, title: &str) {
         "\n## {title}\n\n| | p50, µs | p99, µs | durable events/s | {over_name} | behind |\n|---|---|---|---|---|---|\n"
     );
     for key in run.samples.keys().filter(|key| key.0 == load) {
-        let cell = |figure: Figure| spread(&run.samples, *key, figure).map_or("-".to_owned(), shown);
-        let ratio = ratio(&run.samples, *key, over, over_figure).map_or("-".to_owned(), shown);
+        let cell = |figure: Figure| {
+            spread(&run.samples, *key, figure).map_or("-".to_owned(), |spread| spread.to_string())
+        };
+        let ratio =
+            ratio(&run.samples, *key, over, over_figure).map_or("-".to_owned(), |spread| spread.to_string());
         let (p50, p99, rate) = (cell(|of| of.p50_micros), cell(|of| of.p99_micros), cell(|of| of.per_second));
-        let behind = behind(&run.samples, *key).map_or(String::new(), shown);
+        let behind = behind(&run.samples, *key).map_or(String::new(), |spread| spread.to_string());
         let _ = writeln!(page, "| {} | {p50} | {p99} | {rate} | {ratio} | {behind} |", key.1);
     }
 }
@@ -135,30 +137,4 @@ fn sizes(page: &mut String, run: &Run) {
         let seconds = start.seconds;
         let _ = writeln!(page, "| start on {} events, {how} | {seconds:.2} s |", start.events);
     }
-}
-
-/// What people have written under the results that are there.
-fn kept_notes(options: &Options) -> String {
-    let old = fs::read_to_string(&options.out).unwrap_or_default();
-    old.split_once(NOTES).map_or(String::new(), |(_, notes)| notes.trim_start_matches('\n').to_owned())
-}
-
-fn shown(spread: Spread) -> String {
-    format!("{} ({}–{})", number(spread.median), number(spread.min), number(spread.max))
-}
-
-/// Three digits that count, or all before the point, in groups.
-fn number(value: f64) -> String {
-    if value < 10.0 {
-        return format!("{value:.2}");
-    }
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -2,7 +2,8 @@
 
 use crate::{
     cases::Run,
-    figures::{Load, Peer, Spread, ratio, spread},
+    figures::{Load, Peer, ratio, spread},
+    support::spread::Spread,
 };
 
 /// The disk's own p99 up to which the limit of an entry's p99 holds, in microseconds.

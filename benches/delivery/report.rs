@@ -1,11 +1,14 @@
 //! The page: `benches/DELIVERY.md`.
 
-use std::{fmt::Write, fs};
+use std::fmt::Write;
 
-use crate::{CASES, Case, Options, Outcome};
-
-/// What follows this line is written by people and kept.
-const NOTES: &str = "<!-- Notes below this line are kept by `make bench`. -->";
+use crate::{
+    CASES, Case, Options, Outcome,
+    support::{
+        page::finish,
+        spread::{Spread, number},
+    },
+};
 
 /// Durable events a second from HTTP to the stream, and bytes of memory, that this project set itself.
 const BATCHES_PER_SECOND: f64 = 60_000.0;
@@ -37,27 +40,26 @@ pub(crate) fn write(options: &Options, machine: &[(&str, String)], outcomes: &[V
     for (case, outcomes) in CASES.iter().zip(outcomes) {
         line(&mut page, *case, outcomes);
     }
-    let _ = write!(page, "\n## How it is measured\n\n{METHOD}\n{NOTES}\n{}", kept_notes(options));
-    fs::write(&options.out, page).unwrap();
+    finish(page, METHOD, &options.out);
 }
 
 fn line(page: &mut String, case: Case, outcomes: &[Outcome]) {
-    let figure = |of: fn(&Outcome) -> f64| spread(outcomes.iter().map(of).collect());
-    let (rate, rate_median) = figure(|of| of.per_second);
-    let (memory, memory_median) = figure(|of| of.peak_memory_bytes as f64 / 1e6);
+    let figure = |of: fn(&Outcome) -> f64| Spread::of(outcomes.iter().map(of)).unwrap();
+    let (rate, memory) = (figure(|of| of.per_second), figure(|of| of.peak_memory_bytes as f64 / 1e6));
     let aim = if case.in_batches { BATCHES_PER_SECOND } else { LONE_PER_SECOND };
     let verdict = |is_reached: bool| if is_reached { "reached" } else { "**not reached**" };
     let _ = writeln!(
         page,
-        "| {} | {rate} | {aim:.0}: {} | {} | {} | {} | {} | {} | {memory} | 100: {} |",
+        "| {} | {rate} | {}: {} | {} | {} | {} | {} | {} | {memory} | 100: {} |",
         name(case),
-        verdict(rate_median >= aim),
-        figure(|of| of.events as f64).0,
-        figure(|of| of.behind).0,
-        figure(|of| of.events_per_request).0,
-        figure(|of| of.refused as f64).0,
-        figure(|of| of.repeats as f64).0,
-        verdict(memory_median * 1e6 < MEMORY_BYTES),
+        number(aim),
+        verdict(rate.median >= aim),
+        figure(|of| of.events as f64),
+        figure(|of| of.behind),
+        figure(|of| of.events_per_request),
+        figure(|of| of.refused as f64),
+        figure(|of| of.repeats as f64),
+        verdict(memory.median * 1e6 < MEMORY_BYTES),
     );
 }
 
@@ -67,17 +69,4 @@ fn name(case: Case) -> String {
     let aggregated = if aggregate { ", aggregated" } else { "" };
     let throttling = if throttles { ", throttling" } else { "" };
     format!("`{store}`, {how}{aggregated}{throttling}")
-}
-
-/// The median with the smallest and the largest in brackets, and the median.
-fn spread(mut values: Vec<f64>) -> (String, f64) {
-    values.sort_by(f64::total_cmp);
-    let (min, median, max) = (values[0], values[values.len() / 2], values[values.len() - 1]);
-    (format!("{median:.0} ({min:.0}–{max:.0})"), median)
-}
-
-/// What people have written under the results that are there.
-fn kept_notes(options: &Options) -> String {
-    let page = fs::read_to_string(&options.out).unwrap_or_default();
-    page.split_once(&format!("{NOTES}\n")).map_or(String::new(), |(_, notes)| notes.to_owned())
 }

@@ -5,6 +5,7 @@ use std::{
     fmt::Write as _,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    ops::Range,
     sync::{Arc, Mutex},
     thread,
     time::Instant,
@@ -14,6 +15,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use md5::{Digest, Md5};
 use memchr::memmem;
 use serde::Deserialize;
+
+use crate::support::http;
 
 /// Enough that a shard's own limit, 1,000 records a second, is above what is measured.
 const SHARDS: u128 = 128;
@@ -138,24 +141,15 @@ fn serve(stream: &mut TcpStream, received: &Mutex<Received>, throttles: bool) {
 fn read_request(stream: &mut TcpStream, request: &mut Vec<u8>) -> Option<usize> {
     let mut buffer = [0; 256 << 10];
     request.clear();
-    loop {
-        if let Some(head_end) = memmem::find(&request[..request.len().min(8 << 10)], b"\r\n\r\n") {
-            let head = std::str::from_utf8(&request[..head_end]).unwrap().to_ascii_lowercase();
-            let length = head.split("content-length: ").nth(1).unwrap().split('\r').next().unwrap();
-            let end = head_end + 4 + length.parse::<usize>().unwrap();
-            while request.len() < end {
-                match stream.read(&mut buffer) {
-                    Ok(0) | Err(_) => return None,
-                    Ok(read) => request.extend_from_slice(&buffer[..read]),
-                }
-            }
-            return Some(head_end + 4);
-        }
+    let mut body: Option<Range<usize>> = None;
+    while body.as_ref().is_none_or(|body| request.len() < body.end) {
         match stream.read(&mut buffer) {
             Ok(0) | Err(_) => return None,
             Ok(read) => request.extend_from_slice(&buffer[..read]),
         }
+        body = body.or_else(|| http::body_of(request));
     }
+    body.map(|body| body.start)
 }
 
 fn put(put: PutRecords<'_>, received: &Mutex<Received>, throttles: bool) -> String {

@@ -5,6 +5,8 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
+use super::http;
+
 /// One connection.
 pub(crate) struct Client {
     stream: TcpStream,
@@ -30,16 +32,11 @@ impl Client {
             let more = self.stream.read(&mut self.answer[read..]).unwrap();
             assert!(more > 0, "the daemon closed the connection");
             read += more;
-            let Some(head_end) = self.answer[..read].windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+            let Some(body) = http::body_of(&self.answer[..read]).filter(|body| body.end <= read) else {
                 continue;
             };
-            let head = std::str::from_utf8(&self.answer[..head_end]).unwrap().to_ascii_lowercase();
-            let length = head.split("content-length: ").nth(1).unwrap().split('\r').next().unwrap();
-            let end = head_end + 4 + length.parse::<usize>().unwrap();
-            if read >= end {
-                let status = head[9..12].parse().unwrap();
-                return (status, &self.answer[head_end + 4..end]);
-            }
+            let status = std::str::from_utf8(&self.answer[9..12]).unwrap().parse().unwrap();
+            return (status, &self.answer[body]);
         }
     }
 }

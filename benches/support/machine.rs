@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command, thread};
 
-use super::scratch;
+use super::{first_line, scratch};
 
 /// Lines of the page's head.
 pub(crate) fn describe() -> Vec<(&'static str, String)> {
@@ -12,10 +12,8 @@ pub(crate) fn describe() -> Vec<(&'static str, String)> {
         line.and_then(|line| line.split_once(':'))
             .map_or("?".to_owned(), |(_, value)| value.trim().to_owned())
     };
-    let said = |command: &mut Command| match command.output() {
-        Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-        Err(error) => format!("? ({error})"),
-    };
+    let said =
+        |command: &mut Command| first_line(command).unwrap_or_else(|error| format!("? ({})", error.trim()));
     let cores = thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let dir = scratch();
     let hypervisor = if read("/proc/cpuinfo").contains(" hypervisor") { ", a virtual machine" } else { "" };

@@ -10,9 +10,12 @@
 
 pub(crate) mod client;
 pub(crate) mod daemon;
+pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod machine;
 pub(crate) mod measure;
+pub(crate) mod page;
+pub(crate) mod spread;
 pub(crate) mod swipes;
 pub(crate) mod turnstiled;
 
@@ -20,6 +23,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{Seek, SeekFrom, Write},
     path::Path,
+    process::Command,
 };
 
 use tempfile::TempDir;
@@ -38,6 +42,15 @@ const DIR_VARIABLE: &str = "BENCH_DIR";
 pub(crate) fn scratch() -> TempDir {
     let dir = std::env::var_os(DIR_VARIABLE).unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
     tempfile::tempdir_in(dir).unwrap()
+}
+
+/// The first line that a program prints.
+pub(crate) fn first_line(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
 }
 
 /// The least that a durable append can cost.

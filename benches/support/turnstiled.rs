@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     daemon::Daemon,
+    http,
     load::{Crew, Protocol, Request, Script},
     swipes::MakeRequest,
 };
@@ -84,14 +85,7 @@ fn post(daemon: &Daemon, path: &str, header: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The body, once all of `Content-Length` is there.
+/// The body, once all of it is there.
 fn body_of_whole_response(bytes: &[u8]) -> Option<&[u8]> {
-    const NAME: &[u8] = b"content-length: ";
-    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
-    let line = bytes[..head]
-        .split(|byte| *byte == b'\n')
-        .find(|line| line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)));
-    let digits = line.unwrap()[NAME.len()..].trim_ascii_end();
-    let length: usize = std::str::from_utf8(digits).unwrap().parse().unwrap();
-    bytes[head + 4..].get(..length)
+    bytes.get(http::body_of(bytes)?)
 }

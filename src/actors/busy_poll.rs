@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicU32, Ordering::Relaxed},
     },
     thread,
     time::{Duration, Instant},
@@ -21,7 +21,6 @@ pub const COMMITS_OF_ONE: u32 = 4;
 #[derive(Clone, Debug)]
 pub struct BusyPoll {
     commits_of_one: Arc<AtomicU32>,
-    is_worth_it: Arc<AtomicBool>,
     /// With one processor a thread that stays awake keeps the other one from it.
     has_processors: bool,
 }
@@ -34,7 +33,7 @@ impl Default for BusyPoll {
 
 impl BusyPoll {
     fn with_processors(processors: usize) -> Self {
-        Self { commits_of_one: Arc::default(), is_worth_it: Arc::default(), has_processors: processors >= 2 }
+        Self { commits_of_one: Arc::default(), has_processors: processors >= 2 }
     }
 
     /// So many records were committed at once.
@@ -42,13 +41,12 @@ impl BusyPoll {
         let commits_of_one =
             if records == 1 { self.commits_of_one.load(Relaxed).saturating_add(1) } else { 0 };
         self.commits_of_one.store(commits_of_one, Relaxed);
-        self.is_worth_it.store(self.has_processors && commits_of_one >= COMMITS_OF_ONE, Relaxed);
     }
 
     /// Whether swipes come one at a time, and there are processors enough.
     #[must_use]
     pub fn is_worth_it(&self) -> bool {
-        self.is_worth_it.load(Relaxed)
+        self.has_processors && self.commits_of_one.load(Relaxed) >= COMMITS_OF_ONE
     }
 
     /// Stays awake for a moment, if that is worth it; other work of this thread goes on meanwhile.

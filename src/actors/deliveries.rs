@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    num::NonZeroU32,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
@@ -21,6 +22,8 @@ pub struct Delivering {
     pub actor: Addr<DeliveryActor>,
     /// The sink.
     pub sink: Arc<dyn Sink>,
+    /// Records per second that it gets at most.
+    pub rate_limit: Option<NonZeroU32>,
 }
 
 impl Deliveries {

@@ -10,7 +10,6 @@ use std::{
 };
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture};
-use bytes::Bytes;
 use thiserror::Error;
 use tokio::{sync::oneshot, task::yield_now};
 use turnstiled_wal::{LogReader, ReadError};
@@ -43,11 +42,12 @@ use crate::{
 /// Messages that may wait for a delivery: a wake-up that finds it full is not needed.
 pub const MAILBOX_MESSAGES: usize = 16;
 
-/// Log records that one pull looks at, matching or not, before others on this thread have their turn.
-const MAX_SCANNED_RECORDS: usize = 1_000;
+/// Log records that one pull, or one read of a replay, looks at, matching or not, before others on this thread have
+/// their turn.
+pub(super) const MAX_SCANNED_RECORDS: usize = 1_000;
 
-/// Log bytes that one pull looks at.
-const MAX_SCANNED_BYTES: usize = 4 << 20;
+/// Log bytes that it looks at.
+pub(super) const MAX_SCANNED_BYTES: usize = 4 << 20;
 
 /// When to try again after the log could not be read.
 const STALLED_RETRY: Duration = Duration::from_secs(30);
@@ -252,9 +252,8 @@ impl DeliveryActor {
         let (mut records, mut scanned_to, mut bytes) = (Vec::new(), after, 0_usize);
         for found in self.log.read(after, MAX_SCANNED_RECORDS, MAX_SCANNED_BYTES)? {
             let sequence = found.sequence;
-            // a copy: what is read together is one buffer, which the last of its records would keep whole
-            let record = EventRecord::parse(Bytes::copy_from_slice(&found.payload))
-                .map_err(|source| PullError::Record { sequence, source })?;
+            let record =
+                EventRecord::parse(found.payload).map_err(|source| PullError::Record { sequence, source })?;
             if let Some(form) = self.routes.form_for(record.event_type(), &self.name) {
                 let body = edit(&record.json(), &form, &found.previous_hash)
                     .map_err(|source| PullError::Edit { sequence, source })?;

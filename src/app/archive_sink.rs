@@ -12,7 +12,7 @@ use crate::{
         sinks::{SinkConfig, SinkKind},
     },
     delivery::progress::Progress,
-    domain::{archive_check::Presence, outbound::Form, routes::RouteTable},
+    domain::{archive_check::Presence, event::Discard, outbound::Form, routes::RouteTable},
     sinks::{
         archive::{Archive, Location},
         aws::{self, AwsSettings},
@@ -81,17 +81,28 @@ impl ArchiveSink {
     /// Whether the archive has to have this event of the log.
     #[must_use]
     pub fn presence(&self, sequence: u64, event_type: &str) -> Presence {
-        let is_for_it = self.routes.form_for(event_type, &self.name).is_some();
+        if self.dead.contains(&sequence) {
+            return Presence::Dead;
+        }
+        if self.routes.form_for(event_type, &self.name).is_none() {
+            return Presence::NeedNot;
+        }
         // some of such a range may have been delivered
         let is_let_go =
             (self.progress.detached.iter()).any(|range| (range.first..=range.last).contains(&sequence));
-        if is_for_it && is_let_go {
+        if is_let_go {
             Presence::May
-        } else if is_for_it && self.progress.is_settled(sequence) && !self.dead.contains(&sequence) {
+        } else if self.progress.is_settled(sequence) {
             Presence::Must
         } else {
             Presence::NeedNot
         }
+    }
+
+    /// The sequence of the event that the act discards, if it was a dead letter of this sink.
+    #[must_use]
+    pub fn discarded_by(&self, act: &Discard) -> Option<u64> {
+        act.event_sequence.parse().ok().filter(|_| act.sink == self.name)
     }
 
     /// In which form events of a type go there.
@@ -122,8 +133,8 @@ mod tests {
             dead: BTreeSet::from([3]),
         };
         let presences = (2..=10).map(|sequence| sink.presence(sequence, "card.lost"));
-        use Presence::{May, Must, NeedNot};
-        let expected = [Must, NeedNot, May, May, Must, Must, NeedNot, Must, NeedNot];
+        use Presence::{Dead, May, Must, NeedNot};
+        let expected = [Must, Dead, May, May, Must, Must, NeedNot, Must, NeedNot];
         assert_eq!(presences.collect::<Vec<_>>(), expected);
         assert_eq!(sink.presence(2, "access.exit.recorded"), NeedNot);
     }

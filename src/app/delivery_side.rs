@@ -66,11 +66,12 @@ impl Starter {
         routes: Arc<RouteTable>,
     ) -> Result<Addr<DeliveryActor>, StartError> {
         let (name, deliveries) = (settings.name.clone(), self.deliveries.clone());
+        let rate_limit = settings.rate_limit;
         let parts = DeliveryParts {
             name: name.clone(),
             sink: Arc::clone(&sink),
             progress,
-            rate_limit: settings.rate_limit,
+            rate_limit,
             log: self.log.clone(),
             routes,
             states: self.states.clone(),
@@ -82,7 +83,7 @@ impl Starter {
         self.arbiter.spawn_fn(move || {
             let actor = DeliveryActor::new(parts).start();
             // before it runs: a mark that is set after its first look reaches it
-            deliveries.set(&name, Delivering { actor: actor.clone(), sink });
+            deliveries.set(&name, Delivering { actor: actor.clone(), sink, rate_limit });
             // Nobody to tell: the start was given up.
             let _ = started.send(actor);
         });

@@ -14,10 +14,7 @@ use super::{
     sink_kinds,
     value::{Value, check_id},
 };
-use crate::domain::webhook_secret::WebhookSecret;
-
-/// `replay --to state` means the server's own state.
-const RESERVED_NAME: &str = "state";
+use crate::domain::{replay::STATE, webhook_secret::WebhookSecret};
 
 /// One sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,8 +197,8 @@ pub(super) fn read(sinks: &Value<'_>) -> Sinks {
 
 fn check_name(name: &str) -> Result<(), String> {
     check_id(name).map_err(|problem| format!("sink name {problem}"))?;
-    if name == RESERVED_NAME {
-        return Err(format!("{RESERVED_NAME:?} is no name for a sink: `replay --to state` means the server"));
+    if name == STATE {
+        return Err(format!("{STATE:?} is no name for a sink: `replay --to state` means the server"));
     }
     Ok(())
 }

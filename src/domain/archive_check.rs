@@ -3,63 +3,15 @@
 //! `chainhash` in an archived event is the hash of the log's previous record. So an unedited event of the archive
 //! proves the one before it, whether the log still holds that or not: such a pair is a link.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use super::{
+    archive_comparison::{ArchiveFinding, Comparison},
+    archive_missing::{Missing, Run},
     archived_event::{ArchivedEvent, Hash},
-    ids::LogName,
     member_diff::MemberDiff,
     outbound::Form,
 };
-
-/// The most findings kept; more are counted.
-pub const MAX_ARCHIVE_FINDINGS: usize = 1_000;
-/// The most logs of other data directories that are told apart; the events of more are counted together.
-pub const MAX_OTHER_LOGS: usize = 100;
-
-/// Something that does not agree.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ArchiveFinding {
-    /// The first sequence concerned.
-    pub first: u64,
-    /// The last sequence concerned.
-    pub last: u64,
-    /// Where the events were found, by the caller's numbering; none for what is missing.
-    pub objects: Vec<u32>,
-    /// What it is.
-    pub what: String,
-}
-
-/// How many of each there are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ArchiveCounts {
-    /// Events byte for byte as in the log.
-    pub identical: u64,
-    /// Events equal in all that they share with the log's, with members left out or added.
-    pub edited: u64,
-    /// Members left out of those, holders' names above all.
-    pub members_left_out: u64,
-    /// Members that routes have added or replaced.
-    pub members_added: u64,
-    /// Events found again with the same content.
-    pub repeats: u64,
-    /// Events that the log held once: trimmed since, or the log was not looked at.
-    pub not_held: u64,
-    /// Events that a repair acknowledged to be missing from the log.
-    pub recovered: u64,
-    /// Pairs of neighbours of which the second proves the first.
-    pub links: u64,
-    /// Pairs that prove nothing, because a route may have edited the first.
-    pub unproven: u64,
-    /// Events that the log has and the archive may lack.
-    pub lacking: u64,
-    /// Events for this sink before the archive's first one.
-    pub before_first: u64,
-    /// Events of other data directories of this server, by the log's name.
-    pub other_logs: BTreeMap<LogName, u64>,
-    /// Those of still more of them.
-    pub other_logs_more: u64,
-}
 
 /// Whether the archive has to have an event of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +20,10 @@ pub enum Presence {
     Must,
     /// Nobody knows which sink the archive is from, or the sink was let go of it when the disk was full.
     May,
-    /// It is not for this sink, or not yet, or a dead letter.
+    /// It is not for this sink, or not yet.
     NeedNot,
+    /// It is a dead letter of this sink.
+    Dead,
 }
 
 /// A record of the log.
@@ -120,21 +74,19 @@ pub type FormOf = Box<dyn Fn(&str) -> Arc<Form>>;
 pub struct ArchiveCheck {
     epoch: u64,
     form_of: FormOf,
-    counts: ArchiveCounts,
-    findings: Vec<ArchiveFinding>,
-    findings_left_off: u64,
+    result: Comparison,
     /// The last sequence with archived events, and what they were.
     before: (u64, Vec<(ArchivedEvent, Standing)>),
     has_begun: bool,
-    /// A run of events that must be there and are not: first, last, how many.
-    missing: Option<(u64, u64, u64)>,
+    /// Events that must be there and are not.
+    missing: Missing,
     /// Events that may be missing since the last one that is there.
     may_lack: u64,
 }
 
 impl fmt::Debug for ArchiveCheck {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("ArchiveCheck").field("counts", &self.counts).finish_non_exhaustive()
+        formatter.debug_struct("ArchiveCheck").field("counts", &self.result.counts).finish_non_exhaustive()
     }
 }
 
@@ -145,12 +97,10 @@ impl ArchiveCheck {
         Self {
             epoch,
             form_of,
-            counts: ArchiveCounts::default(),
-            findings: Vec::new(),
-            findings_left_off: 0,
+            result: Comparison::default(),
             before: (0, Vec::new()),
             has_begun: false,
-            missing: None,
+            missing: Missing::default(),
             may_lack: 0,
         }
     }
@@ -161,7 +111,7 @@ impl ArchiveCheck {
         let mut is_there = false;
         for event in self.distinct(archived) {
             let standing = if event.own.contains(record.hash) {
-                self.counts.identical += 1;
+                self.result.counts.identical += 1;
                 Some(Standing::Identical)
             } else {
                 self.compare(record, &event)
@@ -185,15 +135,15 @@ impl ArchiveCheck {
                     Standing::Faulty
                 }
                 NotHeld::Beyond => {
-                    self.count_other(&event.log);
+                    self.result.count_other(&event.log);
                     self.standing_by_form(&event)
                 }
                 NotHeld::Before => {
-                    self.counts.not_held += 1;
+                    self.result.counts.not_held += 1;
                     self.standing_by_form(&event)
                 }
                 NotHeld::InGap => {
-                    self.counts.recovered += 1;
+                    self.result.counts.recovered += 1;
                     self.standing_by_form(&event)
                 }
             };
@@ -202,11 +152,22 @@ impl ArchiveCheck {
         self.link(sequence, None, found);
     }
 
-    /// What it all came to: counts, findings by sequence as they were found, and how many more findings there are.
+    /// The log's record at hand says that a dead letter of this sink was discarded. If its event is missing, that is why.
+    pub fn discarded(&mut self, sequence: u64, by: &str, reason: &str) {
+        if self.missing.excuse(sequence) {
+            self.result.counts.discarded += 1;
+            self.result.note(sequence, format!("a dead letter that {by} discarded: {reason}"));
+        }
+    }
+
+    /// What it all came to, findings by sequence.
     #[must_use]
-    pub fn finish(mut self) -> (ArchiveCounts, Vec<ArchiveFinding>, u64) {
-        self.end_missing();
-        (self.counts, self.findings, self.findings_left_off)
+    pub fn finish(mut self) -> Comparison {
+        let missing = self.missing.take_runs();
+        self.find_missing(missing);
+        self.result.findings.sort_by_key(|finding| finding.first);
+        self.result.notes.sort_by_key(|note| note.first);
+        self.result
     }
 
     /// Each event of one sequence once. Two of one log that contradict each other are a finding.
@@ -215,11 +176,10 @@ impl ArchiveCheck {
         for event in archived {
             match distinct.iter().find(|other| other.log == event.log) {
                 None => distinct.push(event),
-                Some(other) if is_repeat(other, &event) => self.counts.repeats += 1,
+                Some(other) if is_repeat(other, &event) => self.result.counts.repeats += 1,
                 Some(other) => {
                     let what = "two events that contradict each other have this sequence".to_owned();
-                    let finding = finding(event.sequence, &[other, &event], what);
-                    self.add(finding);
+                    self.find(event.sequence, &[other, &event], what);
                 }
             }
         }
@@ -233,7 +193,7 @@ impl ArchiveCheck {
             event.log.epoch >= self.epoch || envelope.log == event.log.to_string() || envelope.id == event.id
         });
         if !is_same {
-            self.count_other(&event.log);
+            self.result.count_other(&event.log);
             return None;
         }
         let form = (self.form_of)(record.event_type);
@@ -254,10 +214,10 @@ impl ArchiveCheck {
                 self.find(record.sequence, &[event], what);
             }
             Ok(diff) => {
-                self.counts.members_left_out += diff.left_out;
-                self.counts.members_added += diff.added;
+                self.result.counts.members_left_out += diff.left_out;
+                self.result.counts.members_added += diff.added;
                 if has_hash {
-                    self.counts.edited += 1;
+                    self.result.counts.edited += 1;
                     return Some(Standing::Edited);
                 }
             }
@@ -268,28 +228,32 @@ impl ArchiveCheck {
     fn note_presence(&mut self, record: &LogRecord<'_>, is_there: bool) {
         if is_there {
             self.has_begun = true;
-            self.counts.lacking += std::mem::take(&mut self.may_lack);
-            self.end_missing();
+            self.result.counts.lacking += std::mem::take(&mut self.may_lack);
+            self.missing.end_run();
             return;
         }
         match (record.presence, self.has_begun) {
-            (Presence::Must, false) => self.counts.before_first += 1,
+            (Presence::Must, false) => self.result.counts.before_first += 1,
             (Presence::Must, true) => {
-                let (first, _, events) = self.missing.unwrap_or((record.sequence, 0, 0));
-                self.missing = Some((first, record.sequence, events + 1));
+                let judged = self.missing.add(record.sequence);
+                self.find_missing(judged);
+            }
+            (Presence::Dead, _) => {
+                self.result.counts.dead += 1;
+                self.result.note(record.sequence, "a dead letter".to_owned());
             }
             (Presence::May, true) => self.may_lack += 1,
             (Presence::May, false) | (Presence::NeedNot, _) => {}
         }
     }
 
-    fn end_missing(&mut self) {
-        if let Some((first, last, events)) = self.missing.take() {
+    fn find_missing(&mut self, runs: Vec<Run>) {
+        for Run { first, last, events } in runs {
             let are = if events == 1 { "event is" } else { "events are" };
             let what = format!(
                 "{events} {are} missing from the archive, although the sink has settled what its routes lead there"
             );
-            self.add(ArchiveFinding { first, last, objects: Vec::new(), what });
+            self.result.find(ArchiveFinding { first, last, objects: Vec::new(), what });
         }
     }
 
@@ -317,14 +281,14 @@ impl ArchiveCheck {
         let is_proven_by_log = matches!(standing, Standing::Whole | Standing::Edited)
             && previous.is_some_and(|hash| event.own.contains(hash));
         match (standing, next) {
-            _ if is_proven || is_proven_by_log => self.counts.links += 1,
+            _ if is_proven || is_proven_by_log => self.result.counts.links += 1,
             (Standing::Whole, Some((next, next_standing))) if *next_standing != Standing::Faulty => {
                 let what = "the hash of this event is not the chainhash of the next one: one of them is not what the \
                             log had, or a route left something out then"
                     .to_owned();
                 self.find(event.sequence, &[event, next], what);
             }
-            (Standing::Edited, Some(_)) => self.counts.unproven += 1,
+            (Standing::Edited, Some(_)) => self.result.counts.unproven += 1,
             _ => {}
         }
     }
@@ -337,25 +301,10 @@ impl ArchiveCheck {
         if is_whole { Standing::Whole } else { Standing::Edited }
     }
 
-    fn count_other(&mut self, log: &LogName) {
-        let logs = &mut self.counts.other_logs;
-        if logs.len() < MAX_OTHER_LOGS || logs.contains_key(log) {
-            *logs.entry(log.clone()).or_default() += 1;
-        } else {
-            self.counts.other_logs_more += 1;
-        }
-    }
-
     fn find(&mut self, sequence: u64, events: &[&ArchivedEvent], what: String) {
-        self.add(finding(sequence, events, what));
-    }
-
-    fn add(&mut self, finding: ArchiveFinding) {
-        if self.findings.len() < MAX_ARCHIVE_FINDINGS {
-            self.findings.push(finding);
-        } else {
-            self.findings_left_off += 1;
-        }
+        let mut objects: Vec<u32> = events.iter().map(|event| event.object).collect();
+        objects.dedup();
+        self.result.find(ArchiveFinding { first: sequence, last: sequence, objects, what });
     }
 }
 
@@ -363,12 +312,6 @@ impl ArchiveCheck {
 struct Envelope {
     id: String,
     log: String,
-}
-
-fn finding(sequence: u64, events: &[&ArchivedEvent], what: String) -> ArchiveFinding {
-    let mut objects: Vec<u32> = events.iter().map(|event| event.object).collect();
-    objects.dedup();
-    ArchiveFinding { first: sequence, last: sequence, objects, what }
 }
 
 /// Whether both say the same, apart from what a route may leave out or add.

@@ -1,5 +1,10 @@
 use super::*;
-use crate::domain::{archived_event::ArchivedLine, outbound::edit, record::EventRecord};
+use crate::domain::{
+    archive_comparison::{ArchiveCounts, MAX_ARCHIVE_FINDINGS},
+    archived_event::ArchivedLine,
+    outbound::edit,
+    record::EventRecord,
+};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -99,7 +104,7 @@ impl Setting {
                 None => check.not_held(sequence, archived, NotHeld::Beyond),
             }
         }
-        let (counts, findings, _) = check.finish();
+        let Comparison { counts, findings, .. } = check.finish();
         (counts, findings)
     }
 }
@@ -185,6 +190,38 @@ fn what_is_missing_is_found_if_the_sink_has_settled_it() {
 }
 
 #[test]
+fn dead_letters_and_what_was_discarded_are_noted_and_not_missing() {
+    let log = Log::of(12);
+    let mut check = ArchiveCheck::new(7, Box::new(|_| Arc::new(personal())));
+    let lines = log.lines(&personal());
+    for (sequence, (record, previous_hash, hash)) in (1..).zip(&log.0) {
+        let presence = if [3, 5].contains(&sequence) { Presence::Dead } else { Presence::Must };
+        let (event_type, json) = (record.event_type(), &record.json()[..]);
+        let record = LogRecord { sequence, previous_hash, hash, event_type, json, presence };
+        let is_here = ![3, 4, 6, 7, 10].contains(&sequence);
+        let line = lines.iter().filter(|(at, _)| *at == sequence && is_here).map(|(_, line)| {
+            let read = ArchivedEvent::read(line.as_bytes(), "hq-1", &(0..=u64::MAX), 0, frame_hash).unwrap();
+            let ArchivedLine::Ours(event) = read else { panic!("ours") };
+            event
+        });
+        check.record(&record, line.collect());
+        if sequence == 11 {
+            // what is here is no note, whoever said that it was thrown away
+            for discarded in [6, 4, 8] {
+                check.discarded(discarded, "person/ada", "agreed");
+            }
+        }
+    }
+    let Comparison { counts, findings, notes, .. } = check.finish();
+    let missing =
+        "1 event is missing from the archive, although the sink has settled what its routes lead there";
+    assert_eq!(said(&findings), [(7, 7, missing), (10, 10, missing)]);
+    let discarded = "a dead letter that person/ada discarded: agreed";
+    assert_eq!(said(&notes), [(3, 3, "a dead letter"), (4, 4, discarded), (6, 6, discarded)]);
+    assert_eq!((counts.dead, counts.discarded, counts.identical), (1, 2, 7));
+}
+
+#[test]
 fn repeats_are_counted_and_contradictions_are_found() {
     let log = Log::of(20);
     let mut lines = log.lines(&personal());
@@ -257,6 +294,6 @@ fn findings_are_bounded() {
         let ArchivedLine::Ours(event) = read else { panic!("ours") };
         check.not_held(sequence, vec![event], NotHeld::Beyond);
     }
-    let (_, findings, left_off) = check.finish();
-    assert_eq!((findings.len(), left_off), (MAX_ARCHIVE_FINDINGS, 10));
+    let Comparison { findings, findings_left_off, .. } = check.finish();
+    assert_eq!((findings.len(), findings_left_off), (MAX_ARCHIVE_FINDINGS, 10));
 }

@@ -1,6 +1,8 @@
 //! The rules, pure: no I/O, no clock, no randomness. Facts are [`event`]s; state is a fold over them.
 
 pub mod archive_check;
+pub mod archive_comparison;
+pub mod archive_missing;
 pub mod archived_event;
 pub mod building;
 pub mod card;

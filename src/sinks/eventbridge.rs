@@ -23,7 +23,7 @@ use crate::{
         Sink,
         aws::Target,
         envelope::{reject, reject_too_large},
-        failure::outcome_of_entry,
+        failure,
         outcomes::entries,
     },
 };
@@ -122,10 +122,7 @@ fn entry(event: &Outgoing, bus: &str, detail_type: Option<&str>) -> Result<PutEv
 
 /// An entry's own result. What is neither throttling nor internal nor malformed is about rights and targets.
 fn outcome_of_result(result: &PutEventsResultEntry) -> Outcome {
-    match result.error_code() {
-        None => Outcome::Delivered,
-        Some(code) => outcome_of_entry(code, result.error_message().unwrap_or_default(), true),
-    }
+    failure::outcome_of_result(result.error_code(), result.error_message(), true)
 }
 
 #[cfg(test)]

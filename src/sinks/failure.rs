@@ -200,6 +200,15 @@ pub fn outcome_of_entry(code: &str, text: &str, sender_fault: bool) -> Outcome {
     outcome(trouble(kind, code, text, None), 1)
 }
 
+/// What the result of an entry means that tells success by having no code.
+#[must_use]
+pub fn outcome_of_result(code: Option<&str>, text: Option<&str>, sender_fault: bool) -> Outcome {
+    match code {
+        None => Outcome::Delivered,
+        Some(code) => outcome_of_entry(code, text.unwrap_or_default(), sender_fault),
+    }
+}
+
 /// What an entry means that the service's answer does not mention: it may or may not be there.
 #[must_use]
 pub fn outcome_of_unmentioned() -> Outcome {

@@ -21,7 +21,7 @@ use crate::{
     sinks::{
         Sink,
         envelope::{reject_too_large, reject_unbuildable},
-        failure::outcome_of_entry,
+        failure,
         outcomes::entries,
     },
 };
@@ -92,10 +92,7 @@ fn record(event: &Outgoing) -> Result<Record, Outcome> {
 
 /// A record's own result. Its codes are throttling and internal failure, never the record's fault.
 fn outcome_of_result(result: &PutRecordBatchResponseEntry) -> Outcome {
-    match result.error_code() {
-        None => Outcome::Delivered,
-        Some(code) => outcome_of_entry(code, result.error_message().unwrap_or_default(), false),
-    }
+    failure::outcome_of_result(result.error_code(), result.error_message(), false)
 }
 
 #[cfg(test)]

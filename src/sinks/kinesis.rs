@@ -35,7 +35,7 @@ use crate::{
         Sink,
         aws::Target,
         envelope::{key_or_server, reject, reject_too_large, reject_unbuildable},
-        failure::outcome_of_entry,
+        failure,
         outcomes::{Request, entries},
     },
 };
@@ -167,10 +167,7 @@ fn is_throttled(result: &Outcome) -> bool {
 
 /// A record's own result. Its codes are throttling and internal failure, never the record's fault.
 fn outcome_of_result(result: &PutRecordsResultEntry) -> Outcome {
-    match result.error_code() {
-        None => Outcome::Delivered,
-        Some(code) => outcome_of_entry(code, result.error_message().unwrap_or_default(), false),
-    }
+    failure::outcome_of_result(result.error_code(), result.error_message(), false)
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 use aws_sdk_sqs::{
     Client,
     error::BuildError,
-    operation::send_message_batch::SendMessageBatchOutput,
     types::{MessageAttributeValue, SendMessageBatchRequestEntry},
 };
 use futures_util::future::BoxFuture;
@@ -19,9 +18,9 @@ use crate::{
     sinks::{
         aws::{self, AwsSettings},
         envelope::reject,
-        failure::{outcome_of_entry, outcome_of_sdk_error},
         messages::{ATTRIBUTE_TYPE, group_id, is_fifo},
-        outcomes::Outcomes,
+        outcomes::entries,
+        sqs::results,
     },
 };
 
@@ -80,30 +79,18 @@ impl LetterQueue {
     }
 
     async fn send_batch(&self, letters: &[LetterMessage]) -> Vec<Outcome> {
-        let mut outcomes = Outcomes::of(letters.len());
-        let mut entries = Vec::with_capacity(letters.len());
-        for (place, letter) in letters.iter().enumerate() {
-            match entry(place, letter, is_fifo(&self.queue_url)) {
-                Ok(entry) => entries.push(entry),
-                Err(error) => outcomes.set(place, reject("NotAMessage", &error.to_string())),
-            }
-        }
+        let is_fifo = is_fifo(&self.queue_url);
+        let (entries, request) = entries(letters, |place, letter| {
+            entry(place, letter, is_fifo).map_err(|error| reject("NotAMessage", &error.to_string()))
+        });
         if entries.is_empty() {
-            return outcomes.finish();
+            return request.not_sent();
         }
-        let sent = entries.len();
-        let request = self.client.send_message_batch().queue_url(&self.queue_url).set_entries(Some(entries));
-        match request.send().await {
-            Ok(answer) => {
-                for (id, outcome) in results(&answer) {
-                    if let Ok(place) = id.parse() {
-                        outcomes.set(place, outcome);
-                    }
-                }
-            }
-            Err(error) => outcomes.set_open(&outcome_of_sdk_error(&error, sent)),
+        let call = self.client.send_message_batch().queue_url(&self.queue_url);
+        match call.set_entries(Some(entries)).send().await {
+            Ok(answer) => request.answered_by_id(results(&answer)),
+            Err(error) => request.failed(&error),
         }
-        outcomes.finish()
     }
 }
 
@@ -130,15 +117,6 @@ fn entry(
 /// Another one once the letter has been refused again.
 fn deduplication_id(letter: &LetterMessage) -> String {
     hex(&Sha256::digest(format!("{}#{}", letter.id, letter.attempts)))
-}
-
-fn results(answer: &SendMessageBatchOutput) -> impl Iterator<Item = (&str, Outcome)> {
-    let delivered = answer.successful().iter().map(|entry| (entry.id(), Outcome::Delivered));
-    let failed = answer.failed().iter().map(|entry| {
-        let text = entry.message().unwrap_or_default();
-        (entry.id(), outcome_of_entry(entry.code(), text, entry.sender_fault()))
-    });
-    delivered.chain(failed)
 }
 
 #[cfg(test)]

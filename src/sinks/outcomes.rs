@@ -6,7 +6,7 @@ use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkErro
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::{
-    delivery::{Outgoing, outcome::Outcome},
+    delivery::outcome::Outcome,
     sinks::failure::{outcome_of_sdk_error, outcome_of_unmentioned},
 };
 
@@ -59,17 +59,17 @@ pub struct Request {
     outcomes: Outcomes,
 }
 
-/// The entries of one request for a batch. `entry` gets the event's place, too. An event that cannot be an
-/// entry has its outcome already.
+/// The entries of one request for a batch of events, or of letters. `entry` gets the place of each, too. One that
+/// cannot be an entry has its outcome already.
 #[must_use]
-pub fn entries<E>(
-    batch: &[Outgoing],
-    mut entry: impl FnMut(usize, &Outgoing) -> Result<E, Outcome>,
+pub fn entries<T, E>(
+    batch: &[T],
+    mut entry: impl FnMut(usize, &T) -> Result<E, Outcome>,
 ) -> (Vec<E>, Request) {
     let mut outcomes = Outcomes::of(batch.len());
     let (mut entries, mut places) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-    for (place, event) in batch.iter().enumerate() {
-        match entry(place, event) {
+    for (place, record) in batch.iter().enumerate() {
+        match entry(place, record) {
             Ok(entry) => {
                 places.push(place);
                 entries.push(entry);
@@ -96,7 +96,7 @@ impl Request {
         self.outcomes.finish()
     }
 
-    /// The service answered with results in any order, each with the id its entry had: its event's place.
+    /// The service answered with results in any order, each with the id its entry had: its place in the batch.
     #[must_use]
     pub fn answered_by_id<'a>(
         mut self,
@@ -120,7 +120,7 @@ impl Request {
         self.outcomes.finish()
     }
 
-    /// Nothing was sent, because no event could be an entry.
+    /// Nothing was sent, because none could be an entry.
     #[must_use]
     pub fn not_sent(self) -> Vec<Outcome> {
         self.outcomes.finish()

@@ -92,7 +92,7 @@ fn entry(place: usize, message: Message) -> Result<SendMessageBatchRequestEntry,
 }
 
 /// The results by entry: SQS answers HTTP 200 whatever became of the single entries.
-fn results(answer: &SendMessageBatchOutput) -> impl Iterator<Item = (&str, Outcome)> {
+pub(super) fn results(answer: &SendMessageBatchOutput) -> impl Iterator<Item = (&str, Outcome)> {
     let delivered = answer.successful().iter().map(|entry| (entry.id(), Outcome::Delivered));
     let failed = answer.failed().iter().map(|entry| {
         let text = entry.message().unwrap_or_default();

@@ -5,10 +5,13 @@ use std::{fs, path::PathBuf};
 use serde_json::{Value, json};
 
 use crate::{
-    aws::{Estate, s3_client},
+    aws::{ACCOUNT, Estate, s3_client},
     daemon::{FILE_SINK, Site, TWO_BUILDINGS, sequence},
+    dead_letters::{REDRIVE, discard},
+    moody_queue::{Mood, Taken, moody_queue},
     moto::Moto,
-    sinks::settled,
+    sinks::{settled, sinks_by_name},
+    wait::eventually,
 };
 
 const CARDS: usize = 5;
@@ -159,6 +162,68 @@ async fn what_a_repair_lost_is_found_in_the_archive() {
     let (code, said) = verify(&site, FILES);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("1 events that a repair found missing from the log are here"), "{said}");
+}
+
+/// A sink whose service refused some events: dead letters that are kept, delivered after all, thrown away. The sink that
+/// now writes files was an SQS sink for a while, because a directory refuses no event.
+#[tokio::test]
+async fn dead_letters_are_not_missing_from_the_archive() {
+    let queue_url = moody_queue(Taken::default(), Taken::default(), Mood::default());
+    let site = Site::with_files().with_aws_at(queue_url.clone());
+    let files = fs::read_to_string(site.path("routes.toml")).unwrap();
+    let queue = format!("type = \"sqs\"\nqueue_url = \"{queue_url}/{ACCOUNT}/queue\"");
+    let queue = files.replace("type = \"file\"\ndir = \"sinks/files\"", &queue);
+    let (key, token) = (site.key("hq"), site.token("admin"));
+    for (sinks, exits) in [(&files, 1..=3), (&queue, 4..=7), (&files, 8..=9)] {
+        site.configure(sinks);
+        let daemon = site.start();
+        for number in exits.clone() {
+            let swipe = json!({ "card_id": format!("C{number}"), "gate_id": "north-1" });
+            daemon.device(&key).post("/v1/buildings/hq/exits", &swipe).await.expect(202);
+        }
+        settled(&daemon.person(&token), &[("files", *exits.end())]).await;
+        assert!(daemon.stop().0.success());
+    }
+    let (code, said) = verify(&site, FILES);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("4 events are not here, because they are dead letters"), "{said}");
+    assert!(said.contains("not here: sequence 4, a dead letter\n"), "{said}");
+
+    let daemon = site.start();
+    let admin = daemon.person(&token);
+    let id = |sequence: u64| format!("files:{sequence:020}");
+    let reason = json!({ "reason": "agreed \u{1b}[31mwith the auditor" });
+    assert_eq!(discard(&admin, &id(5), &reason).await.status, 204);
+    admin.post(REDRIVE, &json!({ "ids": [id(6)] })).await.expect(202);
+    // nine exits, the discard and the redrive
+    settled(&admin, &[("files", 11)]).await;
+    eventually("it is redriven", async || (sinks_by_name(&admin).await["files"]["dead"] == 2).then_some(()))
+        .await;
+    assert!(daemon.stop().0.success());
+    let (code, said) = verify(&site, FILES);
+    assert_eq!(code, Some(0), "{said}");
+    for expected in [
+        "  2 events are not here, because they are dead letters of this sink\n",
+        "  1 events are not here, because they were dead letters of this sink and have been discarded\n",
+        "  not here: sequence 4, a dead letter\n",
+        "  not here: sequence 5, a dead letter that person/ada discarded: agreed  [31mwith the auditor\n",
+        "  not here: sequence 7, a dead letter\n",
+        "verdict: log and archive tell the same story: 8 events",
+    ] {
+        assert!(said.contains(expected), "{expected} {said}");
+    }
+
+    // what was neither is still found
+    for file in fs::read_dir(site.path(FILES)).unwrap() {
+        let path = file.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let kept = text.lines().filter(|line| !line.contains("\"card_id\":\"C8\""));
+        fs::write(&path, kept.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    }
+    let (code, said) = verify(&site, FILES);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("sequence 8: 1 event is missing from the archive"), "{said}");
+    assert!(said.contains("do NOT tell the same story: 1 findings"), "{said}");
 }
 
 #[tokio::test]

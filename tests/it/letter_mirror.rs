@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::{
-    aws::ACCOUNT,
+    aws::{ACCOUNT, create_queue, drain},
     daemon::Daemon,
     dead_letters::{REDRIVE, discard},
     moody_queue::{Mood, Service, Taken, moody_queue, queue_site_with},
+    moto::Moto,
     sinks::{metrics_conserve, settled, sinks_by_name},
     wait::eventually,
 };
@@ -106,5 +107,54 @@ async fn a_mirror_that_comes_later_gets_what_is_there() {
     let daemon = site.start();
     let copy = eventually("it is mirrored", async || mirrored(&copies).first().cloned()).await;
     assert_eq!(copy["event"]["data"]["card_id"], "EARLY");
+    assert!(daemon.stop().0.success());
+}
+
+/// The real API of the queue, not only what these tests make of it: more letters than one request takes.
+#[tokio::test]
+async fn an_sqs_queue_gets_each_letter_with_its_attributes() {
+    let Some(moto) = Moto::start() else { return };
+    let config = moto.sdk_config();
+    let mirror_url = create_queue(&config, "dlq").await;
+    let queue_url = moody_queue(Taken::default(), Taken::default(), Mood::default());
+    let endpoint_url = moto.endpoint_url();
+    let site = queue_site_with(
+        &queue_url,
+        &format!("[dead_letters]\nqueue_url = \"{mirror_url}\"\nendpoint_url = \"{endpoint_url}\"\n"),
+    );
+    let daemon = site.start();
+    let (token, key) = (site.token("admin"), site.key("hq"));
+    for exit in 0..LETTERS {
+        let body = json!({ "card_id": format!("CARD{exit}"), "gate_id": "north-1" });
+        daemon.device(&key).post("/v1/buildings/hq/exits", &body).await.expect(202);
+    }
+    let admin = daemon.person(&token);
+    settled(&admin, &[("queue", LETTERS as u64)]).await;
+    let mut messages = Vec::new();
+    eventually("the queue has them all", async || {
+        messages.extend(drain(&config, &mirror_url).await);
+        (messages.len() >= LETTERS).then_some(())
+    })
+    .await;
+    eventually("they are marked as mirrored", async || {
+        (metric(&daemon, "dead_letters_to_mirror").await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(metric(&daemon, "dead_letters_not_mirrored_total").await, 0);
+    messages.extend(drain(&config, &mirror_url).await);
+    let letters = admin.get("/v1/dead-letters").await.expect(200)["items"].clone();
+    let mut copies = Vec::new();
+    for message in messages {
+        let copy: Value = serde_json::from_str(&message.body.unwrap()).unwrap();
+        let attributes = message.message_attributes.unwrap();
+        for name in ["sink", "code"] {
+            assert_eq!(attributes[name].string_value(), copy[name].as_str(), "{copy}");
+        }
+        assert_eq!(attributes.len(), 2);
+        copies.push(copy);
+    }
+    // a queue that is not FIFO keeps no order
+    copies.sort_by_key(|copy| copy["id"].as_str().unwrap().to_owned());
+    assert!(Value::Array(copies) == letters, "each letter once, as it is shown");
     assert!(daemon.stop().0.success());
 }

@@ -61,6 +61,7 @@ mod reload_load;
 mod repair;
 mod replay;
 mod replay_archive;
+mod replay_live;
 mod replay_state;
 mod routes;
 mod s3;

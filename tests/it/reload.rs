@@ -305,11 +305,7 @@ async fn a_replay_goes_on_into_a_sink_that_was_changed() {
         json!({ "name": "again", "from": "wal", "to": "copy", "type": "access.exit.*", "rate": RATE });
     admin.post("/v1/replays", &order).await.expect(201);
     for (settings, delivered) in [("rate_limit = 5000", RATE), ("max_age = \"10m\"", 2 * RATE)] {
-        eventually("some are sent", async || {
-            let report = admin.get("/v1/replays/again").await.expect(200);
-            (report["delivered"].as_u64().unwrap() >= delivered as u64).then_some(())
-        })
-        .await;
+        replay::some_delivered(&admin, "again", delivered).await;
         let changed = format!("[sinks.copy]\n{settings}");
         reload(&site, &daemon, &config.replace("[sinks.copy]", &changed)).await;
     }

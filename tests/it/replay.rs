@@ -17,11 +17,11 @@ use crate::{
 };
 
 /// Exits that there are to replay.
-const EXITS: usize = 300;
+pub(crate) const EXITS: usize = 300;
 /// Events a second, so that a replay takes its time.
-const RATE: usize = 50;
+pub(crate) const RATE: usize = 50;
 /// A kill repeats at most what was sent in the last write's 200 ms, and what was under way: two batches of a second.
-const MAX_REPEATS: usize = 2 * RATE;
+pub(crate) const MAX_REPEATS: usize = 2 * RATE;
 
 /// Everything into files, and once more into those that are replayed to.
 const TWO_FILE_SINKS: &str = r#"
@@ -50,6 +50,16 @@ pub(crate) async fn leave(site: &Site, daemon: &Daemon, exits: usize) {
         .collect();
     let gate = daemon.device(&site.key("hq"));
     gate.post("/v1/buildings/hq/exits/batch", &json!({ "exits": swipes })).await.expect(202);
+}
+
+/// Waits until a replay has delivered so many events at least; how many.
+pub(crate) async fn some_delivered(admin: &Caller, name: &str, at_least: usize) -> usize {
+    eventually("some are delivered", async || {
+        let report = admin.get(&format!("/v1/replays/{name}")).await.expect(200);
+        let delivered = usize::try_from(report["delivered"].as_u64().unwrap()).unwrap();
+        (delivered >= at_least).then_some(delivered)
+    })
+    .await
 }
 
 /// Waits until a replay is over; how it ended.
@@ -103,12 +113,8 @@ async fn a_replay_goes_on_after_kill_9() {
         json!({ "name": "again", "from": "wal", "to": "copy", "type": "access.exit.*", "rate": RATE });
     let begun = admin.post("/v1/replays", &order).await.expect(201);
     assert_eq!((&begun["state"], &begun["to"]), (&json!("running"), &json!("copy")));
-    eventually("some are sent", async || {
-        let delivered = admin.get("/v1/replays/again").await.expect(200)["delivered"].as_u64().unwrap();
-        assert!(delivered < EXITS as u64, "the rate is kept");
-        (delivered >= 3 * RATE as u64).then_some(())
-    })
-    .await;
+    let delivered = some_delivered(&admin, "again", 3 * RATE).await;
+    assert!(delivered < EXITS, "the rate is kept");
     daemon.kill();
 
     let daemon = site.start();

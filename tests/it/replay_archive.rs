@@ -9,15 +9,12 @@ use crate::{
     aws::{location, s3_client},
     daemon::{Site, TWO_BUILDINGS, events},
     moto::Moto,
-    replay::{assert_replayed, leave, live_and_replayed, over, site},
+    replay::{
+        EXITS, MAX_REPEATS, RATE, assert_replayed, leave, live_and_replayed, over, site, some_delivered,
+    },
     sinks::{conserves, settled, sinks_by_name},
     wait::eventually,
 };
-
-const EXITS: usize = 300;
-const RATE: usize = 50;
-/// As for a replay from the log: what was sent in the last write's 200 ms, and what was under way.
-const MAX_REPEATS: usize = 2 * RATE;
 
 #[tokio::test]
 async fn a_replay_from_a_directory_goes_on_after_kill_9() {
@@ -35,11 +32,7 @@ async fn a_replay_from_a_directory_goes_on_after_kill_9() {
     }
     let order = json!({ "name": "again", "from": from, "to": "copy", "rate": RATE });
     admin.post("/v1/replays", &order).await.expect(201);
-    eventually("some are sent", async || {
-        let delivered = admin.get("/v1/replays/again").await.expect(200)["delivered"].as_u64().unwrap();
-        (delivered >= 3 * RATE as u64).then_some(())
-    })
-    .await;
+    some_delivered(&admin, "again", 3 * RATE).await;
     daemon.kill();
 
     let daemon = site.start();

@@ -5,6 +5,7 @@ use std::{
     fs,
     io::Read,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use aws_config::SdkConfig;
@@ -16,7 +17,7 @@ use turnstiled::{
         outcome::{Outcome, TroubleKind},
     },
     sinks::{
-        SinkSettings, open_with,
+        Sink, SinkSettings, open_with,
         s3_objects::{Compression, ObjectFormat},
         spool::{Room, manifest::checksum},
     },
@@ -39,6 +40,11 @@ pub(crate) async fn bucket(config: &SdkConfig) -> Client {
     let client = s3_client(config);
     client.create_bucket().bucket(BUCKET).create_bucket_configuration(location()).send().await.unwrap();
     client
+}
+
+/// A sink of plain ndjson with its spool in `dir`.
+fn open_plain(dir: &Path, config: &SdkConfig) -> Arc<dyn Sink> {
+    open_with(&s3(dir, BUCKET, ObjectFormat::Ndjson(Compression::None)), config)
 }
 
 fn entries(sequences: std::ops::RangeInclusive<u64>) -> Vec<Outgoing> {
@@ -130,7 +136,7 @@ async fn a_key_taken_by_other_bytes_is_held() {
     let other = ByteStream::from_static(b"something else");
     client.put_object().bucket(BUCKET).key(key_of(7, 7)).body(other).send().await.unwrap();
 
-    let sink = open_with(&s3(dir.path(), BUCKET, ObjectFormat::Ndjson(Compression::None)), &config);
+    let sink = open_plain(dir.path(), &config);
     let outcomes = sink.send(vec![entry("E1", 7), event("admin.reload", "", "", 1, 8, json!({}))]).await;
     assert_eq!(retry_kinds(&outcomes[..1]), [TroubleKind::Hold]);
     assert!(format!("{outcomes:?}").contains("holds other bytes"), "{outcomes:?}");
@@ -148,9 +154,7 @@ async fn after_a_lost_reply_and_a_kill_a_batch_that_is_cut_otherwise_makes_no_ot
     let (config, dir) = (moto.sdk_config(), tempfile::tempdir().unwrap());
     let client = bucket(&config).await;
     let proxy = Proxy::start(&moto.endpoint_url()).await;
-    let open = || {
-        open_with(&s3(dir.path(), BUCKET, ObjectFormat::Ndjson(Compression::None)), &sdk_config(&proxy.url()))
-    };
+    let open = || open_plain(dir.path(), &sdk_config(&proxy.url()));
     proxy.switch(Mode::LoseReplies);
     assert_eq!(retry_kinds(&open().send(entries(1..=4)).await), [TroubleKind::Transient; 4]);
     proxy.switch(Mode::Forward);
@@ -190,9 +194,7 @@ async fn damage_in_the_spool_loses_and_repeats_nothing() {
     let (config, dir) = (moto.sdk_config(), tempfile::tempdir().unwrap());
     let client = bucket(&config).await;
     let proxy = Proxy::start(&moto.endpoint_url()).await;
-    let open = || {
-        open_with(&s3(dir.path(), BUCKET, ObjectFormat::Ndjson(Compression::None)), &sdk_config(&proxy.url()))
-    };
+    let open = || open_plain(dir.path(), &sdk_config(&proxy.url()));
     for (mode, batch) in [(Mode::LoseReplies, 1..=2), (Mode::Refuse, 3..=4)] {
         proxy.switch(mode);
         assert_eq!(retry_kinds(&open().send(entries(batch)).await), [TroubleKind::Transient; 2]);

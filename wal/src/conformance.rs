@@ -30,6 +30,7 @@ fn suite<F: Factory>(factory: impl Fn() -> F) {
     a_removed_tail_stays_removed(&factory());
     a_removed_tail_may_be_appended_again(&factory());
     what_was_synced_is_there_after_reopening(&factory());
+    frames_read_have_memory_of_their_own(factory());
     one_thread_reads_while_another_appends(&factory());
 }
 
@@ -146,6 +147,20 @@ fn what_was_synced_is_there_after_reopening(factory: &impl Factory) {
     let expected: Vec<u64> = (1..=found.len() as u64).collect();
     let sequences: Vec<u64> = found.iter().map(|(sequence, _)| *sequence).collect();
     assert_eq!(sequences, expected, "of what was not synced a prefix is there");
+}
+
+/// Whoever keeps one event of a thousand must not keep the memory of the others. Once the store is gone, with whatever it
+/// has in memory itself, nothing else holds a frame.
+fn frames_read_have_memory_of_their_own(factory: impl Factory) {
+    let store = factory.open();
+    store.append(&frames(1..=10, 100)).expect("appended");
+    store.append(&frames(11..=12, LONG_BYTES)).expect("appended");
+    let found = store.read(1, 100, usize::MAX).expect("read");
+    assert_eq!(found.len(), 12);
+    drop((store, factory));
+    for (sequence, frame) in found {
+        assert!(frame.is_unique(), "{sequence} shares its memory with another");
+    }
 }
 
 fn one_thread_reads_while_another_appends(factory: &impl Factory) {

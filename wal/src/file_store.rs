@@ -233,10 +233,10 @@ impl SegmentStore for FileStore {
             }
             _ => StoreError::on("read", &self.path)(error),
         })?;
-        let bytes = Bytes::from(bytes);
         let frame = |place: &Place| {
             let from = (u64::from(place.offset) - start) as usize;
-            bytes.slice(from..from + place.bytes as usize)
+            // it is within them: places ascend
+            Bytes::copy_from_slice(bytes.get(from..from + place.bytes as usize).unwrap_or_default())
         };
         Ok(places.iter().map(|(sequence, place)| (*sequence, frame(place))).collect())
     }

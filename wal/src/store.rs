@@ -32,7 +32,8 @@ pub trait SegmentStore: Debug + Send + Sync {
 
     /// Frames from sequence `from` on, in order: at most `max_records`, and no more once `max_bytes` would be
     /// passed, but at least one if there is one and `max_records` is not 0. Missing sequences are skipped over: the
-    /// caller compares. An error for which [`StoreError::is_damage`] holds concerns some frame asked for.
+    /// caller compares. Each frame has memory of its own: who keeps one keeps no others. An error for which
+    /// [`StoreError::is_damage`] holds concerns some frame asked for.
     fn read(&self, from: u64, max_records: usize, max_bytes: usize) -> Result<Vec<(u64, Bytes)>, StoreError>;
 
     /// The first and the last sequence held, `None` if empty.

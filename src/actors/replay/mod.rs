@@ -16,6 +16,7 @@ pub mod state_check;
 pub mod wal;
 
 use std::{
+    num::NonZeroU32,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -45,7 +46,6 @@ use crate::{
         outcome::{BatchLimits, Order, Outcome},
         progress::Settlement,
     },
-    domain::replay::ReplayOrder,
     metrics::Metrics,
     sinks::Sink,
 };
@@ -126,12 +126,14 @@ impl ReplayActor {
         target: Option<Delivering>,
         shared: Shared,
     ) -> Self {
-        let limits = target.as_ref().map(|target| target.sink.limits());
-        let limits = limits.map_or(DRY_RUN_LIMITS, |limits| BatchLimits {
-            max_in_flight: 1,
-            linger: limits.linger.min(MAX_LINGER),
-            max_records: limits.max_records.min(batch_records(&record.order)),
-            ..limits
+        let limits = target.as_ref().map_or(DRY_RUN_LIMITS, |target| {
+            let limits = target.sink.limits();
+            BatchLimits {
+                max_in_flight: 1,
+                linger: limits.linger.min(MAX_LINGER),
+                max_records: limits.max_records.min(batch_records([record.order.rate, target.rate_limit])),
+                ..limits
+            }
         });
         let rate_per_second = record.order.rate.filter(|_| target.is_some());
         // what is refused is counted, and stays in the source: there are no letters that could be too many
@@ -379,7 +381,9 @@ impl Handler<CancelReplay> for ReplayActor {
     }
 }
 
-/// With a rate a batch holds no more than goes in a second, so that the rate is kept from second to second.
-fn batch_records(order: &ReplayOrder) -> usize {
-    order.rate.map_or(usize::MAX, |rate| usize::try_from(rate.get()).unwrap_or(usize::MAX))
+/// With a rate, the replay's own or the sink's, a batch holds no more than goes in a second: so the replay's is kept from
+/// second to second, and a live event does not wait for longer until what a replay took of the sink's is made up for.
+fn batch_records(rates: [Option<NonZeroU32>; 2]) -> usize {
+    let lowest = rates.into_iter().flatten().min();
+    lowest.map_or(usize::MAX, |rate| usize::try_from(rate.get()).unwrap_or(usize::MAX))
 }

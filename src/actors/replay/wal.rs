@@ -7,6 +7,7 @@ use turnstiled_wal::{LogReader, ReadError};
 
 use super::{record::Trimmed, source::Read};
 use crate::{
+    actors::delivery::{MAX_SCANNED_BYTES, MAX_SCANNED_RECORDS},
     delivery::Outgoing,
     domain::{
         event_json::{self, EventJsonError},
@@ -17,11 +18,6 @@ use crate::{
         time::Timestamp,
     },
 };
-
-/// Log records that one read looks at.
-const MAX_SCANNED_RECORDS: usize = 1_000;
-/// Log bytes that one read looks at.
-const MAX_SCANNED_BYTES: usize = 4 << 20;
 
 /// Reads the log for one replay.
 #[derive(Clone, Debug)]

@@ -16,11 +16,16 @@ use crate::{
     data_dir::{self, DataDir},
     domain::{
         archive_check::{ArchiveCheck, FormOf, LogRecord, NotHeld, Presence},
+        event::Body,
+        event_json,
         outbound::Form,
         record::EventRecord,
     },
     sinks::archive::Location,
 };
+
+/// The type of the event that says that a dead letter was discarded.
+const DISCARD: &str = "admin.discard";
 
 /// Compares the archive with the log if that is whole, else only with itself.
 pub(super) fn run(
@@ -71,7 +76,7 @@ pub(super) fn run(
         other,
         objects_of_others,
     };
-    report.print(walk.check, &walk.windows, out)
+    report.print(&walk.check.finish(), &walk.windows, out)
 }
 
 fn form_of(sink: Option<Arc<ArchiveSink>>) -> FormOf {
@@ -121,6 +126,18 @@ impl Walk<'_> {
             presence,
         };
         self.check.record(&record, here);
+        self.note_discard(&event)
+    }
+
+    /// What was discarded is not missing.
+    fn note_discard(&mut self, record: &EventRecord) -> Result<(), CommandError> {
+        let Some(sink) = self.sink.as_ref().filter(|_| record.event_type() == DISCARD) else { return Ok(()) };
+        let event = event_json::decode(record)?;
+        if let Body::Discard(act) = &event.body
+            && let Some(sequence) = sink.discarded_by(act)
+        {
+            self.check.discarded(sequence, &event.by, &act.reason);
+        }
         Ok(())
     }
 

@@ -7,7 +7,8 @@ use super::{
     windows::Windows,
 };
 use crate::{
-    domain::archive_check::{ArchiveCheck, ArchiveCounts, ArchiveFinding},
+    cli::client::visible,
+    domain::archive_comparison::{ArchiveCounts, ArchiveFinding, Comparison},
     sinks::archive::Location,
 };
 
@@ -28,20 +29,21 @@ pub(super) struct Report<'a> {
 impl Report<'_> {
     pub(super) fn print(
         &self,
-        check: ArchiveCheck,
+        comparison: &Comparison,
         windows: &Windows<'_>,
         out: &mut impl Write,
     ) -> Result<Verdict, CommandError> {
-        let (counts, findings, left_off) = check.finish();
-        self.print_counts(&counts, windows, out)?;
-        for finding in &findings {
+        let Comparison { counts, findings, findings_left_off, notes } = comparison;
+        self.print_counts(counts, windows, out)?;
+        self.print_notes(notes, counts.dead.saturating_add(counts.discarded), out)?;
+        for finding in findings {
             writeln!(out, "{}", describe(finding, windows))?;
         }
         let seen = &windows.seen;
         for problem in &seen.problems {
             writeln!(out, "{}: line {} {}", windows.name(problem.object), problem.line, problem.what)?;
         }
-        let left_off = left_off.saturating_add(seen.problems_left_off);
+        let left_off = findings_left_off.saturating_add(seen.problems_left_off);
         if left_off > 0 {
             writeln!(out, "and {left_off} findings more")?;
         }
@@ -49,6 +51,23 @@ impl Report<'_> {
         let events = compared + counts.not_held + counts.recovered;
         let found = (findings.len() + seen.problems.len()) as u64 + left_off;
         self.verdict(compared, events, found, out)
+    }
+
+    /// What is not here, and need not be. Operators' words are shown without what a terminal would take for orders.
+    fn print_notes(
+        &self,
+        notes: &[ArchiveFinding],
+        events: u64,
+        out: &mut impl Write,
+    ) -> Result<(), CommandError> {
+        for ArchiveFinding { first, what, .. } in notes {
+            writeln!(out, "  not here: sequence {first}, {}", visible(what))?;
+        }
+        let left_off = events.saturating_sub(notes.len() as u64);
+        if left_off > 0 {
+            writeln!(out, "  and {left_off} more that are not here for these reasons")?;
+        }
+        Ok(())
     }
 
     fn verdict(
@@ -122,6 +141,11 @@ impl Report<'_> {
         line(
             counts.before_first,
             "events of the log for this sink are before the first one here: it began later, or they were removed",
+        )?;
+        line(counts.dead, "events are not here, because they are dead letters of this sink")?;
+        line(
+            counts.discarded,
+            "events are not here, because they were dead letters of this sink and have been discarded",
         )?;
         for (log, events) in &counts.other_logs {
             line(
