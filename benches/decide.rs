@@ -6,7 +6,7 @@ use std::{hint::black_box, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use turnstiled::domain::{
-    building::{AntiPassback, Building, Rules, Swipe},
+    building::{Building, Rules, Swipe, daily_reset::DailyReset},
     card::{Card, CardDetails, Status},
     event::{Body, Decision, Entry, Event, Swiped},
     event_json::encode,

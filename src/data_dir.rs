@@ -2,7 +2,8 @@
 //!
 //! `identity.toml` what it is · `lock` held by the daemon · `log/` the events · `state/` cursors and dead
 //! letters · `snapshots/` cards and presence, so that a start need not read all events · `ballast` space to give
-//! away when the disk is full · `local-issuer.key`
+//! away when the disk is full · `local-issuer.key` · `keys-recorded.json` which devices' keys the log tells of ·
+//! `keys-used.json` when each was last used
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -227,6 +228,12 @@ pub fn snapshots_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("snapshots")
 }
 
+/// Where the index of the log lies, in a data directory.
+#[must_use]
+pub fn index_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("index")
+}
+
 fn warn_if_open_to_others(path: &Path) {
     if let Ok(found) = fs::metadata(path) {
         let mode = found.permissions().mode() & 0o777;
@@ -271,12 +278,27 @@ pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_names)
 }
 
+/// The same for what may be lost: nothing waits for the disk, and a crash of the system may leave an older or a torn one.
+///
+/// # Errors
+/// What the system says.
+pub fn replace_private_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let (temporary, mut file) = make_beside(path)?;
+    file.write_all(content)?;
+    fs::rename(&temporary, path)
+}
+
 fn write_beside(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let (temporary, mut file) = make_beside(path)?;
     file.write_all(content)?;
     file.sync_all()?;
     Ok(temporary)
+}
+
+fn make_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    Ok((temporary, file))
 }
 
 fn sync_names(dir: &Path) -> io::Result<()> {

@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod domain;
 pub mod http;
 pub mod https_client;
+pub mod index;
 pub mod metrics;
 pub mod projections;
 pub mod random;

@@ -98,6 +98,12 @@ pub struct Families {
     pub replay_refused: IntCounterVec,
     /// Replays that go on.
     pub replays_running: IntGauge,
+    /// When the server's certificate ends, in seconds since 1970; not there without TLS. No labels.
+    pub tls_not_after: IntGaugeVec,
+    /// Sealed segments of the log that have a file in the index.
+    pub index_segments: IntGauge,
+    /// Events that are not in the index yet.
+    pub index_behind_records: IntGauge,
     /// Live feeds that are open.
     pub feeds: IntGauge,
     /// Those that ended because their reader did not keep up.
@@ -291,6 +297,22 @@ impl Metrics {
                 &["sink"],
             ),
             replays_running: gauge(&registry, "replays_running", "Replays that go on."),
+            tls_not_after: gauges(
+                &registry,
+                "tls_not_after_timestamp_seconds",
+                "When the server's certificate ends.",
+                &[],
+            ),
+            index_segments: gauge(
+                &registry,
+                "index_segments",
+                "Sealed segments of the log that have a file in the index.",
+            ),
+            index_behind_records: gauge(
+                &registry,
+                "index_behind_records",
+                "Events that are not in the index yet; histories scan them.",
+            ),
             feeds: gauge(&registry, "feeds", "Live feeds that are open."),
             feed_dropped: counter(
                 &registry,

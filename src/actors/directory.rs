@@ -1,6 +1,7 @@
 //! Owns the cards. Building actors see them through [`DirectoryView`]: they share the thread, so a revoke
 //! is seen by every gate from the moment it is decided, before its 200 leaves.
 
+pub mod import;
 pub mod unknown_groups;
 
 use std::{cell::RefCell, rc::Rc};
@@ -16,6 +17,7 @@ use super::{
 use crate::{
     domain::{
         card::{Card, Status},
+        card_search::CardSearch,
         directory::{CardCommand, CardRefusal, Directory},
         event::{Body, CardChange},
         ids::{CardId, EmployeeId},
@@ -147,6 +149,8 @@ pub struct CardQuery {
     pub employee_id: Option<EmployeeId>,
     /// In this status only.
     pub status: Option<Status>,
+    /// That this finds only.
+    pub search: Option<CardSearch>,
     /// After this one.
     pub after: Option<CardId>,
     /// At most so many.
@@ -183,7 +187,9 @@ impl CardQuery {
                 page.next = last;
                 break;
             }
-            if self.status.is_none_or(|status| card.status == status) {
+            let is_meant = self.status.is_none_or(|status| card.status == status)
+                && self.search.as_ref().is_none_or(|search| search.matches(card));
+            if is_meant {
                 page.cards.push(card.clone());
             }
             last = Some(card.card_id.clone());

@@ -16,7 +16,7 @@ use uuid::Builder;
 
 use super::{
     log::{Append, LogActor},
-    places::{NoPlace, Places},
+    places::{NoPlace, Places, log_bytes},
 };
 use crate::{
     clock,
@@ -167,6 +167,12 @@ impl Group<'_> {
             Err(error) => stop_before_memory_is_ahead(&error.to_string()),
         }
         event
+    }
+
+    /// What it takes of the log so far.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        log_bytes(&self.records)
     }
 
     /// Sends the group to the log. `on_commit` runs when its events are durable; of an empty group, when

@@ -8,6 +8,7 @@ use crate::{
     http::auth::{
         Auth, Issuer,
         attempts::Attempts,
+        key_use,
         known_devices::KnownDevices,
         local_issuer::LocalIssuer,
         open_id::{OpenId, Refresh},
@@ -24,7 +25,8 @@ pub(super) struct Opened {
 
 /// Reads what lies on this machine. A provider is not waited for.
 pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
-    let devices = KnownDevices::open(&config.auth.devices)?;
+    let devices =
+        KnownDevices::open(&config.auth.devices, &key_use::read(&key_use::path(&config.server.data_dir)))?;
     let (people, refresh) = match &config.auth.jwt {
         Some(JwtConfig::Local) => {
             let issuer = LocalIssuer::open(&config.server.data_dir, &config.server.id)?;

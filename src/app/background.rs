@@ -2,7 +2,9 @@
 
 use std::{
     io,
+    sync::mpsc::{Receiver, RecvTimeoutError},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 /// Ten steps below those who serve: about a tenth of their share of the processor while they want all of it, and all
@@ -20,4 +22,9 @@ pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Resu
         }
         run();
     })
+}
+
+/// Whether the owner of such a thread hangs up within this time.
+pub(super) fn ends_within(stopped: &Receiver<()>, time: Duration) -> bool {
+    !matches!(stopped.recv_timeout(time), Err(RecvTimeoutError::Timeout))
 }

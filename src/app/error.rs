@@ -8,7 +8,10 @@ use crate::{
     actors::sink_state::SinkStateError,
     data_dir::DataDirError,
     domain::{event_json::EventJsonError, record::RecordError},
-    http::auth::{device_keys::DeviceKeysError, local_issuer::IssuerError},
+    http::{
+        auth::{device_keys::DeviceKeysError, local_issuer::IssuerError},
+        tls::TlsError,
+    },
     projections::store::SnapshotError,
     sinks::{OpenSinkError, letter_queue::NoRegion},
 };
@@ -17,9 +20,9 @@ use crate::{
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The address is taken or not this machine's.
-    #[error("cannot listen on {listen}: {source}; set [server] listen, or stop what uses it")]
+    #[error("cannot listen on {listen}: {source}; set another address, or stop what uses it")]
     Listen {
-        /// `[server] listen`.
+        /// `[server] listen` or `admin_listen`.
         listen: SocketAddr,
         /// What the system said.
         source: io::Error,
@@ -30,6 +33,9 @@ pub enum StartError {
     /// The devices file.
     #[error(transparent)]
     DeviceKeys(#[from] DeviceKeysError),
+    /// Certificates.
+    #[error("[server] tls: {0}")]
+    Tls(#[from] TlsError),
     /// The local issuer.
     #[error(transparent)]
     Issuer(#[from] IssuerError),
@@ -115,7 +121,10 @@ pub enum StartError {
     /// Signals cannot be received.
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),
-    /// The housekeeping thread.
+    /// The kernel has no random bytes to give.
+    #[error("the kernel gives no random bytes: {0}")]
+    Random(getrandom::Error),
+    /// A thread.
     #[error("a thread cannot be started: {0}")]
     Thread(io::Error),
     /// A thread of actors ended while it was starting.

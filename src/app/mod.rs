@@ -7,10 +7,13 @@ mod archive_sink;
 mod auth;
 mod background;
 mod delivery_side;
+mod device_watch;
 mod disk;
 mod error;
 mod event_times;
 pub mod housekeeping;
+mod http_side;
+mod indexing;
 mod listen;
 mod log_side;
 mod offline;
@@ -25,23 +28,23 @@ mod snapshot_check;
 mod unknown_groups;
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64},
     },
-    time::Duration,
 };
 
 use actix::{Addr, Arbiter};
-use actix_web::{App as HttpApp, HttpServer, dev::ServerHandle, middleware::from_fn, web::Data};
-use turnstiled_wal::{Log, StateStore};
+use actix_web::web::Data;
+use turnstiled_wal::{Log, LogReader, StateStore};
 
 pub use self::{
     archive_sink::{ArchiveSink, open_archive, sink_of},
     disk::{disk_is_smaller, log_options},
     error::StartError,
+    http_side::check_certificates,
     offline::{highest_settled, highest_snapshot},
     reload::{ReloadError, Reloader},
     run::{block_on, run},
@@ -49,8 +52,11 @@ pub use self::{
 };
 use self::{
     delivery_side::{DeliverySide, OpenedSink, progress_of_all, warn_of_forgotten_sinks},
+    device_watch::DeviceWatch,
     disk::Disk,
     housekeeping::{Housekeeping, Parts},
+    http_side::{HttpSide, Listeners},
+    indexing::Indexing,
     log_side::LogSide,
     recover::{Recovered, recover},
     replay_side::{Beside, ReplaySide},
@@ -72,32 +78,29 @@ use crate::{
     http::{
         BuildingServices, KnownGroups, ReplayServices, Services,
         access::{Access, AccessRules},
-        answers, routes,
+        card_import::ImportPlaces,
+        history::HistoryServices,
+        tls::Tls,
     },
+    index::Index,
     metrics::Metrics,
     projections::store::Snapshots,
 };
-
-/// How long an idle connection of a turnstile is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How long a client may take to send its headers.
-const HEADERS_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a stop waits for requests under way.
-const SHUTDOWN_TIMEOUT_SECONDS: u64 = 5;
-/// Connections at once, for each worker; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 10_000;
 
 /// A running server.
 #[derive(Debug)]
 pub struct App {
     address: SocketAddr,
-    http: ServerHandle,
+    admin_address: Option<SocketAddr>,
+    http: HttpSide,
+    devices: DeviceWatch,
     feeds: Feeds,
     log: LogSide,
     delivery: DeliverySide,
     replays: Addr<ReplaysActor>,
     housekeeping: Housekeeping,
     scrub: Scrub,
+    indexing: Indexing,
     data_dir: DataDir,
 }
 
@@ -107,10 +110,10 @@ impl App {
     /// # Errors
     /// [`StartError`]; threads may have been started by then, so the process is to end.
     pub async fn start(config: Config) -> Result<(Self, Reloader), StartError> {
-        let listen = config.server.listen;
-        let listener = listen::bind(listen).map_err(|source| StartError::Listen { listen, source })?;
-        let address = listener.local_addr().map_err(|source| StartError::Listen { listen, source })?;
+        let listeners = Listeners::bind(&config.server)?;
+        let (address, admin_address) = (listeners.address, listeners.admin_address);
         let data_dir = DataDir::take(&config.server.data_dir, &config.server.id, config.wal.store.as_str())?;
+        let tls = http_side::tls_files(&config.server).map(Tls::open).transpose()?.map(Arc::new);
         let auth = auth::open(&config)?;
         let (path, settings) = (data_dir.path.clone(), config.clone());
         let snapshots = Snapshots::open(&data_dir::snapshots_dir(&path), data_dir.log_name.clone())?;
@@ -157,6 +160,9 @@ impl App {
         .map_err(StartError::Thread)?;
         let scrub =
             Scrub::start(log.scrubber(), metrics.clone(), Schedule::default()).map_err(StartError::Scrub)?;
+        let index = open_index(&data_dir, log.reader());
+        let indexing = Indexing::start(index.clone(), disk.board.clone(), metrics.clone())
+            .map_err(StartError::Thread)?;
         let disk_board = disk.board.clone();
         let disk = disk.watched_for(metrics.clone());
         let (router, reader, busy_poll) = (delivery.router.clone(), log.reader(), BusyPoll::default());
@@ -185,9 +191,11 @@ impl App {
             buildings,
             groups: KnownGroups::new(config.groups.clone()),
             directory: log.directory.clone(),
+            imports: ImportPlaces::default(),
             admin: log.admin.clone(),
             deliveries: delivery.starter.deliveries.clone(),
             feeds: feeds.clone(),
+            history: HistoryServices::new(index).map_err(StartError::Random)?,
             replays: ReplayServices {
                 places: replay.places,
                 board: replay.board,
@@ -202,12 +210,28 @@ impl App {
             disk: disk_board,
             end_of_log,
         });
-        let http =
-            serve(listener, services.clone()).map_err(|source| StartError::Listen { listen, source })?;
+        let devices = DeviceWatch::start(&data_dir.path, services.clone()).await;
+        let http = HttpSide::start(listeners, &services, tls.clone())?;
         let replays = replay.replays;
         let (starter, path) = (delivery.starter.clone(), data_dir.path.clone());
-        let reloader = Reloader { config, data_dir: path, room, starter, router, services };
-        Ok((Self { address, http, feeds, log, delivery, replays, housekeeping, scrub, data_dir }, reloader))
+        let reloader = Reloader { config, data_dir: path, room, starter, router, services, tls };
+        Ok((
+            Self {
+                address,
+                admin_address,
+                http,
+                devices,
+                feeds,
+                log,
+                delivery,
+                replays,
+                housekeeping,
+                scrub,
+                indexing,
+                data_dir,
+            },
+            reloader,
+        ))
     }
 
     /// Where it listens.
@@ -216,13 +240,21 @@ impl App {
         self.address
     }
 
+    /// Where it answers admins only, if anywhere.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
     /// Stops accepting, commits what is under way, writes cursors, releases the data directory.
     pub async fn stop(self) {
         // before the answers that a stop waits for
         self.feeds.end();
-        self.http.stop(true).await;
+        self.http.stop().await;
+        self.devices.stop().await;
         self.housekeeping.stop().await;
         self.scrub.stop();
+        self.indexing.stop();
         self.log.stop().await;
         self.delivery.stop(self.replays).await;
         drop(self.data_dir);
@@ -263,6 +295,15 @@ impl Opened {
     }
 }
 
+/// Nothing needs its files: without the directory they are not there, and said to be missing.
+fn open_index(data_dir: &DataDir, log: LogReader) -> Index {
+    let dir = data_dir::index_dir(&data_dir.path);
+    if let Err(error) = data_dir::create_private_dir(&dir) {
+        tracing::warn!(%error, path = %dir.display(), "the index has no directory: histories are scanned");
+    }
+    Index::new(&dir, log, data_dir.log_name.clone())
+}
+
 /// Ends an arbiter's thread and waits for it: what it owned is closed then.
 async fn end(arbiter: Arbiter) {
     arbiter.stop();
@@ -274,27 +315,4 @@ async fn end(arbiter: Arbiter) {
 
 fn access_rules(config: &Config) -> AccessRules {
     AccessRules { hosts: config.server.hosts.clone(), device_rate: config.server.rate_limit }
-}
-
-fn serve(listener: TcpListener, services: Data<Services>) -> std::io::Result<ServerHandle> {
-    let app = move || {
-        HttpApp::new().app_data(services.clone()).wrap(from_fn(answers::answer)).configure(routes::configure)
-    };
-    let server = HttpServer::new(app)
-        .workers(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
-        .max_connections(MAX_CONNECTIONS)
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEADERS_TIMEOUT)
-        .shutdown_timeout(SHUTDOWN_TIMEOUT_SECONDS)
-        .disable_signals()
-        .listen(listener)?
-        .run();
-    let handle = server.handle();
-    actix::spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the HTTP server ended; stopping, the service manager starts it again");
-            std::process::exit(1);
-        }
-    });
-    Ok(handle)
 }

@@ -23,6 +23,7 @@ use tokio::sync::oneshot::{self, error::RecvError};
 use super::{
     StartError, access_rules,
     delivery_side::{Starter, progress_of_all, warn_of_forgotten_sink},
+    http_side::{note_certificate, tls_files},
     pending::count_pending,
     replay_side::places_of,
     sinks,
@@ -48,7 +49,10 @@ use crate::{
         event::{Body, Reload},
         routes::RouteTable,
     },
-    http::Services,
+    http::{
+        Services,
+        tls::{Certificates, Tls, TlsError},
+    },
     metrics::Metrics,
     sinks::{Sink, spool::Room},
 };
@@ -68,6 +72,7 @@ pub struct Reloader {
     pub(super) starter: Starter,
     pub(super) router: Addr<RouterActor>,
     pub(super) services: Data<Services>,
+    pub(super) tls: Option<Arc<Tls>>,
 }
 
 /// Why nothing has changed.
@@ -76,6 +81,9 @@ pub enum ReloadError {
     /// Some keys cannot.
     #[error(transparent)]
     NeedsRestart(#[from] NeedsRestart),
+    /// Certificates that cannot be used.
+    #[error("[server] tls: {0}")]
+    Tls(#[from] TlsError),
     /// A sink that could never work, or state that cannot be read.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -132,6 +140,7 @@ impl Reloader {
         if !self.services.disk.has_room_for_state(STATE_BYTES) {
             return Err(ReloadError::DiskFull);
         }
+        let certificates = tls_files(&config.server).map(Certificates::read).transpose()?;
         let new: Vec<SinkConfig> = plan.restart.iter().chain(&plan.add).cloned().collect();
         let opened = sinks::open(&new, &self.data_dir, &self.room).await?;
         let opened = new.iter().map(|sink| sink.name.clone()).zip(opened).collect();
@@ -140,6 +149,10 @@ impl Reloader {
         let (body, origin) = (Body::Reload(act.clone()), Origin::server());
         self.services.admin.send(RecordAdmin { body, origin, reply }).await?;
         recorded.await??;
+        if let Some((tls, certificates)) = self.tls.as_ref().zip(certificates) {
+            tls.take(certificates);
+            note_certificate(tls, &self.services.metrics);
+        }
         self.carry_out(plan, config, opened).await?;
         Ok(act)
     }

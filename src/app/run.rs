@@ -32,7 +32,8 @@ pub fn run(
             _ = terminate.recv() => stop_while_starting(),
             _ = interrupt.recv() => stop_while_starting(),
         };
-        tracing::info!(address = %app.address(), log = %app.data_dir.log_name, "listening");
+        let admin_address = app.admin_address().map(tracing::field::display);
+        tracing::info!(address = %app.address(), admin_address, log = %app.data_dir.log_name, "listening");
         // Signals that come while one reload is under way are one more.
         let wanted = Arc::new(Notify::new());
         let reloading = actix::spawn(reload_when_wanted(reloader, Arc::clone(&wanted), load));

@@ -3,14 +3,14 @@
 
 use std::{
     io,
-    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    sync::mpsc::{self, Receiver, Sender},
     thread::JoinHandle,
     time::Duration,
 };
 
 use turnstiled_wal::{Damage, Scrubber};
 
-use super::background;
+use super::background::{self, ends_within};
 use crate::metrics::Metrics;
 
 /// How fast it reads. The largest log, 20 GiB, is through in less than an hour, or two in sled.
@@ -97,11 +97,6 @@ fn report(damage: &Damage) {
         "a sealed segment of the log is damaged: its damaged records are not served; stop the daemon, copy the data \
          directory, run `turnstiled wal verify`, then `turnstiled wal repair`"
     );
-}
-
-/// Whether the owner hangs up within this time.
-fn ends_within(stopped: &Receiver<()>, time: Duration) -> bool {
-    !matches!(stopped.recv_timeout(time), Err(RecvTimeoutError::Timeout))
 }
 
 #[cfg(test)]

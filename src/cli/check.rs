@@ -9,7 +9,7 @@ use turnstiled_wal::file_system_space;
 
 use super::Verdict;
 use crate::{
-    app::disk_is_smaller,
+    app::{check_certificates, disk_is_smaller},
     config::{Config, ConfigErrors},
     domain::{event_types::EVENT_TYPES, outbound::Form, routes::Route},
 };
@@ -39,6 +39,10 @@ fn run_on(
             let too_small = total_bytes.and_then(|bytes| disk_is_smaller(&config.wal, bytes));
             if let Some(what) = too_small {
                 writeln!(err, "warning: {}: {what}", config.server.data_dir.display())?;
+            }
+            if let Err(error) = check_certificates(&config.server) {
+                writeln!(err, "[server] tls: {error}\n1 error")?;
+                return Ok(Verdict::Failed);
             }
             report(&config, out, err)
         }

@@ -9,7 +9,10 @@ use crate::{
     clock,
     config::Config,
     domain::ids::{BuildingId, GateId},
-    http::auth::device_keys::{self, DeviceKind},
+    http::auth::{
+        device_keys::{self, DeviceKind},
+        key_use,
+    },
 };
 
 /// What to do with keys.
@@ -32,7 +35,7 @@ pub(super) enum Keys {
         #[command(flatten)]
         file: ConfigFile,
     },
-    /// List all keys, without their secrets
+    /// List all keys, without their secrets; "last used" is up to a minute old
     List {
         #[command(flatten)]
         file: ConfigFile,
@@ -72,22 +75,21 @@ pub(super) fn run(keys: Keys, out: &mut impl Write) -> Result<Verdict, CommandEr
             writeln!(out, "{key}")?;
         }
         Keys::List { file } => {
-            let devices = device_keys::list(&file.load()?.auth.devices)?;
+            let config = file.load()?;
+            let devices = device_keys::list(&config.auth.devices)?;
+            let used = key_use::read(&key_use::path(&config.server.data_dir));
             writeln!(
                 out,
-                "{:<11} {:<16} {:<16} {:<11} {:<24} name",
-                "id", "building", "gate", "kind", "created"
+                "{:<11} {:<16} {:<16} {:<11} {:<24} {:<24} name",
+                "id", "building", "gate", "kind", "created", "last used"
             )?;
             for device in devices {
                 let gate = device.gate.as_ref().map_or("*", GateId::as_str);
-                let kind = match device.kind {
-                    DeviceKind::Gate => "gate",
-                    DeviceKind::Panel => "panel",
-                    DeviceKind::BreakGlass => "break-glass",
-                };
+                let (kind, created) = (device.kind.as_str(), device.created_at);
+                let last = used.get(&device.id).map_or_else(|| "-".to_owned(), ToString::to_string);
                 let name = device.name.as_deref().unwrap_or_default();
                 let (id, building) = (&device.id, device.building.as_str());
-                writeln!(out, "{id:<11} {building:<16} {gate:<16} {kind:<11} {} {name}", device.created_at)?;
+                writeln!(out, "{id:<11} {building:<16} {gate:<16} {kind:<11} {created} {last:<24} {name}")?;
             }
         }
         Keys::Revoke { id, file } => device_keys::revoke(&file.load()?.auth.devices, &id)?,

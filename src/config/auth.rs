@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{
     limits::{DEFAULT_DATA_DIR, DEFAULT_DEVICES_FILE, DEFAULT_ROLES_CLAIM, MAX_AUDIENCES, MAX_CLAIM_BYTES},
     reader::TableReader,
-    server::{ServerConfig, is_exposed},
+    server::ServerConfig,
     value::Value,
 };
 use crate::domain::provider::{KeySource, Provider, TrustedUrl};
@@ -40,13 +40,12 @@ pub(super) fn read(mut table: TableReader<'_>, server: Option<&ServerConfig>) ->
     let is_local_allowed = table.optional("allow_local_issuer").and_then(|value| value.boolean());
     let jwt = table.optional("jwt");
     let issuer = jwt.as_ref().and_then(|value| value.table("auth.jwt")).and_then(read_jwt);
-    if let (Some(jwt), Some(JwtConfig::Local), Some(server)) = (jwt, &issuer, server)
-        && is_exposed(server.listen)
+    let exposed = server.and_then(ServerConfig::exposed);
+    if let (Some(jwt), Some(JwtConfig::Local), Some(address)) = (jwt, &issuer, exposed)
         && is_local_allowed != Some(true)
     {
         let problem = format!(
-            "the local issuer, whose tokens anyone with access to data_dir can make, on {}, which is not loopback",
-            server.listen
+            "the local issuer, whose tokens anyone with access to data_dir can make, on {address}, which is not loopback"
         );
         let hint = "use an OpenID provider, or say `allow_local_issuer = true`";
         jwt.error(problem, Some(hint.to_owned()));

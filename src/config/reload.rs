@@ -72,12 +72,15 @@ fn fixed_keys(old: &Config, new: &Config) -> Vec<String> {
         tests: _,
         warnings: _,
     } = new;
-    let ServerConfig { id, listen, data_dir, hosts: _, rate_limit: _ } = server;
+    let ServerConfig { id, listen, admin_listen, tls, data_dir, hosts: _, rate_limit: _ } = server;
     let AuthConfig { devices, jwt } = auth;
     let WalConfig { store, retention, max_bytes, snapshot_every } = wal;
     let mut keys: Vec<String> = [
         ("server.id", *id != old.server.id),
         ("server.listen", *listen != old.server.listen),
+        ("server.admin_listen", *admin_listen != old.server.admin_listen),
+        // its files may be others
+        ("server.tls", tls.is_some() != old.server.tls.is_some()),
         ("server.data_dir", *data_dir != old.server.data_dir),
         ("auth.devices", *devices != old.auth.devices),
         ("auth.jwt", *jwt != old.auth.jwt),

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{
     card::Card,
+    device::KeysChanged,
     ids::{BuildingId, CardId, EmployeeId, GateId, ReplayName},
     mode::{Accounted, ModeChanged},
     reason::{Anomaly, Reason},
@@ -60,6 +61,8 @@ pub enum Body {
     Discard(Discard),
     /// `admin.replay`: events are sent again, or no longer.
     Replay(Box<Replay>),
+    /// `admin.keys`: devices' keys came or went.
+    Keys(Box<KeysChanged>),
     /// `presence.forgiven`: the security desk says that someone is not inside.
     PresenceForgiven(Box<PresenceForgiven>),
     /// `presence.reset`: the security desk says that nobody is inside.
@@ -315,6 +318,7 @@ impl Body {
             Self::Reload(_) => "admin.reload",
             Self::Discard(_) => "admin.discard",
             Self::Replay(_) => "admin.replay",
+            Self::Keys(_) => "admin.keys",
             Self::PresenceForgiven(_) => "presence.forgiven",
             Self::PresenceReset(_) => "presence.reset",
             Self::ModeChanged(_) => "building.mode.changed",
@@ -348,6 +352,7 @@ impl Body {
             | Self::Reload(_)
             | Self::Discard(_)
             | Self::Replay(_)
+            | Self::Keys(_)
             | Self::Other => None,
         }
     }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use self::access::{AccessIn, entry_data, exit_data};
 use super::{
     card::Card,
+    device::KeysChanged,
     event::{
         AuditRead, Body, CardChange, CardChanged, Discard, Entry, EntryRecorded, Event, Exit, LogRepaired,
         PassageEnded, PresenceExpired, PresenceForgiven, PresenceReset, Redrive, Reload, Replay,
@@ -122,6 +123,7 @@ pub fn encode(event: &Event, log: &LogName) -> Result<EventRecord, EventJsonErro
         Body::Reload(reload) => envelope(event, log, key, By { data: reload, by }),
         Body::Discard(discard) => envelope(event, log, key, By { data: discard, by }),
         Body::Replay(replay) => envelope(event, log, key, By { data: replay, by }),
+        Body::Keys(keys) => envelope(event, log, key, By { data: keys, by }),
         Body::PresenceForgiven(forgiven) => envelope(event, log, key, By { data: forgiven, by }),
         Body::PresenceReset(reset) => envelope(event, log, key, By { data: reset, by }),
         Body::ModeChanged(changed) => envelope(event, log, key, By { data: changed, by }),
@@ -175,6 +177,7 @@ fn partition_key(body: &Body) -> &str {
         | Body::Reload(_)
         | Body::Discard(_)
         | Body::Replay(_)
+        | Body::Keys(_)
         | Body::PresenceReset(_)
         | Body::ModeChanged(_)
         | Body::Other => body.building().map_or("", BuildingId::as_str),
@@ -211,6 +214,7 @@ fn subject(body: &Body) -> Option<String> {
         | Body::Redrive(_)
         | Body::Reload(_)
         | Body::PresenceReset(_)
+        | Body::Keys(_)
         | Body::ModeChanged(_)
         | Body::Other => return None,
     };
@@ -259,6 +263,7 @@ fn decode_body(event_type: &str, id: Uuid, data: &str) -> Result<Body, EventJson
         "admin.redrive" => Body::Redrive(serde_json::from_str::<Redrive>(data)?),
         "admin.reload" => Body::Reload(serde_json::from_str::<Reload>(data)?),
         "admin.discard" => Body::Discard(serde_json::from_str::<Discard>(data)?),
+        "admin.keys" => Body::Keys(Box::new(serde_json::from_str::<KeysChanged>(data)?)),
         "admin.replay" => Body::Replay(Box::new(serde_json::from_str::<Replay>(data)?)),
         "presence.forgiven" => {
             Body::PresenceForgiven(Box::new(serde_json::from_str::<PresenceForgiven>(data)?))

@@ -22,21 +22,22 @@ use crate::{
         directory::{CardQuery, ChangeCard, Changed, FindCard, ReadCards},
     },
     domain::{
-        card::{Card, CardDetails, Status},
+        card::{Card, CardDetails, GateRight, Status},
+        card_search::CardSearch,
         directory::{CardCommand, Expected},
-        ids::{CardId, EmployeeId},
+        ids::{BuildingId, CardId, EmployeeId, GroupId},
         time::Timestamp,
     },
 };
 
 /// The longest `holder_name`, in characters.
-const MAX_NAME_CHARS: usize = 200;
+pub const MAX_NAME_CHARS: usize = 200;
 /// The longest `note`, in characters.
 const MAX_NOTE_CHARS: usize = 1_000;
 /// The most buildings or gates that one card names.
-const MAX_RIGHTS: usize = 256;
+pub const MAX_RIGHTS: usize = 256;
 /// The most groups that one card names.
-const MAX_GROUPS: usize = 32;
+pub const MAX_GROUPS: usize = 32;
 /// Cards in one page unless `limit` says so.
 const DEFAULT_PAGE: usize = 100;
 /// The most cards in one page.
@@ -215,16 +216,32 @@ fn read_details(mut fields: Fields) -> Result<CardDetails, Vec<FieldError>> {
     }))
 }
 
-/// A right to a building, gate or group that this server does not have is a slip of the pen.
 fn check_names(services: &Services, details: &CardDetails) -> Result<(), ApiError> {
+    let CardDetails { buildings, gates, groups, .. } = details;
+    let errors = unknown_names(
+        services,
+        buildings.as_deref().unwrap_or_default(),
+        gates.as_deref().unwrap_or_default(),
+        groups.as_deref().unwrap_or_default(),
+    );
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::Invalid(errors)) }
+}
+
+/// A right to a building, gate or group that this server does not have is a slip of the pen.
+pub(super) fn unknown_names(
+    services: &Services,
+    buildings: &[BuildingId],
+    gates: &[GateRight],
+    groups: &[GroupId],
+) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut note = |field: &str, detail: String| errors.push(FieldError { field: field.to_owned(), detail });
-    for id in details.buildings.iter().flatten() {
+    for id in buildings {
         if !services.buildings.contains_key(id) {
             note("buildings", format!("this server has no building {id}"));
         }
     }
-    for right in details.gates.iter().flatten() {
+    for right in gates {
         let in_building = |building: &super::BuildingServices| {
             right.building.as_ref().is_none_or(|only| *only == building.id) && building.has_gate(&right.gate)
         };
@@ -232,10 +249,10 @@ fn check_names(services: &Services, details: &CardDetails) -> Result<(), ApiErro
             note("gates", format!("this server has no gate {}", String::from(right.clone())));
         }
     }
-    for group in details.groups.iter().flatten().filter(|group| !services.groups.has(group)) {
+    for group in groups.iter().filter(|group| !services.groups.has(group)) {
         note("groups", format!("this server has no group {group}"));
     }
-    if errors.is_empty() { Ok(()) } else { Err(ApiError::Invalid(errors)) }
+    errors
 }
 
 fn read_query(query: &str) -> Result<CardQuery, ApiError> {
@@ -254,7 +271,12 @@ fn read_query(query: &str) -> Result<CardQuery, ApiError> {
         text.and_then(|text| CardId::parse(&text).ok())
             .ok_or_else(|| "is not a cursor of this list".to_owned())
     });
+    let search = fields.optional("q", |value| {
+        let text = short_text(MAX_NAME_CHARS)(value)?;
+        if text.trim().is_empty() { Err("is empty".to_owned()) } else { Ok(CardSearch::new(text.trim())) }
+    });
     let query = CardQuery {
+        search,
         employee_id: fields.optional("employee_id", text::<EmployeeId>),
         status,
         after,

@@ -55,7 +55,7 @@ impl<'a> Page<'a> {
             self.section(tag);
         }
         self.put("<section><h2 id=schemas>Schemas</h2>");
-        for (name, schema) in members(&self.document["components"]["schemas"]) {
+        for (name, schema) in members(at(self.document, "/components/schemas")) {
             let name = escape(name);
             self.put(&format!("<article id=\"schema-{name}\"><h3>{name}</h3>"));
             self.schema(schema, 0);
@@ -92,7 +92,7 @@ impl<'a> Page<'a> {
 
     fn credentials(&mut self) {
         self.put("<section><h2>Credentials</h2><dl>");
-        for (name, scheme) in members(&self.document["components"]["securitySchemes"]) {
+        for (name, scheme) in members(at(self.document, "/components/securitySchemes")) {
             let how = match text(scheme, "type") {
                 "apiKey" => format!("header <code>{}</code>", escape(text(scheme, "name"))),
                 _ => format!("<code>Authorization: Bearer</code> {}", escape(text(scheme, "bearerFormat"))),
@@ -141,7 +141,7 @@ impl<'a> Page<'a> {
         }
         if operation["requestBody"].is_object() {
             self.put("<h4>Body</h4>");
-            self.content(&operation["requestBody"]["content"]);
+            self.content(at(operation, "/requestBody/content"));
         }
         self.put("<h4>Answers</h4><dl>");
         for (status, answer) in members(&operation["responses"]) {
@@ -194,7 +194,7 @@ impl<'a> Page<'a> {
             let (is, about) = (kind(member), escape(text(member, "description")));
             self.put(&format!("<tr><td><code>{}</code>{needed}<td>{is}<td>{about}", escape(name)));
             if depth < MAX_DEPTH
-                && (member["properties"].is_object() || member["items"]["properties"].is_object())
+                && (member["properties"].is_object() || at(member, "/items/properties").is_object())
             {
                 self.schema(member, depth + 1);
             }
@@ -249,10 +249,16 @@ fn kind(schema: &Value) -> String {
     for name in ["oneOf", "anyOf", "allOf"] {
         words.extend(array(&schema[name]).iter().map(kind));
     }
-    if schema["items"].is_object() && !schema["items"]["properties"].is_object() {
+    if schema["items"].is_object() && !at(schema, "/items/properties").is_object() {
         words.push(format!("of {}", kind(&schema["items"])));
     }
     words.join(", ")
+}
+
+/// What a JSON pointer leads to, or null.
+fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+    static NULL: Value = Value::Null;
+    value.pointer(pointer).unwrap_or(&NULL)
 }
 
 fn has_tag(operation: &Value, name: &str) -> bool {

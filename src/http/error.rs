@@ -18,6 +18,7 @@ use crate::{
     domain::{
         building::{modes::AccountRefusal, passages::PassageRefusal},
         directory::CardRefusal,
+        import::{Report, RowError},
     },
 };
 
@@ -83,6 +84,9 @@ pub enum ApiError {
         /// When to come again.
         retry_after_seconds: u64,
     },
+    /// 422: rows of an import, each with its line; nothing of it was done.
+    #[error("{}; nothing was imported", bad_rows(.0))]
+    RowsRefused(Box<Report>),
     /// 503: too busy, then nothing was recorded; or stopping, then it may or may not have been. Safe to try
     /// again with the same `swipe_id`.
     #[error("{0}")]
@@ -91,6 +95,13 @@ pub enum ApiError {
 
 fn plural(fields: usize) -> String {
     if fields == 1 { "1 field".to_owned() } else { format!("{fields} fields") }
+}
+
+fn bad_rows(report: &Report) -> String {
+    match report.rejected {
+        0 => "the header cannot be accepted".to_owned(),
+        rejected => format!("{rejected} of {} rows cannot be accepted", report.rows),
+    }
 }
 
 impl ApiError {
@@ -146,6 +157,10 @@ impl ApiError {
             status: status.as_u16(),
             detail: &self.to_string(),
             errors,
+            import: match self {
+                Self::RowsRefused(report) => Some(RefusedRows::of(report)),
+                _ => None,
+            },
             trace_id,
         };
         response
@@ -163,7 +178,24 @@ struct Problem<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
+    #[serde(flatten)]
+    import: Option<RefusedRows<'a>>,
     trace_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct RefusedRows<'a> {
+    rows: u64,
+    rejected: u64,
+    errors: &'a [RowError],
+    errors_left_off: u64,
+}
+
+impl<'a> RefusedRows<'a> {
+    fn of(report: &'a Report) -> Self {
+        let Report { rows, rejected, errors, errors_left_off, .. } = report;
+        Self { rows: *rows, rejected: *rejected, errors, errors_left_off: *errors_left_off }
+    }
 }
 
 impl ResponseError for ApiError {
@@ -180,7 +212,7 @@ impl ResponseError for ApiError {
             Self::Changed(_) => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Invalid(_) | Self::RowsRefused(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooFast { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }

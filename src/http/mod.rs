@@ -4,8 +4,12 @@ pub mod access;
 pub mod answers;
 pub mod auth;
 mod body;
+pub mod card_csv;
+pub mod card_export;
+pub mod card_import;
 pub mod cards;
-mod csv;
+pub mod csv_cells;
+pub mod cursor;
 pub mod dead_letters;
 mod docs;
 pub mod error;
@@ -13,6 +17,7 @@ pub mod feed;
 pub mod fields;
 pub mod forgive;
 pub mod health;
+pub mod history;
 pub mod modes;
 pub mod muster;
 pub mod passages;
@@ -24,6 +29,7 @@ pub mod routes;
 pub mod sinks;
 mod sse;
 pub mod swipes;
+pub mod tls;
 pub mod trace_context;
 
 use std::{
@@ -38,7 +44,9 @@ use actix::{
 use actix_web::HttpRequest;
 use tokio::sync::oneshot;
 
-use self::{access::Access, auth::Auth, error::ApiError, trace_context::TraceContext};
+use self::{
+    access::Access, auth::Auth, error::ApiError, history::HistoryServices, trace_context::TraceContext,
+};
 use crate::{
     actors::{
         admin::AdminActor,
@@ -70,12 +78,16 @@ pub struct Services {
     pub groups: KnownGroups,
     /// The cards.
     pub directory: Addr<DirectoryActor>,
+    /// Who may import.
+    pub imports: card_import::ImportPlaces,
     /// Who records what operators do.
     pub admin: Addr<AdminActor>,
     /// Who delivers, by sink.
     pub deliveries: Deliveries,
     /// Who looks on.
     pub feeds: Feeds,
+    /// What was.
+    pub history: HistoryServices,
     /// Events that are sent again.
     pub replays: ReplayServices,
     /// Who may come in at all.

@@ -13,7 +13,7 @@ use super::{
     Services, ask,
     auth::person::{Person, Role},
     body::Body,
-    csv,
+    csv_cells::{wants_csv, write_cell},
     error::ApiError,
     fields::{Fields, short_text},
     origin,
@@ -105,7 +105,7 @@ pub async fn get(
     // Here and not on the log's thread, where gates wait.
     people.sort_by(|one, other| one.place().cmp(&other.place()));
     since.sort_by(|one, other| one.place().cmp(&other.place()));
-    if csv::is_wanted(&request) {
+    if wants_csv(&request) {
         let text = as_csv(people.iter().chain(&since));
         return Ok(HttpResponse::Ok().content_type("text/csv; charset=utf-8").body(text));
     }
@@ -274,7 +274,7 @@ fn as_csv<'a>(people: impl Iterator<Item = &'a Line>) -> String {
             line.note.as_deref().unwrap_or_default(),
             &also_inside.join(" "),
         ];
-        text.push_str(&cells.map(csv::cell).join(","));
+        text.push_str(&cells.map(write_cell).join(","));
         text.push_str("\r\n");
     }
     text

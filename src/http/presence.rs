@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{
     Services, ask,
     auth::person::{Person, Role},
-    csv,
+    csv_cells::{wants_csv, write_cell},
     error::ApiError,
     origin,
 };
@@ -31,7 +31,7 @@ pub async fn get(
     let mut presence = ask(&building.actor, |reply| ReadPresence { origin, reply }).await??;
     // Here and not on the log's thread, where gates wait.
     presence.people.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    if csv::is_wanted(&request) {
+    if wants_csv(&request) {
         return Ok(HttpResponse::Ok().content_type("text/csv; charset=utf-8").body(as_csv(&presence)));
     }
     let people: Vec<_> = (presence.people.iter())
@@ -57,7 +57,7 @@ fn as_csv(presence: &Presence) -> String {
             inside.gate.as_str(),
             inside.certainty(presence.as_of).as_str(),
         ];
-        text.push_str(&cells.map(csv::cell).join(","));
+        text.push_str(&cells.map(write_cell).join(","));
         text.push_str("\r\n");
     }
     text

@@ -7,8 +7,8 @@ use actix_web::{
 };
 
 use super::{
-    cards, dead_letters, docs, error::ApiError, feed, forgive, health, modes, muster, passages, presence,
-    recorded, replays, sinks, swipes,
+    card_export, card_import, cards, dead_letters, docs, error::ApiError, feed, forgive, health, history,
+    modes, muster, passages, presence, recorded, replays, sinks, swipes,
 };
 
 /// The largest body (contract, section 3).
@@ -16,16 +16,51 @@ pub const MAX_BODY_BYTES: usize = 64 << 10;
 /// The largest body of a batch.
 pub const MAX_BATCH_BODY_BYTES: usize = 1 << 20;
 
+/// At which address a path answers, if there is one for admins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// `[server] listen`: turnstiles and people.
+    Listen,
+    /// `[server] admin_listen`: what only the role `admin` may ask for, and the metrics.
+    AdminListen,
+    /// Both.
+    Either,
+}
+
+/// What an address answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// Everything: there is no other.
+    Everything,
+    /// What is not kept for `admin_listen`.
+    Listen,
+    /// What is.
+    AdminListen,
+}
+
+impl Answers {
+    fn has(self, at: At) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Listen => at != At::AdminListen,
+            Self::AdminListen => at != At::Listen,
+        }
+    }
+}
+
 struct Path {
     path: &'static str,
+    at: At,
     routes: Vec<(Method, Route)>,
     max_body_bytes: usize,
 }
 
 fn paths() -> Vec<Path> {
-    let small = |path, routes| Path { path, routes, max_body_bytes: MAX_BODY_BYTES };
+    use At::{AdminListen, Either, Listen};
+    let small = |path, routes| Path { path, at: Listen, routes, max_body_bytes: MAX_BODY_BYTES };
     let get = |path, route| small(path, vec![(Method::GET, route)]);
     let post = |path, route| small(path, vec![(Method::POST, route)]);
+    let at = |at, path: Path| Path { at, ..path };
     vec![
         get("/v1/buildings/{building}", web::get().to(modes::get)),
         post("/v1/buildings/{building}/entries", web::post().to(swipes::enter)),
@@ -46,45 +81,68 @@ fn paths() -> Vec<Path> {
         post("/v1/buildings/{building}/presence/{employee_id}/forgive", web::post().to(forgive::forgive)),
         post("/v1/buildings/{building}/presence/reset", web::post().to(forgive::reset)),
         get("/v1/cards", web::get().to(cards::list)),
+        // before the paths of cards, so no card has these ids
+        Path {
+            max_body_bytes: card_import::MAX_IMPORT_BYTES,
+            ..post("/v1/cards/import", web::post().to(card_import::import))
+        },
+        get("/v1/cards/export", web::get().to(card_export::export)),
         small(
             "/v1/cards/{card_id}",
             vec![(Method::GET, web::get().to(cards::get)), (Method::PUT, web::put().to(cards::put))],
         ),
+        get("/v1/cards/{card_id}/events", web::get().to(history::of_card)),
+        get("/v1/employees/{employee_id}/events", web::get().to(history::of_employee)),
         post("/v1/cards/{card_id}/{action}", web::post().to(cards::act)),
         get("/v1/events/stream", web::get().to(feed::stream)),
-        get("/v1/sinks", web::get().to(sinks::list)),
-        small("/v1/sinks/{name}/cursor", vec![(Method::DELETE, web::delete().to(sinks::forget))]),
-        get("/v1/dead-letters", web::get().to(dead_letters::list)),
-        post("/v1/dead-letters/redrive", web::post().to(dead_letters::redrive)),
-        small(
-            "/v1/dead-letters/{id}",
-            vec![
-                (Method::GET, web::get().to(dead_letters::get)),
-                (Method::DELETE, web::delete().to(dead_letters::discard)),
-            ],
+        at(Either, get("/v1/sinks", web::get().to(sinks::list))),
+        at(
+            AdminListen,
+            small("/v1/sinks/{name}/cursor", vec![(Method::DELETE, web::delete().to(sinks::forget))]),
         ),
-        small(
-            "/v1/replays",
-            vec![(Method::GET, web::get().to(replays::list)), (Method::POST, web::post().to(replays::begin))],
+        at(AdminListen, get("/v1/dead-letters", web::get().to(dead_letters::list))),
+        at(AdminListen, post("/v1/dead-letters/redrive", web::post().to(dead_letters::redrive))),
+        at(
+            AdminListen,
+            small(
+                "/v1/dead-letters/{id}",
+                vec![
+                    (Method::GET, web::get().to(dead_letters::get)),
+                    (Method::DELETE, web::delete().to(dead_letters::discard)),
+                ],
+            ),
         ),
-        small(
-            "/v1/replays/{name}",
-            vec![
-                (Method::GET, web::get().to(replays::get)),
-                (Method::DELETE, web::delete().to(replays::delete)),
-            ],
+        at(
+            AdminListen,
+            small(
+                "/v1/replays",
+                vec![
+                    (Method::GET, web::get().to(replays::list)),
+                    (Method::POST, web::post().to(replays::begin)),
+                ],
+            ),
         ),
-        get("/healthz", web::get().to(health::live)),
-        get("/readyz", web::get().to(health::ready)),
-        get("/metrics", web::get().to(health::metrics)),
-        get("/openapi.json", web::get().to(health::openapi)),
-        get("/docs", web::get().to(docs::page)),
+        at(
+            AdminListen,
+            small(
+                "/v1/replays/{name}",
+                vec![
+                    (Method::GET, web::get().to(replays::get)),
+                    (Method::DELETE, web::delete().to(replays::delete)),
+                ],
+            ),
+        ),
+        at(Either, get("/healthz", web::get().to(health::live))),
+        at(Either, get("/readyz", web::get().to(health::ready))),
+        at(AdminListen, get("/metrics", web::get().to(health::metrics))),
+        at(Either, get("/openapi.json", web::get().to(health::openapi))),
+        at(Either, get("/docs", web::get().to(docs::page))),
     ]
 }
 
-/// Every route of the API.
-pub fn configure(config: &mut ServiceConfig) {
-    for path in paths() {
+/// The routes of an address.
+pub fn configure(config: &mut ServiceConfig, answers: Answers) {
+    for path in paths().into_iter().filter(|path| answers.has(path.at)) {
         config.service(resource(path));
     }
     config.default_service(web::to(not_found));

@@ -34,6 +34,7 @@ impl Metrics {
             | Body::Reload(_)
             | Body::Discard(_)
             | Body::Replay(_)
+            | Body::Keys(_)
             | Body::PresenceForgiven(_)
             | Body::PresenceReset(_)
             | Body::ModeChanged(_)

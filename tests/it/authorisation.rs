@@ -47,6 +47,8 @@ const TABLE: &[(&str, Who)] = &[
     ("GET /v1/cards", Person(&["hr", "auditor"])),
     ("GET /v1/cards/{card_id}", Person(&["hr", "auditor"])),
     ("PUT /v1/cards/{card_id}", Person(&["hr"])),
+    ("GET /v1/cards/{card_id}/events", PersonOfAny(&["auditor"])),
+    ("GET /v1/employees/{employee_id}/events", PersonOfAny(&["auditor"])),
     ("POST /v1/cards/{card_id}/{action}", Person(&["hr", "security"])),
     ("GET /v1/events/stream", PersonOfAny(&["security", "auditor"])),
     ("GET /v1/sinks", ANY_ROLE),
@@ -64,6 +66,8 @@ const TABLE: &[(&str, Who)] = &[
     ("GET /metrics", Anyone),
     ("GET /openapi.json", Anyone),
     ("GET /docs", Anyone),
+    ("POST /v1/cards/import", Person(&["hr"])),
+    ("GET /v1/cards/export", Person(&["hr"])),
 ];
 
 /// What the placeholders stand for.

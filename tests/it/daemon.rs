@@ -2,6 +2,7 @@
 //! one run of it.
 
 use std::{
+    collections::HashMap,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -10,8 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use turnstiled::{
+    domain::{ids::BuildingId, time::Timestamp},
+    http::auth::device_keys::{DeviceKind, add},
+};
 
 use crate::{http::Caller, moto::Moto, wait};
 
@@ -32,6 +37,8 @@ const FOREIGN_VARIABLES: [&str; 9] = [
 /// How long a start may take until it listens or gives up.
 const START_LIMIT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// Where the configurations here have devices' keys.
+const DEVICES_FILE: &str = "data/devices.toml";
 
 /// The head of every configuration here: a port of the system's choice, two buildings.
 pub(crate) const TWO_BUILDINGS: &str = r#"
@@ -73,13 +80,15 @@ pub(crate) struct Site {
     environment: Vec<(&'static str, String)>,
     /// How long the daemon's files may grow, in the shell's blocks.
     file_limit_blocks: Option<u64>,
+    /// Made ahead, by building; `None` before the first start.
+    keys: Mutex<Option<HashMap<String, String>>>,
 }
 
 impl Site {
     /// With this `routes.toml`.
     pub(crate) fn new(config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let site = Self { dir, environment: Vec::new(), file_limit_blocks: None };
+        let site = Self { dir, environment: Vec::new(), file_limit_blocks: None, keys: Mutex::default() };
         site.configure(config);
         site
     }
@@ -161,9 +170,45 @@ impl Site {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// A new key for every gate of a building.
+    /// A key for every gate of a building. The first one for each building is made before the daemon starts, and the log
+    /// is taken to tell of it already: most tests count events. `keys.rs` has the tests of `admin.keys`.
     pub(crate) fn key(&self, building: &str) -> String {
-        self.run_well(&["keys", "add", "--building", building]).trim().to_owned()
+        let ahead = self.keys.lock().unwrap().as_mut().and_then(|keys| keys.remove(building));
+        ahead.unwrap_or_else(|| {
+            let key = self.run_well(&["keys", "add", "--building", building]).trim().to_owned();
+            self.take_as_recorded(building, &key);
+            key
+        })
+    }
+
+    /// Once, before the first start; a configuration or a devices file that cannot be read has none.
+    fn make_keys_ahead(&self) {
+        let mut keys = self.keys.lock().unwrap();
+        if keys.is_some() {
+            return;
+        }
+        let made = keys.insert(HashMap::new());
+        let text = std::fs::read_to_string(self.path("routes.toml")).unwrap_or_default();
+        let Ok(config) = text.parse::<toml::Table>() else { return };
+        let devices = config.get("auth").and_then(|auth| auth.get("devices")?.as_str());
+        let buildings = config.get("buildings").and_then(toml::Value::as_array);
+        let (Some(DEVICES_FILE), Some(buildings)) = (devices, buildings) else { return };
+        for id in buildings.iter().filter_map(|building| building.get("id")?.as_str()) {
+            let Ok(building) = BuildingId::parse(id) else { return };
+            let (file, now) = (self.path(DEVICES_FILE), Timestamp::from_millis(0));
+            let Ok(key) = add(&file, building, None, DeviceKind::Gate, None, now) else { return };
+            self.take_as_recorded(id, &key);
+            made.insert(id.to_owned(), key);
+        }
+    }
+
+    fn take_as_recorded(&self, building: &str, key: &str) {
+        let (file, id) = (self.path("data/keys-recorded.json"), key.split_once('.').unwrap().0);
+        let recorded = std::fs::read_to_string(&file).unwrap_or_else(|_| "{}".to_owned());
+        let mut recorded: Value = serde_json::from_str(&recorded).unwrap_or_else(|_| json!({}));
+        recorded[id] = json!({ "id": id, "building": building, "kind": "gate" });
+        // an error: the data dir is elsewhere
+        let _ = std::fs::write(file, recorded.to_string());
     }
 
     /// A token, such as for `hr,security@hq`.
@@ -207,6 +252,7 @@ impl Site {
     /// The same, but `None` and killed once the start is over for another reason.
     #[track_caller]
     pub(crate) fn try_start_unless(&self, is_over: impl Fn() -> bool) -> Result<Option<Daemon>, Refused> {
+        self.make_keys_ahead();
         let config = self.path("routes.toml");
         let mut command = self.daemon_command(&["run", "--log-format", "json", "--config"]);
         let stdout = std::fs::File::create(self.path("stdout")).unwrap();
@@ -264,6 +310,17 @@ impl Daemon {
     /// A person with this token.
     pub(crate) fn person(&self, token: &str) -> Caller {
         Caller::new(self.base_url.clone(), Some(("Authorization", format!("Bearer {token}"))))
+    }
+
+    /// Where it answers admins only.
+    pub(crate) fn admin_url(&self) -> String {
+        let lines = events(self.stderr().lines().filter(|line| line.contains("\"admin_address\"")));
+        format!("http://{}", lines[0]["admin_address"].as_str().unwrap())
+    }
+
+    /// A person with this token, there.
+    pub(crate) fn admin(&self, token: &str) -> Caller {
+        Caller::new(self.admin_url(), Some(("Authorization", format!("Bearer {token}"))))
     }
 
     pub(crate) fn anyone(&self) -> Caller {

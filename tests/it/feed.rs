@@ -103,7 +103,7 @@ async fn exit_batch(gate: &Caller, exits: usize) {
     gate.post("/v1/buildings/hq/exits/batch", &json!({ "exits": exits })).await.expect(202);
 }
 
-async fn metric(daemon: &Daemon, name: &str) -> u64 {
+pub(crate) async fn metric(daemon: &Daemon, name: &str) -> u64 {
     let text = daemon.anyone().get("/metrics").await.body;
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")).map(str::to_owned));
     line.unwrap_or_else(|| panic!("{name}: {text}")).parse().unwrap()

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use serde::Serialize;
 use thiserror::Error;
 use turnstiled_wal::LogReader;
 
@@ -47,6 +48,15 @@ pub struct Parts {
     pub opener: ArchiveOpener,
     /// The sinks of the configuration, and where those that write an archive write it.
     pub sinks: HashMap<String, Option<Location>>,
+}
+
+/// Where a sink writes an archive to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ArchiveBucket {
+    /// The sink.
+    pub sink: String,
+    /// `s3://BUCKET/PREFIX`
+    pub location: String,
 }
 
 /// Why an order is refused.
@@ -101,6 +111,21 @@ impl ReplayPlaces {
     /// The configuration is another one now.
     pub fn set(&self, parts: Parts) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(parts);
+    }
+
+    /// The buckets that sinks write an archive to.
+    #[must_use]
+    pub fn buckets(&self) -> Vec<ArchiveBucket> {
+        let parts = self.parts();
+        let of_sink = |(sink, written): (&String, &Option<Location>)| match written {
+            Some(location @ Location::S3 { .. }) => {
+                Some(ArchiveBucket { sink: sink.clone(), location: location.to_string() })
+            }
+            _ => None,
+        };
+        let mut buckets: Vec<_> = parts.sinks.iter().filter_map(of_sink).collect();
+        buckets.sort_unstable_by(|one, other| one.sink.cmp(&other.sink));
+        buckets
     }
 
     fn parts(&self) -> Arc<Parts> {

@@ -10,13 +10,12 @@ use crate::{
     actors::delivery::{MAX_SCANNED_BYTES, MAX_SCANNED_RECORDS},
     delivery::Outgoing,
     domain::{
-        event_json::{self, EventJsonError},
         outbound::{EditError, edit, mark_replayed},
         record::{EventRecord, RecordError},
         replay::ReplayOrder,
         routes::RouteTable,
-        time::Timestamp,
     },
+    index::moments::{MomentError, last_before},
 };
 
 /// Reads the log for one replay.
@@ -51,14 +50,9 @@ pub enum WalError {
         /// What is wrong.
         source: serde_json::Error,
     },
-    /// An event that lacks what its type has.
-    #[error("sequence {sequence}: {source}")]
-    Event {
-        /// Its place.
-        sequence: u64,
-        /// What is wrong.
-        source: EventJsonError,
-    },
+    /// A moment that cannot be found.
+    #[error(transparent)]
+    Moment(#[from] MomentError),
     /// An event that cannot be brought into the route's form.
     #[error("sequence {sequence}: {source}")]
     Edit {
@@ -95,28 +89,6 @@ pub(super) fn extent(log: &LogReader, order: &ReplayOrder) -> Result<Extent, Wal
     let is_cut = order.since.is_some() && begin <= before_first && !is_acknowledged(log, 0, before_first);
     let trimmed = is_cut.then_some(Trimmed { first: 1, last: before_first });
     Ok(Extent { begin, end, trimmed })
-}
-
-/// The place of the last event before a moment: times never run backwards in the log.
-fn last_before(log: &LogReader, moment: Timestamp, committed: u64) -> Result<u64, WalError> {
-    let (mut before, mut from) = (log.first().saturating_sub(1), committed);
-    while before < from {
-        let middle = before + (from - before) / 2;
-        match log.read(middle, 1, 1)?.pop() {
-            Some(found)
-                if found.sequence <= from && time_of(found.sequence, found.payload.clone())? < moment =>
-            {
-                before = found.sequence;
-            }
-            _ => from = middle,
-        }
-    }
-    Ok(before)
-}
-
-fn time_of(sequence: u64, payload: bytes::Bytes) -> Result<Timestamp, WalError> {
-    let record = EventRecord::parse(payload).map_err(|source| WalError::Record { sequence, source })?;
-    event_json::decode(&record).map(|event| event.time).map_err(|source| WalError::Event { sequence, source })
 }
 
 fn is_acknowledged(log: &LogReader, after: u64, to: u64) -> bool {
@@ -178,6 +150,7 @@ mod tests {
             event::{AuditRead, Body},
             outbound::Form,
             routes::Route,
+            time::Timestamp,
         },
         projections::tests::{commit, push},
     };

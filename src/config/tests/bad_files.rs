@@ -47,19 +47,36 @@ const CASES: &[Case] = &[
             "3: server.hosts[1]: \"http://gate\" is no name of a host; write names such as \"gate.hq.example\", possibly with a port",
         ],
     ),
+    (
+        "id = 'a'",
+        "id = 'a'\nlisten = '127.0.0.1:80'\nadmin_listen = '127.0.0.1:80'",
+        &["4: server.admin_listen: 127.0.0.1:80 is `listen` already; give it another port"],
+    ),
+    (
+        "id = 'a'",
+        "id = 'a'\nadmin_listen = '10.0.0.1:80'",
+        &[
+            "3: server.admin_listen: 10.0.0.1:80 is not loopback, and with plain HTTP everyone on the way reads keys and tokens; set `tls`, or say `allow_plain_http = true` if something in front of it does TLS",
+        ],
+    ),
+    (
+        "id = 'a'",
+        "id = 'a'\ntls = { cert = 'a.pem', kee = 'b' }",
+        &["3: server.tls.key: is required", "3: server.tls.kee: unknown key; did you mean \"key\"?"],
+    ),
     ("id = 'a'", "id = 'a'\nrate_limit = 0", &["3: server.rate_limit: 0 is not from 1 to 100000"]),
     (
         "id = 'a'",
         "id = 'a'\nlisten = '10.0.0.1:80'",
         &[
-            "3: server.listen: 10.0.0.1:80 is not loopback, and with plain HTTP everyone on the way reads keys and tokens; say `allow_plain_http = true` if something in front of it does TLS",
+            "3: server.listen: 10.0.0.1:80 is not loopback, and with plain HTTP everyone on the way reads keys and tokens; set `tls`, or say `allow_plain_http = true` if something in front of it does TLS",
         ],
     ),
     (
         "id = 'a'\n",
         "id = 'a'\nlisten = '[::]:80'\nallow_plain_http = false\n",
         &[
-            "3: server.listen: [::]:80 is not loopback, and with plain HTTP everyone on the way reads keys and tokens; say `allow_plain_http = true` if something in front of it does TLS",
+            "3: server.listen: [::]:80 is not loopback, and with plain HTTP everyone on the way reads keys and tokens; set `tls`, or say `allow_plain_http = true` if something in front of it does TLS",
         ],
     ),
     (

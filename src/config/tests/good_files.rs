@@ -206,6 +206,19 @@ fn an_address_that_is_not_loopback_is_allowed_in_so_many_words() {
 }
 
 #[test]
+fn certificates_are_named_relative_to_the_file() {
+    let server = "id = 'a'\nlisten = '0.0.0.0:443'\nadmin_listen = '127.0.0.1:9090'\ntls = { cert = 'c.pem', key = '/k.pem' }\n";
+    let config = parse(&LEAST.replace("id = 'a'\n", server)).unwrap().server;
+    let tls = config.tls.unwrap();
+    assert_eq!((tls.cert.as_path(), tls.key.as_path()), (Path::new("etc/c.pem"), Path::new("/k.pem")));
+    assert_eq!(tls.client_ca, None);
+    assert_eq!(config.admin_listen.unwrap().port(), 9_090);
+    let mutual = server.replace("'/k.pem' }", "'k', client_ca = 'ca.pem' }");
+    let config = parse(&LEAST.replace("id = 'a'\n", &mutual)).unwrap().server;
+    assert_eq!(config.tls.unwrap().client_ca.as_deref(), Some(Path::new("etc/ca.pem")));
+}
+
+#[test]
 fn the_embedded_default_is_clean() {
     let config = Config::parse(EMBEDDED, Path::new("routes.toml"), &|_| None).unwrap();
     assert!(config.warnings.is_empty());

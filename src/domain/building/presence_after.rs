@@ -44,6 +44,7 @@ pub fn presence_after(event: &Event) -> Option<(&EmployeeId, Presence)> {
         | Body::Reload(_)
         | Body::Discard(_)
         | Body::Replay(_)
+        | Body::Keys(_)
         | Body::PresenceReset(_)
         | Body::ModeChanged(_)
         | Body::Accounted(_)

@@ -17,6 +17,7 @@ use thiserror::Error;
 use crate::{
     data_dir,
     domain::{
+        device::KeyFact,
         hex::hex,
         ids::{BuildingId, GateId},
         time::Timestamp,
@@ -48,6 +49,18 @@ pub enum DeviceKind {
     Panel,
     /// A person's, sealed in an envelope at the security desk for the day on which nobody gets a token.
     BreakGlass,
+}
+
+impl DeviceKind {
+    /// Its name, for people and in events.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gate => "gate",
+            Self::Panel => "panel",
+            Self::BreakGlass => "break-glass",
+        }
+    }
 }
 
 /// A key as the file has it.
@@ -126,6 +139,13 @@ impl Device {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What the log tells of it.
+    #[must_use]
+    pub fn fact(&self) -> KeyFact {
+        let (building, gate) = (self.building.clone(), self.gate.clone());
+        KeyFact { id: self.id.clone(), building, gate, kind: self.kind.as_str().to_owned() }
     }
 
     /// As an event's `by`.
@@ -256,7 +276,10 @@ pub(super) fn hash_of(key: &str) -> String {
 mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
-    use super::{super::known_devices::KnownDevices, *};
+    use super::{
+        super::{key_use::LastUsed, known_devices::KnownDevices},
+        *,
+    };
 
     fn add_for(path: &Path, building: &str) -> String {
         let building = BuildingId::parse(building).unwrap();
@@ -267,7 +290,7 @@ mod tests {
     fn a_key_counts_from_its_making_to_its_revocation() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("devices.toml");
-        let keys = KnownDevices::open(&path).unwrap();
+        let keys = KnownDevices::open(&path, &LastUsed::new()).unwrap();
         assert!(keys.find("k_00000000.x").is_none());
         let (one, two) = (add_for(&path, "hq"), add_for(&path, "annex"));
         let device = keys.find(&one).unwrap();
@@ -301,7 +324,7 @@ mod tests {
             add(&path, hq.clone(), Some(north.clone()), DeviceKind::Gate, None, Timestamp::from_millis(0))
                 .unwrap();
         let panel = add(&path, hq.clone(), None, DeviceKind::Panel, None, Timestamp::from_millis(0)).unwrap();
-        let keys = KnownDevices::open(&path).unwrap();
+        let keys = KnownDevices::open(&path, &LastUsed::new()).unwrap();
         let gate = keys.find(&gate).unwrap();
         assert!(gate.must_be_gate_of(&hq).is_ok() && gate.must_be_gate_of(&annex).is_err());
         assert!(

@@ -18,8 +18,14 @@ use std::{
 
 use subtle::ConstantTimeEq;
 
-use super::device_keys::{BELIEVE_FOR, Device, DeviceKeysError, MAX_KEY_BYTES, hash_of, list};
-use crate::{domain::time::Timestamp, rate::RateCap};
+use super::{
+    device_keys::{BELIEVE_FOR, Device, DeviceKeysError, MAX_KEY_BYTES, hash_of, list},
+    key_use::LastUsed,
+};
+use crate::{
+    domain::{device::Keys, time::Timestamp},
+    rate::RateCap,
+};
 
 /// How much of its unused rate a device may save up and then use at once: five times `[server] rate_limit`, so that
 /// a turnstile may hand in what it kept while the server was away.
@@ -55,6 +61,8 @@ struct Usage {
 struct Snapshot {
     identity: Option<FileIdentity>,
     keys: HashMap<String, KnownDevice>,
+    /// What the log is to tell of them.
+    facts: Arc<Keys>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,13 +73,19 @@ struct FileIdentity {
 }
 
 impl KnownDevices {
-    /// Reads the file; a missing one has no keys.
+    /// Reads the file; a missing one has no keys. `used` is what is known of their use.
     ///
     /// # Errors
     /// [`DeviceKeysError`] if it is there and cannot be read.
-    pub fn open(path: &Path) -> Result<Self, DeviceKeysError> {
+    pub fn open(path: &Path, used: &LastUsed) -> Result<Self, DeviceKeysError> {
         let begun = Instant::now();
-        let read = RwLock::new(Arc::new(Snapshot::read(path, &HashMap::new())?));
+        let snapshot = Snapshot::read(path, &HashMap::new())?;
+        for (id, last) in used {
+            if let Some(device) = snapshot.keys.get(id) {
+                device.note_use(*last);
+            }
+        }
+        let read = RwLock::new(Arc::new(snapshot));
         Ok(Self { path: path.to_owned(), read, begun, looked_micros: AtomicU64::new(0) })
     }
 
@@ -87,6 +101,22 @@ impl KnownDevices {
         let hash = hash_of(key);
         let known = snapshot.keys.get(id)?;
         bool::from(known.device.sha256.as_bytes().ct_eq(hash.as_bytes())).then(|| known.clone())
+    }
+
+    /// The keys there are, as the log tells of them.
+    #[must_use]
+    pub fn facts(&self) -> Arc<Keys> {
+        Arc::clone(&self.current().facts)
+    }
+
+    /// When each key was last shown, of those that ever were.
+    #[must_use]
+    pub fn last_used(&self) -> LastUsed {
+        let snapshot = self.current();
+        let used = snapshot.keys.iter().map(|(id, known)| {
+            (id.clone(), Timestamp::from_millis(known.usage.last_used_millis.load(Relaxed)))
+        });
+        used.filter(|(_, last)| last.as_millis() > 0).collect()
     }
 
     /// Counts a request of a device that may do so many a second.
@@ -125,7 +155,7 @@ impl KnownDevices {
             Err(error) => {
                 tracing::error!(%error, "the devices file has changed and cannot be read; the keys stay as they were");
                 // Not to be read again before it changes again.
-                Snapshot { identity, keys: read.keys.clone() }
+                Snapshot { identity, keys: read.keys.clone(), facts: Arc::clone(&read.facts) }
             }
         };
         let fresh = Arc::new(fresh);
@@ -178,7 +208,9 @@ impl Snapshot {
             let usage = before.get(&device.id).map(|known| Arc::clone(&known.usage)).unwrap_or_default();
             (device.id.clone(), KnownDevice { device: Arc::new(device), usage })
         };
-        Ok(Self { identity, keys: list(path)?.into_iter().map(known).collect() })
+        let devices = list(path)?;
+        let facts = devices.iter().map(|device| (device.id.clone(), device.fact())).collect();
+        Ok(Self { identity, keys: devices.into_iter().map(known).collect(), facts: Arc::new(facts) })
     }
 }
 
@@ -193,7 +225,10 @@ mod tests {
     use super::*;
     use crate::{
         domain::ids::BuildingId,
-        http::auth::device_keys::{DeviceKind, add, revoke},
+        http::auth::{
+            device_keys::{DeviceKind, add, revoke},
+            key_use,
+        },
     };
 
     #[test]
@@ -203,7 +238,7 @@ mod tests {
         let hq = BuildingId::parse("hq").unwrap();
         let add = || add(&path, hq.clone(), None, DeviceKind::Gate, None, Timestamp::from_millis(0)).unwrap();
         let (one, two) = (add(), add());
-        let keys = &KnownDevices::open(&path).unwrap();
+        let keys = &KnownDevices::open(&path, &LastUsed::new()).unwrap();
         let (rate, now) = (NonZeroU32::new(2), Duration::from_secs(100));
         let turns = |key: &str, now| {
             (0..50).take_while(|_| keys.find(key).unwrap().take_turn(rate, now).is_ok()).count()
@@ -217,9 +252,33 @@ mod tests {
     }
 
     #[test]
+    fn use_is_known_over_a_restart_and_forgotten_with_its_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("devices.toml");
+        let hq = BuildingId::parse("hq").unwrap();
+        let add = || add(&path, hq.clone(), None, DeviceKind::Gate, None, Timestamp::from_millis(0)).unwrap();
+        let (one, two) = (add(), add());
+        let keys = KnownDevices::open(&path, &LastUsed::new()).unwrap();
+        assert_eq!(keys.last_used(), LastUsed::new());
+        keys.find(&one).unwrap().note_use(Timestamp::from_millis(7));
+        let used = keys.last_used();
+        assert_eq!(used.into_values().collect::<Vec<_>>(), [Timestamp::from_millis(7)]);
+        let file = key_use::path(dir.path());
+        key_use::write(&file, &keys.last_used()).unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+        let keys = KnownDevices::open(&path, &key_use::read(&file)).unwrap();
+        keys.find(&two).unwrap().note_use(Timestamp::from_millis(9));
+        assert_eq!((keys.last_used().len(), keys.facts().len()), (2, 2));
+        revoke(&path, one.split_once('.').unwrap().0).unwrap();
+        assert_eq!((keys.last_used().len(), keys.facts().len()), (1, 1));
+        fs::write(&file, "{").unwrap();
+        assert_eq!(key_use::read(&file), LastUsed::new());
+    }
+
+    #[test]
     fn what_is_too_long_is_no_key() {
         let dir = tempfile::tempdir().unwrap();
-        let keys = KnownDevices::open(&dir.path().join("devices.toml")).unwrap();
+        let keys = KnownDevices::open(&dir.path().join("devices.toml"), &LastUsed::new()).unwrap();
         assert!(keys.find(&format!("k_00000000.{}", "x".repeat(100_000))).is_none());
     }
 }

@@ -5,6 +5,7 @@ pub mod attempts;
 pub mod caller;
 pub mod device_keys;
 pub mod failures;
+pub mod key_use;
 pub mod known_devices;
 pub mod local_issuer;
 pub mod open_id;
