@@ -92,6 +92,8 @@ pub struct Families {
     pub sink_oldest_seconds: IntGaugeVec,
     /// 1 for the state the sink is in, 0 for the others.
     pub sink_state: IntGaugeVec,
+    /// Whether an operator has to mend something for the sink.
+    pub sink_held: IntGaugeVec,
     /// Events sent to the sink again by replays. The sink's own counts are without them.
     pub replayed: IntCounterVec,
     /// Those of them that its service called invalid.
@@ -284,6 +286,12 @@ impl Metrics {
                 "1 for the state the sink is in.",
                 &["sink", "state"],
             ),
+            sink_held: gauges(
+                &registry,
+                "sink_held",
+                "1 while an operator has to mend something for the sink, 0 while what fails passes by itself.",
+                &["sink"],
+            ),
             replayed: counters(
                 &registry,
                 "replayed_total",
@@ -370,8 +378,13 @@ impl Metrics {
             // an error: there was none yet
             let _ = family.remove_label_values(&[sink]);
         }
-        let gauges =
-            [&self.sink_dead, &self.sink_dead_letters, &self.sink_pending, &self.sink_oldest_seconds];
+        let gauges = [
+            &self.sink_dead,
+            &self.sink_dead_letters,
+            &self.sink_pending,
+            &self.sink_oldest_seconds,
+            &self.sink_held,
+        ];
         for family in gauges {
             let _ = family.remove_label_values(&[sink]);
         }

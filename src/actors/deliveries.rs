@@ -9,7 +9,7 @@ use std::{
 use actix::Addr;
 
 use super::delivery::DeliveryActor;
-use crate::sinks::Sink;
+use crate::{delivery::outcome::Order, sinks::Sink};
 
 /// Every delivery, by sink. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,8 @@ pub struct Delivering {
     pub actor: Addr<DeliveryActor>,
     /// The sink.
     pub sink: Arc<dyn Sink>,
+    /// What it keeps in order, if not what is usual for the sink.
+    pub order: Option<Order>,
     /// Records per second that it gets at most.
     pub rate_limit: Option<NonZeroU32>,
 }

@@ -1,6 +1,7 @@
 //! One sink's shell: reads the log for the delivery machine, sends what it says, keeps what it settles.
 
 pub mod letters;
+mod report;
 pub mod retire;
 pub mod spare;
 
@@ -26,9 +27,10 @@ use crate::{
     delivery::{
         Outgoing,
         machine::{Config, Effect, Input, Machine, Now},
+        notices::Notices,
+        outcome::Order,
         patience::Patience,
         progress::{Detached, Progress, Settlement},
-        status::Status,
     },
     domain::{
         outbound::{EditError, edit},
@@ -68,6 +70,7 @@ pub struct DeliveryActor {
     is_required: bool,
     last_detached: Option<Detached>,
     letters_were_full: bool,
+    notices: Notices,
     patience: Patience,
     /// What waits for space beside the log. Until it is written nothing is sent.
     unwritten: Option<Settlement>,
@@ -87,6 +90,8 @@ pub struct DeliveryParts {
     pub sink: Arc<dyn Sink>,
     /// Where it goes on.
     pub progress: Progress,
+    /// What it keeps in order, if not what is usual for its sink.
+    pub order: Option<Order>,
     /// Records per second at most.
     pub rate_limit: Option<std::num::NonZeroU32>,
     /// Where events come from.
@@ -136,9 +141,20 @@ impl DeliveryActor {
     /// Goes on where `parts.progress` ends.
     #[must_use]
     pub fn new(parts: DeliveryParts) -> Self {
-        let DeliveryParts { name, sink, progress, rate_limit, log, routes, states, board, disk, is_required } =
-            parts;
-        let limits = sink.limits();
+        let DeliveryParts {
+            name,
+            sink,
+            progress,
+            order,
+            rate_limit,
+            log,
+            routes,
+            states,
+            board,
+            disk,
+            is_required,
+        } = parts;
+        let limits = sink.limits().with_order(order);
         let config = Config { rate_per_second: rate_limit, ..Config::for_batches(&limits) };
         let machine = Machine::new(limits, &progress, config);
         board.set(&name, machine.status()); // true from the first look
@@ -155,6 +171,7 @@ impl DeliveryActor {
             is_required,
             last_detached: progress.detached.last().copied(),
             letters_were_full: false,
+            notices: Notices::default(),
             patience: Patience::default(),
             unwritten: None,
             started: Instant::now(),
@@ -185,31 +202,10 @@ impl DeliveryActor {
             }
         }
         let status = self.machine.status();
-        if status.detached.last() != self.last_detached.as_ref() {
-            self.last_detached = status.detached.last().copied();
-            self.report_detached();
-        }
-        if status.letters_are_full != self.letters_were_full {
-            self.letters_were_full = status.letters_are_full;
-            self.report_letters(&status);
-        }
+        self.report(&status);
         self.board.set(&self.name, status);
         self.lend(ctx);
         self.end_if_idle(ctx);
-    }
-
-    fn report_detached(&self) {
-        if let Some(Detached { first, last, events, .. }) = self.last_detached {
-            tracing::error!(sink = %self.name, first, last, events, "the disk is nearly full: the sink is behind and was let go of; these events count as dead, replay them from the archive");
-        }
-    }
-
-    fn report_letters(&self, Status { letters, letters_are_full, .. }: &Status) {
-        if *letters_are_full {
-            tracing::error!(sink = %self.name, letters, "no more dead letters are kept: what the service refuses from here on waits and holds up this sink; redrive or discard some");
-        } else {
-            tracing::info!(sink = %self.name, letters, "there is place for dead letters again");
-        }
     }
 
     fn wake_at(&mut self, at: Duration, ctx: &mut Context<Self>) {

@@ -71,6 +71,8 @@ pub struct SinkReport {
     pub name: String,
     /// `healthy`, `retrying` or `open`.
     pub state: &'static str,
+    /// An operator has to mend something before it goes on: `last_error` says what. Without it what fails passes by itself.
+    pub held: bool,
     /// Pending events.
     pub lag_events: u64,
     /// Age of the oldest of them, in seconds; 0 also if it cannot be read. Up to five seconds late.
@@ -230,6 +232,7 @@ impl SinkBoard {
         let detached = status.as_ref().map(|status| status.detached.as_slice()).unwrap_or_default();
         let detached = detached.iter().map(DetachedRange::of).collect();
         let last_error = stalled.clone().or_else(|| status.as_ref().and_then(LastError::of));
+        let held = stalled.is_some() || status.as_ref().is_some_and(|status| status.held.is_some());
         let state = match (stalled, status.map(|status| status.state)) {
             (Some(_), _) | (_, Some(SinkState::Open)) => "open",
             (_, Some(SinkState::Retrying)) => "retrying",
@@ -238,6 +241,7 @@ impl SinkBoard {
         SinkReport {
             name: name.to_owned(),
             state,
+            held,
             lag_events: pending,
             lag_seconds: oldest.map_or(0, |oldest| now.since(oldest).as_secs()),
             accepted,
@@ -287,6 +291,7 @@ impl SinkBoard {
             metrics.sink_dead_letters.with_label_values(label).set(gauge(report.dead_letters));
             metrics.sink_pending.with_label_values(label).set(gauge(report.pending));
             metrics.sink_oldest_seconds.with_label_values(label).set(gauge(report.lag_seconds));
+            metrics.sink_held.with_label_values(label).set(i64::from(report.held));
             for state in SINK_STATES {
                 let is = i64::from(report.state == state);
                 metrics.sink_state.with_label_values(&[report.name.as_str(), state]).set(is);

@@ -21,9 +21,9 @@ use crate::{
     },
     config::{
         Config,
-        sinks::{SinkConfig, StartAt},
+        sinks::{SinkConfig, SinkOrder, StartAt},
     },
-    delivery::progress::Progress,
+    delivery::{outcome::Order, progress::Progress},
     domain::routes::RouteTable,
     metrics::Metrics,
     sinks::Sink,
@@ -66,11 +66,12 @@ impl Starter {
         routes: Arc<RouteTable>,
     ) -> Result<Addr<DeliveryActor>, StartError> {
         let (name, deliveries) = (settings.name.clone(), self.deliveries.clone());
-        let rate_limit = settings.rate_limit;
+        let (order, rate_limit) = (settings.order.map(order_of), settings.rate_limit);
         let parts = DeliveryParts {
             name: name.clone(),
             sink: Arc::clone(&sink),
             progress,
+            order,
             rate_limit,
             log: self.log.clone(),
             routes,
@@ -83,7 +84,7 @@ impl Starter {
         self.arbiter.spawn_fn(move || {
             let actor = DeliveryActor::new(parts).start();
             // before it runs: a mark that is set after its first look reaches it
-            deliveries.set(&name, Delivering { actor: actor.clone(), sink, rate_limit });
+            deliveries.set(&name, Delivering { actor: actor.clone(), sink, order, rate_limit });
             // Nobody to tell: the start was given up.
             let _ = started.send(actor);
         });
@@ -156,6 +157,14 @@ impl DeliverySide {
             let _ = done.await;
         }
         super::end(self.arbiter).await;
+    }
+}
+
+fn order_of(order: SinkOrder) -> Order {
+    match order {
+        SinkOrder::None => Order::None,
+        SinkOrder::PerKey => Order::PerKey,
+        SinkOrder::Batch => Order::Batch,
     }
 }
 

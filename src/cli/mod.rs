@@ -91,6 +91,11 @@ impl From<Verdict> for ExitCode {
 /// What a command may fail with; `main` prints it.
 pub type CommandError = Box<dyn std::error::Error>;
 
+/// `1 finding`, `2 findings`.
+pub(crate) fn counted(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Runs one command.
 ///
 /// # Errors

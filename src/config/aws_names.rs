@@ -18,6 +18,9 @@ const MAX_PREFIX_BYTES: usize = 512;
 /// A FIFO topic's or queue's name ends with this.
 const FIFO_SUFFIX: &str = ".fifo";
 
+/// What is said of a URL that would be shown and logged with its secrets.
+const CREDENTIALS: &str = "has a name or password before its host, which would be shown wherever the URL is";
+
 type Named = Result<String, String>;
 
 /// `arn:partition:sns:region:account:name`.
@@ -41,7 +44,7 @@ pub(super) fn topic_arn(text: &str) -> Named {
 
 /// `https://host/account/name`; whatever host, for emulators and VPC endpoints.
 pub(super) fn queue_url(text: &str) -> Named {
-    url(text).map_err(|_| "is no queue URL".to_owned())?;
+    url(text).map_err(|error| if error == CREDENTIALS { error } else { "is no queue URL".to_owned() })?;
     let mut parts = text.rsplit('/');
     let (Some(name), Some(account)) = (parts.next(), parts.next()) else {
         return Err("is no queue URL".to_owned());
@@ -59,9 +62,12 @@ pub(super) fn queue_url(text: &str) -> Named {
 pub(super) fn url(text: &str) -> Named {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let rest = rest.ok_or_else(|| "is no http:// or https:// URL".to_owned())?;
-    let host = rest.split('/').next().unwrap_or_default();
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if host.contains('@') {
+        return Err(CREDENTIALS.to_owned());
+    }
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
-    if host.is_empty() || host.starts_with(':') || host.contains('@') || !plain(rest) {
+    if host.is_empty() || host.starts_with(':') || !plain(rest) {
         return Err("is no URL: its host is wrong".to_owned());
     }
     Ok(text.to_owned())

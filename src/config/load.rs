@@ -13,7 +13,7 @@ use super::{
     groups,
     limits::{MAX_BUILDINGS, MAX_FILE_BYTES},
     reader::TableReader,
-    route_tests, routes, schedules, server,
+    route_tests, routes, schedules, server, sink_checks,
     sinks::{self, Sinks},
     wal::{self, WalConfig},
 };
@@ -103,6 +103,8 @@ fn read(mut root: TableReader<'_>) -> Option<Config> {
     let tests = root.optional("tests").map(|value| route_tests::read(&value, &sinks.names));
     let letters = root.optional("dead_letters").and_then(|value| value.table("dead_letters"));
     let letter_queue = letters.and_then(dead_letters::read);
+    let data_dir = server.as_ref().map(|server| server.data_dir.as_path());
+    sink_checks::check_with_others(root.document, &sinks, data_dir, letter_queue.as_ref());
     root.finish();
     Some(Config {
         server: server?,

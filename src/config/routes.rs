@@ -10,7 +10,12 @@ use super::{
     unique::Unique,
     value::{Value, quote},
 };
-use crate::domain::{event_types::EVENT_TYPES, outbound::Form, pattern::Pattern, routes::Route};
+use crate::domain::{
+    event_types::{DATA_FIELDS, EVENT_TYPES},
+    outbound::Form,
+    pattern::Pattern,
+    routes::Route,
+};
 
 const PATTERN_HINT: &str =
     "\"*\" is one word, \"**\" any number, such as \"access.*.recorded\" or \"card.**\"";
@@ -120,7 +125,16 @@ pub(super) fn sink_names(value: &Value<'_>, sinks: &[String]) -> Option<Vec<Arc<
 fn read_drop(value: &Value<'_>) -> Option<Vec<String>> {
     let mut once = Unique::new("field");
     let list = value.list(MAX_EDITED_FIELDS)?;
-    Some(list.iter().filter_map(|entry| once.take(entry, entry.string()?)).collect())
+    let read = |entry: &Value<'_>| {
+        let field = entry.string()?;
+        if !DATA_FIELDS.contains(&field.as_str()) {
+            let problem = format!("no event has a field {} in its data", quote(&field));
+            let hint = nearest_hint(&field, DATA_FIELDS.iter().copied());
+            entry.document.warn(&entry.at, problem, hint);
+        }
+        once.take(entry, field)
+    };
+    Some(list.iter().filter_map(read).collect())
 }
 
 fn read_add(value: &Value<'_>) -> Option<serde_json::Map<String, serde_json::Value>> {

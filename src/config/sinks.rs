@@ -1,17 +1,15 @@
 //! `[sinks.*]`: where events go, and how a sink is told apart, throttled and reached.
 
-use std::{
-    num::NonZeroU32,
-    path::{Component, Path, PathBuf},
-    time::Duration,
-};
+use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
+pub use super::sink_order::SinkOrder;
 use super::{
     aws_names,
     document::Place,
     limits::{MAX_SINKS, RATE_LIMIT_PER_SECOND},
     reader::TableReader,
-    sink_kinds,
+    sink_checks::{refuse_other_region, refuse_shared_place, warn_of_plain_http},
+    sink_kinds, sink_order,
     value::{Value, check_id},
 };
 use crate::domain::{replay::STATE, webhook_secret::WebhookSecret};
@@ -25,6 +23,8 @@ pub struct SinkConfig {
     pub required: bool,
     /// Where a sink without a cursor starts.
     pub from: StartAt,
+    /// What it keeps in order; `None`: what is usual for its type.
+    pub order: Option<SinkOrder>,
     /// Records per second; `None`: as fast as the service takes them.
     pub rate_limit: Option<NonZeroU32>,
     /// What differs from the AWS SDK's own settings.
@@ -188,6 +188,8 @@ pub(super) fn read(sinks: &Value<'_>) -> Sinks {
         }
         if let Some(sink) = value.table("sinks").and_then(|table| read_sink(&name, table)) {
             refuse_shared_place(&sink, &value, &found.valid);
+            refuse_other_region(&sink, &value);
+            warn_of_plain_http(&sink, &value);
             found.valid.push((sink, value.at.clone()));
         }
         found.names.push(name);
@@ -211,6 +213,7 @@ fn read_sink(name: &str, mut table: TableReader<'_>) -> Option<SinkConfig> {
     let from = table
         .optional("from")
         .and_then(|value| value.choice(&[("head", StartAt::Head), ("oldest", StartAt::Oldest)]));
+    let order = table.optional("order").and_then(|value| sink_order::read(&value, kind.as_ref()));
     let rate = table.optional("rate_limit").and_then(|value| value.integer(RATE_LIMIT_PER_SECOND));
     let aws = read_aws(&mut table, kind.as_ref().is_none_or(SinkKind::is_aws));
     table.finish();
@@ -218,6 +221,7 @@ fn read_sink(name: &str, mut table: TableReader<'_>) -> Option<SinkConfig> {
         name: name.to_owned(),
         required: required.unwrap_or(false),
         from: from.unwrap_or(StartAt::Head),
+        order,
         rate_limit: rate.and_then(|rate| NonZeroU32::new(u32::try_from(rate).ok()?)),
         aws,
         kind: kind?,
@@ -241,66 +245,4 @@ pub(super) fn read_aws(table: &mut TableReader<'_>, has_effect: bool) -> AwsOver
 
 fn parse_profile(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("is no profile".to_owned()) } else { Ok(text.to_owned()) }
-}
-
-/// Two sinks that write to one place would mix, and take each other's files for their own.
-fn refuse_shared_place(sink: &SinkConfig, value: &Value<'_>, others: &[(SinkConfig, Place)]) {
-    for (other, _) in others {
-        if let Some(place) = shared_place(&sink.kind, &other.kind) {
-            let hint = Some("give each sink its own".to_owned());
-            value.error(format!("the sink {:?} writes to the same {place}", other.name), hint);
-            return;
-        }
-    }
-}
-
-fn shared_place(one: &SinkKind, other: &SinkKind) -> Option<String> {
-    match (one, other) {
-        (SinkKind::File { dir, .. }, SinkKind::File { dir: other, .. }) => {
-            (normal(dir) == normal(other)).then(|| format!("directory {}", normal(dir).display()))
-        }
-        (
-            SinkKind::S3 { bucket, prefix, .. },
-            SinkKind::S3 { bucket: other_bucket, prefix: other_prefix, .. },
-        ) => {
-            let is_shared =
-                bucket == other_bucket && (is_below(prefix, other_prefix) || is_below(other_prefix, prefix));
-            let shorter = if prefix.len() < other_prefix.len() { prefix } else { other_prefix };
-            is_shared.then(|| format!("place s3://{bucket}/{shorter}"))
-        }
-        _ => None,
-    }
-}
-
-/// Whether keys with the prefix begin with the other one, too. Prefixes end at a slash.
-fn is_below(prefix: &str, other: &str) -> bool {
-    let rest = prefix.strip_prefix(other);
-    rest.is_some_and(|rest| other.is_empty() || rest.is_empty() || rest.starts_with('/'))
-}
-
-/// The path without `.` and `x/..`, as far as that can be said without looking at the disk.
-fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for component in path.components() {
-        let removed = component == Component::ParentDir && normal.file_name().is_some() && normal.pop();
-        if !removed && component != Component::CurDir {
-            normal.push(component);
-        }
-    }
-    normal
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_below;
-
-    #[test]
-    fn a_prefix_is_below_another_at_a_slash_only() {
-        for (prefix, other) in [("a", "a"), ("a/b", "a"), ("a/b/c", "a/b"), ("a", ""), ("", "")] {
-            assert!(is_below(prefix, other), "{prefix} {other}");
-        }
-        for (prefix, other) in [("ab", "a"), ("a", "a/b"), ("", "a"), ("b/a", "a")] {
-            assert!(!is_below(prefix, other), "{prefix} {other}");
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! One TOML value on its way to a Rust value. Every method reports what is wrong and then answers `None`.
 
-use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
+use std::{borrow::Cow, fmt::Display, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
 use toml::de::DeValue;
 
@@ -171,10 +171,18 @@ impl<'a> Value<'a> {
 
 /// The value in quotes, cut if it is long.
 pub(super) fn quote(text: &str) -> String {
+    let text = without_credentials(text);
     if text.chars().count() <= MAX_QUOTED_CHARS {
         return format!("{text:?}");
     }
     format!("{:?}...", text.chars().take(MAX_QUOTED_CHARS).collect::<String>())
+}
+
+/// A URL's user and password are a secret, and messages are shown and logged.
+fn without_credentials(text: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = text.split_once("://") else { return Cow::Borrowed(text) };
+    rest.rsplit_once('@')
+        .map_or(Cow::Borrowed(text), |(_, rest)| Cow::Owned(format!("{scheme}://***@{rest}")))
 }
 
 /// Whether the text is an id; the error follows the text in the message.

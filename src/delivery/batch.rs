@@ -23,6 +23,8 @@ pub(super) struct Pending {
     pub(super) outages: u32,
     /// Wall time of its first failure, milliseconds of Unix time.
     pub(super) first_failed_ms: Option<u64>,
+    /// Its last failure was one that an operator has to mend.
+    pub(super) is_held: bool,
     /// Of a dead letter that is redriven, its earlier life. It is settled already, and outside the window.
     pub(super) letter: Option<Before>,
 }
@@ -30,7 +32,16 @@ pub(super) struct Pending {
 impl Pending {
     /// A record that has not been sent yet in this life.
     pub(super) fn new(outgoing: Outgoing, first: u64, arrived: Duration, letter: Option<Before>) -> Self {
-        Self { outgoing, first, arrived, attempts: 0, outages: 0, first_failed_ms: None, letter }
+        Self {
+            outgoing,
+            first,
+            arrived,
+            attempts: 0,
+            outages: 0,
+            first_failed_ms: None,
+            is_held: false,
+            letter,
+        }
     }
 
     pub(super) fn sequence(&self) -> u64 {

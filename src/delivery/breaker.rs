@@ -298,7 +298,21 @@ mod tests {
     #[test]
     fn retry_after_holds_the_probe_back() {
         let mut breaker = Breaker::new(BreakerLimits { max_failed_batches: 1, ..BreakerLimits::default() });
-        breaker.finished(BatchId(1), Answer::Failed { retry_after: Some(secs(40)) }, secs(10), 1.0);
-        assert_eq!(breaker.admits_from(), Some(secs(50)));
+        breaker.finished(BatchId(1), Answer::Failed { retry_after: Some(secs(20)) }, secs(10), 1.0);
+        assert_eq!(breaker.admits_from(), Some(secs(30)));
+    }
+
+    #[test]
+    fn no_wish_stalls_a_sink_for_longer_than_the_cap() {
+        let wish = Some(secs(99_999));
+        for answer in [Answer::Failed { retry_after: wish }, Answer::Throttled { retry_after: wish }] {
+            let mut breaker =
+                Breaker::new(BreakerLimits { max_failed_batches: 1, ..BreakerLimits::default() });
+            for batch in 0..3 {
+                breaker.sent(BatchId(batch));
+                breaker.finished(BatchId(batch), answer, secs(10), 1.0);
+                assert_eq!(breaker.admits_from(), Some(secs(40)), "{answer:?}");
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! most one pull, one settlement, one timer and as many batches as may be in flight, and a machine that
 //! gets no input wants nothing but its timer.
 
+mod detach;
 mod interface;
 mod redrive;
 mod spare;
@@ -23,7 +24,7 @@ use super::{
     breaker::{Answer, Breaker, BreakerLimits},
     ledger::Ledger,
     outcome::{BatchLimits, Outcome, Trouble, TroubleKind},
-    progress::{DeadRecord, Detached, Progress, Settlement, Totals},
+    progress::{DeadRecord, Progress, Settlement},
     queue::Queue,
     retry::{Backoff, MIN_DELAY_MS},
     status::{SinkState, Status},
@@ -90,6 +91,9 @@ pub struct Machine {
     wake: Option<Duration>,
     /// Unsettled records that have failed before.
     troubled: usize,
+    /// Those of them that an operator has to mend something for, and what they say.
+    held: usize,
+    held_by: Option<Trouble>,
     last_trouble: Option<(u64, Trouble)>,
 }
 
@@ -119,6 +123,8 @@ impl Machine {
             is_lent: false,
             wake: None,
             troubled: 0,
+            held: 0,
+            held_by: None,
             last_trouble: None,
         }
     }
@@ -181,6 +187,7 @@ impl Machine {
             letters: self.ledger.letters(),
             letters_are_full: self.ledger.letters() >= self.max_dead_letters,
             detached: self.ledger.all_detached().to_vec(),
+            held: self.held_by.clone().filter(|_| self.held > 0),
             last_trouble: self.last_trouble.clone(),
         }
     }
@@ -264,8 +271,17 @@ impl Machine {
             record.first_failed_ms = Some(now.unix_ms);
             self.troubled += 1;
         }
+        self.set_held(record, trouble.kind == TroubleKind::Hold);
+        if record.is_held {
+            self.held_by = Some(trouble.clone());
+        }
         self.ledger.retried();
         self.last_trouble = Some((now.unix_ms, trouble));
+    }
+
+    fn set_held(&mut self, record: &mut Pending, is_held: bool) {
+        let before = std::mem::replace(&mut record.is_held, is_held);
+        self.held = self.held.saturating_sub(usize::from(before)).saturating_add(usize::from(is_held));
     }
 
     fn delivered(&mut self, record: &Pending, now: Now) {
@@ -302,27 +318,8 @@ impl Machine {
         if record.first_failed_ms.is_some() {
             self.troubled = self.troubled.saturating_sub(1);
         }
+        self.held = self.held.saturating_sub(usize::from(record.is_held));
         self.queue.settled(record);
-    }
-
-    fn detach_if_idle(&mut self, now: Now) {
-        let Some((to, accepted)) = self.detaching.filter(|_| self.in_flight.is_empty()) else { return };
-        self.detaching = None;
-        let Totals { delivered, dead, discarded, .. } = self.ledger.totals();
-        let known = self.window.records() as u64;
-        // what was not pulled yet is known only from what the router has counted
-        let counted = accepted.saturating_sub(delivered.saturating_add(dead).saturating_add(discarded));
-        let events = if self.scanned_to >= to { known } else { counted };
-        let to = to.max(self.scanned_to);
-        if to <= self.ledger.cursor() {
-            return;
-        }
-        self.queue = Queue::new(self.limits.clone());
-        self.window.clear();
-        self.redrive.begin_again();
-        (self.scanned_to, self.troubled, self.may_have_more) = (to, 0, true);
-        let range = self.ledger.detached(to, events, now.unix_ms);
-        self.last_trouble = Some((now.unix_ms, detached_trouble(range)));
     }
 
     fn send(&mut self, now: Duration, effects: &mut Vec<Effect>) {
@@ -370,18 +367,6 @@ impl Machine {
             self.wake = Some(next);
             effects.push(Effect::WakeAt(next));
         }
-    }
-}
-
-fn detached_trouble(Detached { first, last, events, .. }: Detached) -> Trouble {
-    Trouble {
-        kind: TroubleKind::Transient,
-        code: "detached".to_owned(),
-        text: format!(
-            "the disk was nearly full: {events} undelivered events from sequence {first} to {last} were given up; \
-             replay them from the archive"
-        ),
-        retry_after: None,
     }
 }
 

@@ -5,10 +5,12 @@
 //! are arguments, so that a simulation can drive the whole of it.
 //!
 //! - [`machine`]: inputs and `now` → effects; the only part the shell talks to
+//! - `machine::detach`: letting go of what a sink has not got
 //! - `machine::redrive`: dead letters that go back to their sink
 //! - `machine::spare`: what of the sink is to spare for others than the live stream
 //! - [`outcome`]: what a sink says of a record, and what it can take at once
 //! - [`status`]: how a sink is doing
+//! - [`notices`]: when the log is to say that it is away, held, or back
 //! - [`progress`]: what is kept durably between two starts, and dead letters on their way there
 //! - `ledger`: what became of the records, and when it is to be written
 //! - `acks`: which sequences past the cursor are settled
@@ -23,6 +25,7 @@ mod batch;
 mod breaker;
 mod ledger;
 pub mod machine;
+pub mod notices;
 pub mod outcome;
 pub mod patience;
 pub mod progress;

@@ -75,3 +75,11 @@ pub struct BatchLimits {
     /// What order the sink keeps.
     pub order: Order,
 }
+
+impl BatchLimits {
+    /// The same with another order, if one is given.
+    #[must_use]
+    pub fn with_order(self, order: Option<Order>) -> Self {
+        Self { order: order.unwrap_or(self.order), ..self }
+    }
+}

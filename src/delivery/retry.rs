@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// The longest `Retry-After` that is honoured: a service that names a day must not silence its sink that long.
-pub const MAX_RETRY_AFTER_SECS: u64 = 300;
+/// The longest `Retry-After` that is honoured, in seconds, the cap of every backoff (contract, section 2): a service, or
+/// a proxy before it, that names a day must not silence its sink for longer than an outage would.
+pub const MAX_RETRY_AFTER_SECS: u64 = 30;
 
 /// The shortest wait, so that a draw near nothing cannot turn full jitter into a spin.
 pub const MIN_DELAY_MS: u64 = 10;

@@ -37,6 +37,8 @@ pub struct Status {
     pub letters_are_full: bool,
     /// What was given up because the disk was nearly full, oldest first.
     pub detached: Vec<Detached>,
+    /// What holds records back until an operator mends it; `None`: nothing does.
+    pub held: Option<Trouble>,
     /// The last failure since the start, and its wall time in milliseconds of Unix time.
     pub last_trouble: Option<(u64, Trouble)>,
 }

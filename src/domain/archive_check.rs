@@ -232,6 +232,9 @@ impl ArchiveCheck {
             self.missing.end_run();
             return;
         }
+        if record.presence == Presence::May {
+            self.result.count_not_here(record.event_type, record.sequence);
+        }
         match (record.presence, self.has_begun) {
             (Presence::Must, false) => self.result.counts.before_first += 1,
             (Presence::Must, true) => {

@@ -185,8 +185,11 @@ fn what_is_missing_is_found_if_the_sink_has_settled_it() {
     assert_eq!((runs, counts.before_first), (vec![(7, 8), (12, 12), (20, 20)], 2));
     let (counts, findings) = Setting { presence: Presence::May, ..Setting::default() }.run(&log, &lines);
     assert_eq!((findings.len(), counts.lacking), (0, 3));
+    let not_here = counts.not_here.values().next().map(|of_type| (of_type.events, of_type.first.clone()));
+    assert_eq!((counts.not_here.len(), not_here), (2, Some((5, vec![1, 2, 7]))));
     let (counts, findings) = Setting { presence: Presence::NeedNot, ..Setting::default() }.run(&log, &lines);
     assert_eq!((findings.len(), counts.lacking, counts.before_first), (0, 0, 0));
+    assert!(counts.not_here.is_empty());
 }
 
 #[test]

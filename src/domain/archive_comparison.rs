@@ -9,6 +9,11 @@ pub const MAX_ARCHIVE_FINDINGS: usize = 1_000;
 /// The most logs of other data directories that are told apart; the events of more are counted together.
 pub const MAX_OTHER_LOGS: usize = 100;
 
+/// Types that are told apart of what is not here; the events of more are counted together.
+pub const MAX_TYPES_NOT_HERE: usize = 100;
+/// Sequences that are named of each.
+pub const MAX_NAMED_NOT_HERE: usize = 3;
+
 /// Something that does not agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchiveFinding {
@@ -20,6 +25,15 @@ pub struct ArchiveFinding {
     pub objects: Vec<u32>,
     /// What it is.
     pub what: String,
+}
+
+/// Events of one type that are not here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotHere {
+    /// How many.
+    pub events: u64,
+    /// The first [`MAX_NAMED_NOT_HERE`] sequences.
+    pub first: Vec<u64>,
 }
 
 /// How many of each there are.
@@ -45,6 +59,10 @@ pub struct ArchiveCounts {
     pub unproven: u64,
     /// Events that the log has and the archive may lack.
     pub lacking: u64,
+    /// All events of the log that are not here and that nobody knows whether they should be, by type.
+    pub not_here: BTreeMap<String, NotHere>,
+    /// Those of still more types.
+    pub not_here_more: u64,
     /// Events for this sink before the archive's first one.
     pub before_first: u64,
     /// Events that are not here, because they are dead letters.
@@ -82,6 +100,19 @@ impl Comparison {
     pub(super) fn note(&mut self, sequence: u64, what: String) {
         if self.notes.len() < MAX_ARCHIVE_FINDINGS {
             self.notes.push(ArchiveFinding { first: sequence, last: sequence, objects: Vec::new(), what });
+        }
+    }
+
+    pub(super) fn count_not_here(&mut self, event_type: &str, sequence: u64) {
+        let types = &mut self.counts.not_here;
+        if types.len() >= MAX_TYPES_NOT_HERE && !types.contains_key(event_type) {
+            self.counts.not_here_more += 1;
+            return;
+        }
+        let of_type = types.entry(event_type.to_owned()).or_default();
+        of_type.events += 1;
+        if of_type.first.len() < MAX_NAMED_NOT_HERE {
+            of_type.first.push(sequence);
         }
     }
 

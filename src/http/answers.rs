@@ -12,7 +12,7 @@ use actix_web::{
     web::Data,
 };
 
-use super::{Services, error::ApiError, trace_context::TraceContext};
+use super::{Services, error::ApiError, query, trace_context::TraceContext};
 
 /// Beside a request that was a HEAD and is routed as the GET that it asks about.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +34,9 @@ pub async fn answer(
     }
     request.extensions_mut().insert(trace.clone());
     let services = request.app_data::<Data<Services>>().cloned();
-    let misdirected = services.as_ref().and_then(|services| must_be_meant(&request, services).err());
-    let mut response = match misdirected {
+    let refused = services.as_ref().and_then(|services| must_be_meant(&request, services).err());
+    let refused = refused.or_else(|| query::must_be_known(&request).err());
+    let mut response = match refused {
         Some(refusal) => request.error_response(refusal).map_into_right_body(),
         None => next.call(request).await?.map_into_left_body(),
     };

@@ -205,8 +205,9 @@ fn read_cursor(text: &str) -> Result<String, ApiError> {
 
 fn read_choice(body: &[u8]) -> Result<Chosen, ApiError> {
     let mut fields = Fields::of_body(body, true)?;
-    let sink = fields.optional("sink", super::fields::text::<String>);
-    let ids = fields.optional("ids", texts::<String>(MAX_REDRIVE_IDS));
+    // nothing means all, so what somebody left empty by mistake must not
+    let sink = fields.optional_not_null("sink", super::fields::text::<String>);
+    let ids = fields.optional_not_null("ids", texts::<String>(MAX_REDRIVE_IDS));
     let chosen = match (sink, ids) {
         (Some(_), Some(_)) => {
             fields.error("ids", "cannot go together with sink".to_owned());

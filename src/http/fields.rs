@@ -78,6 +78,18 @@ impl Fields {
         }
     }
 
+    /// Takes a field that may be absent; null is an error, where nothing at all means more than something.
+    pub fn optional_not_null<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(Value) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = self.left.shift_remove(name)?;
+        let parsed =
+            if value.is_null() { Err("must not be null: leave it out".to_owned()) } else { parse(value) };
+        self.parsed(name, parsed)
+    }
+
     /// Notes an error.
     pub fn error(&mut self, name: &str, detail: String) {
         let field = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };

@@ -23,6 +23,7 @@ pub mod muster;
 pub mod passages;
 mod plain_swipe;
 pub mod presence;
+mod query;
 pub mod recorded;
 pub mod replays;
 pub mod routes;

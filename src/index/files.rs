@@ -47,6 +47,8 @@ impl Files {
     pub(super) fn write(&self, first: u64, bytes: &[u8]) -> io::Result<()> {
         let path = self.path(first);
         let unfinished = path.with_extension(UNFINISHED.trim_start_matches('.'));
+        // it may have been deleted; who may look into it is up to the data directory around it
+        fs::create_dir_all(&self.0)?;
         fs::write(&unfinished, bytes)?;
         fs::rename(unfinished, path)
     }

@@ -181,11 +181,13 @@ impl Walk<'_> {
         else {
             return self.scan(0);
         };
-        self.budget = self.budget.saturating_sub(FILE_COST);
         match self.index.in_file(*first, next.saturating_sub(1), self.key) {
-            Some(sequences) => self.visit(&sequences, *first),
-            None => self.scan(first.saturating_sub(1)),
+            Some(sequences) => self.visit(&sequences, *first)?,
+            None => self.scan(first.saturating_sub(1))?,
         }
+        // afterwards, so that each page gets on, however little it may cost
+        self.budget = self.budget.saturating_sub(FILE_COST);
+        Ok(())
     }
 
     /// Looks at some records after `floor`.

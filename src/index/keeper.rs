@@ -76,11 +76,9 @@ impl<R: Fn(u64) -> bool> Keeper<R> {
         let sealed: BTreeSet<u64> = firsts.iter().rev().skip(1).copied().collect();
         self.index.indexed().retain(|first| sealed.contains(first));
         self.waiting.retain(|first, _| sealed.contains(first));
-        match self.index.0.files.keep(|first| sealed.contains(&first)) {
-            Ok(()) => self.looked_at = oldest,
-            Err(error) => {
-                tracing::warn!(%error, "the files of the index cannot be looked through; trying again")
-            }
+        self.looked_at = oldest;
+        if let Err(error) = self.index.0.files.keep(|first| sealed.contains(&first)) {
+            tracing::warn!(%error, "the files of the index cannot be looked through; trying again after the next trim");
         }
     }
 

@@ -82,11 +82,19 @@ impl Index {
         let segment = Segment { log: self.0.log_name.clone(), first, last };
         let found =
             self.0.files.open(&segment).and_then(|file| file.map(|file| file.sequences(key)).transpose());
-        found.unwrap_or_else(|error| {
-            tracing::warn!(%error, first, "a file of the index is of no use; it is made anew");
-            self.forget(first);
-            None
-        })
+        match found {
+            Ok(None) => {
+                // also one that somebody has deleted is made anew
+                self.indexed().remove(&first);
+                None
+            }
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, first, "a file of the index is of no use; it is made anew");
+                self.forget(first);
+                None
+            }
+        }
     }
 
     /// Whether a sealed segment has a file whose header is in order.

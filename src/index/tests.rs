@@ -250,6 +250,8 @@ fn every_sealed_segment_gets_a_file_which_goes_with_it() {
     assert!(sealed > 3, "{sealed}");
     assert_eq!((files(), desk.metrics.index_segments.get()), (sealed, sealed as i64));
     assert_eq!(desk.metrics.index_behind_records.get(), 0);
+    // the smallest budget gets on, too
+    assert_eq!(desk.pages(&of_card("C1"), 1, 1).0, desk.naive(&of_card("C1")));
     // with all of them a page looks at no more than it shows
     let page = desk.index.history_within(&of_card("C1"), None, 10, 8 * 10 + 20 * 3).unwrap();
     assert_eq!(page.events.len(), 10);
@@ -286,6 +288,19 @@ fn a_start_makes_what_is_missing_and_takes_what_is_there() {
     assert_eq!(desk.metrics.index_segments.get(), sealed);
     let made_anew = before.iter().zip(&after).filter(|(before, after)| before != after).count();
     assert_eq!((made_anew, before.len()), (1, after.len()), "the others are as they were");
+}
+
+#[test]
+fn what_is_deleted_while_it_runs_is_made_anew_once_it_is_missed() {
+    let mut desk = Desk::new();
+    everyone(&mut desk, 400);
+    settle(&mut desk);
+    let sealed = desk.metrics.index_segments.get();
+    fs::remove_dir_all(index_dir(&desk.dir)).unwrap();
+    assert_eq!(desk.pages(&of_card("C1"), 200, 40_000).0, desk.naive(&of_card("C1")));
+    settle(&mut desk);
+    assert_eq!(fs::read_dir(index_dir(&desk.dir)).unwrap().count() as i64, sealed);
+    assert_eq!(desk.metrics.index_segments.get(), sealed);
 }
 
 #[test]

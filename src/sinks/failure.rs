@@ -84,7 +84,7 @@ const INVALID_CODES: [&str; 23] = [
 
 /// Beginnings and parts of texts by which a validation failure blames the target, not the record: a
 /// malformed ARN or a table with other keys would otherwise make a dead letter of every event.
-const TARGET_BLAMES: [&str; 11] = [
+const TARGET_BLAMES: [&str; 13] = [
     "Invalid parameter: TopicArn",
     "Invalid parameter: Topic Name",
     "at 'streamName'",
@@ -96,6 +96,9 @@ const TARGET_BLAMES: [&str; 11] = [
     "Missing the key",
     "The provided key element does not match the schema",
     "Type mismatch for key",
+    "Type mismatch for Index Key",
+    // DynamoDB Local
+    "One of the required keys was not given a value",
 ];
 
 /// Prefix of SQS codes in its older protocol.
@@ -121,7 +124,8 @@ pub enum FailureSource {
 
 /// Which kind of failure it is, as reference "Which failure is which" lays down.
 ///
-/// The code counts before the status, because S3 throttles with a 503 and DynamoDB with a 400.
+/// The code counts before the status, because S3 throttles with a 503 and DynamoDB with a 400. Without a code of the
+/// service's own a status never blames a record: a proxy has answered, or another server.
 #[must_use]
 pub fn classify(code: Option<&str>, status: Option<u16>, source: FailureSource) -> TroubleKind {
     match source {
@@ -153,7 +157,6 @@ fn by_status(status: Option<u16>) -> Option<TroubleKind> {
     match status? {
         429 => Some(TroubleKind::Throttled),
         408 | 409 | 500..=599 => Some(TroubleKind::Transient),
-        413 => Some(TroubleKind::Invalid),
         _ => None,
     }
 }
@@ -184,7 +187,7 @@ where
 pub fn outcome_of_webhook_answer(status: u16, headers: &Headers, text: &str, now: SystemTime) -> Outcome {
     let kind = match status {
         200..=299 => return Outcome::Delivered,
-        400 | 422 => TroubleKind::Invalid,
+        400 | 413 | 422 => TroubleKind::Invalid,
         // too early
         425 => TroubleKind::Transient,
         status => by_status(Some(status)).unwrap_or(TroubleKind::Hold),
@@ -275,7 +278,7 @@ where
         _ => (FailureSource::Connection, "ConnectionFailed"),
     };
     let code = error.code().map_or_else(|| spare_code_of(status, spare_code), str::to_owned);
-    let text = error.message().map_or_else(|| chain_text(error), str::to_owned);
+    let text = error.message().map_or_else(|| spare_text_of(error), str::to_owned);
     let kind = classify(error.code(), status, source);
     let retry_after = response.and_then(|response| retry_after(response.headers(), SystemTime::now()));
     trouble(kind, &code, &text, retry_after)
@@ -283,6 +286,17 @@ where
 
 fn spare_code_of(status: Option<u16>, spare_code: &str) -> String {
     status.map_or_else(|| spare_code.to_owned(), |status| format!("Http{status}"))
+}
+
+/// The SDK shows a service error without a message as a struct of its own.
+fn spare_text_of<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E, HttpResponse>) -> String {
+    match (error, error.code()) {
+        (SdkError::ServiceError(_), Some(_)) => "the service says no more".to_owned(),
+        (SdkError::ServiceError(_), None) => {
+            "the answer has no error code of the service: did a proxy or another server answer?".to_owned()
+        }
+        _ => chain_text(error),
+    }
 }
 
 fn lacks_credentials(error: &(dyn Error + 'static)) -> bool {
@@ -318,6 +332,35 @@ mod tests {
     use super::*;
     use aws_smithy_runtime_api::{client::result::ConnectorError, http::StatusCode};
     use aws_smithy_types::{body::SdkBody, error::ErrorMetadata};
+
+    #[test]
+    fn without_a_code_of_the_service_no_answer_blames_a_record() {
+        for status in [400, 403, 404, 405, 411, 413, 414, 431] {
+            assert_eq!(classify(None, Some(status), FailureSource::Answer), TroubleKind::Hold, "{status}");
+            let unreadable = classify(None, Some(status), FailureSource::Connection);
+            assert_eq!(unreadable, TroubleKind::Transient, "{status}");
+            let error = service_error(None, "", status, None);
+            let Outcome::Retry(trouble) = outcome_of_sdk_error(&error, 2) else { panic!("{status}") };
+            assert_eq!(trouble.code, format!("Http{status}"));
+        }
+    }
+
+    #[test]
+    fn what_went_wrong_is_said_without_the_insides_of_the_sdk() {
+        let metadata = ErrorMetadata::builder().code("NoSuchBucket").build();
+        let response = HttpResponse::new(StatusCode::try_from(404_u16).unwrap(), SdkBody::empty());
+        let coded = trouble_of_sdk_error(&SdkError::service_error(metadata, response));
+        let page = SdkError::service_error(
+            ErrorMetadata::builder().build(),
+            HttpResponse::new(StatusCode::try_from(413_u16).unwrap(), SdkBody::empty()),
+        );
+        let page = trouble_of_sdk_error(&page);
+        assert_eq!((coded.code.as_str(), coded.text.as_str()), ("NoSuchBucket", "the service says no more"));
+        assert_eq!(
+            page.text,
+            "the answer has no error code of the service: did a proxy or another server answer?"
+        );
+    }
 
     fn answered(code: Option<&str>, status: u16, header: Option<(&'static str, &'static str)>) -> Outcome {
         outcome_of_sdk_error(&service_error(code, "because", status, header), 2)
@@ -395,7 +438,7 @@ mod tests {
             ("ParameterValueInvalid", 400, Invalid),
             ("SerializationException", 400, Invalid),
             ("EntityTooLarge", 400, Invalid),
-            ("Anything", 413, Invalid),
+            ("Anything", 413, Hold),
         ];
         for (code, status, kind) in table {
             assert_eq!(classify(Some(code), Some(status), FailureSource::Answer), kind, "{code} {status}");

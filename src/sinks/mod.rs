@@ -4,6 +4,7 @@
 //! events into requests and answers into outcomes. [`aws`] holds what the AWS services share, the one
 //! classification of failures included; [`envelope`] reads the few fields a request is built from.
 
+pub mod advice;
 pub mod archive;
 pub mod aws;
 pub mod dynamodb;

@@ -5,7 +5,10 @@ use std::{io, sync::Arc};
 use aws_sdk_s3::{
     Client,
     error::SdkError,
-    operation::{head_object::HeadObjectOutput, put_object::PutObjectError},
+    operation::{
+        head_object::HeadObjectOutput,
+        put_object::{PutObjectError, PutObjectOutput},
+    },
     primitives::ByteStream,
     types::{ChecksumAlgorithm, ChecksumMode},
 };
@@ -27,7 +30,9 @@ const PRECONDITION_FAILED: u16 = 412;
 const NOT_FOUND: u16 = 404;
 /// Codes by which S3 complains about an object's size, which a smaller batch cures. S3 reads no records,
 /// so nothing else it says is about one.
-const TOO_LARGE_CODES: [&str; 2] = ["EntityTooLarge", "Http413"];
+const TOO_LARGE_CODES: [&str; 1] = ["EntityTooLarge"];
+/// What is shown when something else than S3 has answered.
+const NOT_S3_CODE: &str = "NotS3";
 /// The metadata of an object under which its SHA-256 stands, in hex as `sha256sum` prints it.
 const SHA256_METADATA: &str = "sha256";
 
@@ -85,7 +90,7 @@ impl Upload {
             .metadata(SHA256_METADATA, &manifest.sha256)
             .body(ByteStream::from(bytes));
         match request.send().await {
-            Ok(_) => Outcome::Delivered,
+            Ok(answer) => put_outcome(&answer),
             Err(error) if is_taken(&error) => match self.look().await {
                 Ok(Some(There::Same)) => Outcome::Delivered,
                 Ok(Some(There::Other(found))) => taken(manifest, &found),
@@ -157,6 +162,16 @@ impl Upload {
             Err(error) => outcome_of_io_error(&error, "removing a spooled object"),
         }
     }
+}
+
+/// S3 names what it has stored, by its ETag or its checksum. A captive portal or a wrong endpoint says 200, too.
+fn put_outcome(answer: &PutObjectOutput) -> Outcome {
+    if answer.e_tag().is_some() || answer.checksum_sha256().is_some() {
+        return Outcome::Delivered;
+    }
+    let text =
+        "success without an ETag or a checksum is no answer of S3: look at endpoint_url and at proxies";
+    retry(TroubleKind::Transient, NOT_S3_CODE, text.to_owned())
 }
 
 /// The service's own checksum counts; of an object without one, its size and the checksum in its metadata.

@@ -82,7 +82,7 @@ async fn every_change_is_found(store: &str) {
     assert_eq!(code, Some(1), "{said}");
     let expected = "it differs from the log in source, data.gate";
     assert!(said.contains(&format!("{}{expected} ({name})", found(exit))), "{said}");
-    assert!(said.contains("do NOT tell the same story: 1 findings"), "{said}");
+    assert!(said.contains("do NOT tell the same story: 1 finding "), "{said}");
 
     let mut changed = whole.clone();
     changed.remove(entry);
@@ -122,6 +122,15 @@ async fn every_change_is_found(store: &str) {
     let (code, said) = verify(&site, "copy");
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("of no sink of this configuration"), "{said}");
+    let lacking = format!("and {} events of the log not here", whole.len() - entry);
+    assert!(
+        said.contains("verdict: what is here agrees with the log (3 events of ") && said.contains(&lacking),
+        "{said}"
+    );
+    assert!(
+        !said.contains("tell the same story") && said.contains(" access.exit.recorded, sequences "),
+        "{said}"
+    );
     let (code, said) = verify(&site, "nowhere");
     assert_eq!(code, Some(1), "{said}");
     fs::remove_file(site.path("copy").join(name)).unwrap();
@@ -223,7 +232,7 @@ async fn dead_letters_are_not_missing_from_the_archive() {
     let (code, said) = verify(&site, FILES);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("sequence 8: 1 event is missing from the archive"), "{said}");
-    assert!(said.contains("do NOT tell the same story: 1 findings"), "{said}");
+    assert!(said.contains("do NOT tell the same story: 1 finding "), "{said}");
 }
 
 #[tokio::test]

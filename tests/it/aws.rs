@@ -116,11 +116,16 @@ impl Estate {
 }
 
 pub(crate) async fn create_table(client: &aws_sdk_dynamodb::Client, name: &str) {
+    create_table_with(client, name, &["PK", "SK"]).await;
+}
+
+/// A table with these keys, strings all.
+pub(crate) async fn create_table_with(client: &aws_sdk_dynamodb::Client, name: &str, keys: &[&str]) {
     let mut request = client.create_table().table_name(name).billing_mode(BillingMode::PayPerRequest);
-    for (name, key_type) in [("PK", KeyType::Hash), ("SK", KeyType::Range)] {
+    for (name, key_type) in keys.iter().zip([KeyType::Hash, KeyType::Range]) {
         let attribute =
-            AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S);
-        let key = KeySchemaElement::builder().attribute_name(name).key_type(key_type);
+            AttributeDefinition::builder().attribute_name(*name).attribute_type(ScalarAttributeType::S);
+        let key = KeySchemaElement::builder().attribute_name(*name).key_type(key_type);
         request = request.attribute_definitions(attribute.build().unwrap()).key_schema(key.build().unwrap());
     }
     request.send().await.unwrap();

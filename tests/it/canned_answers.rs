@@ -150,6 +150,16 @@ async fn dynamodb_refusals_are_told_apart() {
         ("TransactionConflictException", "conflict", TroubleKind::Transient),
         ("ExpiredTokenException", "The security token is expired", TroubleKind::Hold),
         ("ValidationException", "The provided key element does not match the schema", TroubleKind::Hold),
+        (
+            "ValidationException",
+            "One or more parameter values were invalid: Missing the key id in the item",
+            TroubleKind::Hold,
+        ),
+        (
+            "ValidationException",
+            "One or more parameter values were invalid: Type mismatch for key PK expected: N actual: S",
+            TroubleKind::Hold,
+        ),
     ] {
         assert_eq!(retry_kinds(&answered(code, text).await), [kind], "{code}");
     }
@@ -173,6 +183,41 @@ async fn a_gateways_page_is_an_outage() {
     for settings in targets {
         let outcomes = send_to(&endpoint_url, &settings, 2).await;
         assert_eq!(retry_kinds(&outcomes), [TroubleKind::Transient; 2], "{settings}: {outcomes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_success_is_no_answer_of_s3() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = s3(dir.path(), "archive", ObjectFormat::Ndjson(Compression::None));
+    let page = canned(200, &["content-type: text/html"], "<html>Please log in</html>");
+    let outcomes = send_to(&page, &settings, 2).await;
+    assert_eq!(retry_kinds(&outcomes), [TroubleKind::Transient; 2]);
+    assert!(matches!(&outcomes[0], Outcome::Retry(trouble) if trouble.code == "NotS3"), "{outcomes:?}");
+    // the object is in the spool still, and goes out whole
+    let stored = canned(200, &["etag: \"d41d8cd98f00b204e9800998ecf8427e\""], "");
+    assert_eq!(send_to(&stored, &settings, 2).await, [Outcome::Delivered, Outcome::Delivered]);
+}
+
+#[tokio::test]
+async fn a_proxys_refusal_blames_no_event() {
+    let dir = tempfile::tempdir().unwrap();
+    for status in [400, 413] {
+        let page =
+            canned(status, &["content-type: text/html"], "<html><h1>Request Entity Too Large</h1></html>");
+        let targets = [
+            topic(),
+            queue(),
+            kinesis("exits"),
+            firehose("lines"),
+            eventbridge("bus"),
+            s3(dir.path(), "archive", ObjectFormat::Ndjson(Compression::Gzip)),
+            dynamodb("table"),
+        ];
+        for settings in targets {
+            let outcomes = send_to(&page, &settings, 1).await;
+            assert!(matches!(&outcomes[..], [Outcome::Retry(_)]), "{status} {settings}: {outcomes:?}");
+        }
     }
 }
 

@@ -203,12 +203,15 @@ impl Site {
     }
 
     fn take_as_recorded(&self, building: &str, key: &str) {
-        let (file, id) = (self.path("data/keys-recorded.json"), key.split_once('.').unwrap().0);
+        let config = std::fs::read_to_string(self.path("routes.toml")).unwrap();
+        let Ok(config) = config.parse::<toml::Table>() else { return };
+        let data_dir = config["server"].get("data_dir").and_then(toml::Value::as_str).unwrap_or("data");
+        let file = self.path(data_dir).join("keys-recorded.json");
+        let id = key.split_once('.').unwrap().0;
         let recorded = std::fs::read_to_string(&file).unwrap_or_else(|_| "{}".to_owned());
         let mut recorded: Value = serde_json::from_str(&recorded).unwrap_or_else(|_| json!({}));
         recorded[id] = json!({ "id": id, "building": building, "kind": "gate" });
-        // an error: the data dir is elsewhere
-        let _ = std::fs::write(file, recorded.to_string());
+        std::fs::write(file, recorded.to_string()).unwrap();
     }
 
     /// A token, such as for `hr,security@hq`.

@@ -45,6 +45,10 @@ async fn a_refused_event_dies_alone_and_is_kept() {
     assert_eq!(daemon.anyone().get("/v1/dead-letters").await.status, 401);
     assert_eq!(admin.get("/v1/dead-letters?sink=nosuch").await.status, 404);
     assert_eq!(admin.get("/v1/dead-letters?colour=red").await.status, 422);
+    let twice = admin.get("/v1/dead-letters?sink=topic&sink=queue").await.expect(422);
+    assert_eq!(twice["errors"][0]["detail"], "is there more than once", "{twice}");
+    assert_eq!(admin.get("/v1/sinks?sink=topic").await.status, 422);
+    assert_eq!(admin.get("/healthz?probe=1").await.status, 200);
     assert_eq!(admin.get("/v1/dead-letters?cursor=topic:1").await.status, 422);
 
     // killed, not stopped: a dead letter is durable at once
@@ -156,6 +160,10 @@ async fn check_discard(site: &Site, daemon: Daemon, id: &str, letter: &Value) {
     }
     assert_eq!(admin.post(REDRIVE, &json!({ "sink": "nosuch" })).await.status, 409);
     assert_eq!(admin.post(REDRIVE, &json!({ "sink": "queue", "ids": [id] })).await.status, 422);
+    // null is no way of saying all
+    for empty in [json!({ "sink": null }), json!({ "ids": null })] {
+        assert_eq!(admin.post(REDRIVE, &empty).await.status, 422, "{empty}");
+    }
 
     assert_eq!(discard(&admin, id, &reason).await.status, 204);
     assert_eq!(discard(&admin, id, &reason).await.status, 404, "it is gone");

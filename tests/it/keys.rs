@@ -27,7 +27,7 @@ fn told(events: &[Value]) -> Vec<String> {
         for (member, sign) in [("removed", '-'), ("added", '+')] {
             for fact in event["data"][member].as_array().unwrap() {
                 let text = |name: &str| fact[name].as_str().unwrap_or("*").to_owned();
-                assert_eq!(text("building"), "hq");
+                assert_ne!(text("building"), "*");
                 assert!(
                     fact.as_object()
                         .unwrap()
@@ -86,7 +86,9 @@ async fn keys_that_come_and_go_are_events() {
     // whoever loses the file gets all keys once more, and no gap
     std::fs::write(site.path("data/keys-recorded.json"), "{").unwrap();
     assert!(site.start().stop().0.success());
-    assert_eq!(told(&site.dump()).len(), 6);
+    let told = told(&site.dump());
+    assert_eq!(told.iter().filter(|line| **line == expected[4]).count(), 2);
+    assert!(told.len() > 5 && told[5..].iter().all(|line| line.starts_with('+')), "{told:?}");
 }
 
 #[tokio::test]

@@ -187,6 +187,8 @@ async fn the_command_line_replays_attaches_and_counts() {
     );
     let (code, _, err) = replay(&["--building", "annex", "--until", "1970-01-01T00:00:00Z", "--dry-run"]);
     assert_eq!(code, Some(0), "{err}");
+    let (code, out, err) = replay(&["--type", "card.lost", "--dry-run"]);
+    assert!(code == Some(0) && out.starts_with("0 of 2") && !err.contains("no route"), "{out}{err}");
     let (code, _, err) = replay(&["--until", &first, "--since", &first]);
     assert!(code == Some(1) && err.contains("until is not after since"), "{err}");
 

@@ -63,21 +63,24 @@ async fn what_is_no_event_of_this_server_is_not_replayed_and_said() {
     lines.push(lines[0].replace("\"log\":\"hq-1.", "\"log\":\"annex-1."));
     lines.push(lines[0].replacen("\"id\"", "\"key\"", 1));
     lines.push("{".to_owned());
-    fs::create_dir(site.path("moved")).unwrap();
+    for dir in ["moved", "empty", "notes"] {
+        fs::create_dir(site.path(dir)).unwrap();
+    }
+    fs::write(site.path("notes/notes.txt"), "no events").unwrap();
     // half a line at the end is what a crash leaves; it was not acknowledged
     let text = lines.join("\n") + "\n" + &lines[1][..20];
     fs::write(site.path("moved/a.ndjson"), text).unwrap();
     fs::write(site.path("moved/notes.txt"), "no events").unwrap();
-    let replay = |from: &str, to: &str| {
-        let output =
-            site.run(&["replay", "--url", daemon.base_url(), "--token", &token, "--from", from, "--to", to]);
+    let replay = |from: &str, to: &str, more: &[&str]| {
+        let url = ["replay", "--url", daemon.base_url(), "--token", &token, "--from", from, "--to", to];
+        let output = site.run(&[&url, more].concat());
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     };
-    let (code, out, err) = replay("moved", "copy");
+    let (code, out, err) = replay("moved", "copy", &[]);
     assert_eq!((code, out.as_str()), (Some(1), "5 of 9 events delivered to copy, 0 refused\n"), "{err}");
     assert!(err.contains("a.ndjson: line 7 has no id") && err.contains("line 8"), "{err}");
-    assert!(err.contains("1 events of other servers"), "{err}");
+    assert!(err.contains("not replayed: 1 event of other servers"), "{err}");
     let (live, replayed) = live_and_replayed(&site, "sinks/copy");
     assert_eq!(assert_replayed(&live, &replayed, "access.exit.recorded"), 0);
 
@@ -86,10 +89,17 @@ async fn what_is_no_event_of_this_server_is_not_replayed_and_said() {
         ("sinks", "files", "to is the archive that this would read"),
         ("sinks/nosuch", "copy", "from is no directory that the server can see"),
         ("s3:///events", "copy", "has no bucket"),
+        ("empty", "copy", "the replay failed: "),
+        ("notes", "copy", "1 there that no sink writes, such as notes.txt"),
     ] {
-        let (code, out, err) = replay(from, to);
-        assert!(code == Some(1) && out.is_empty() && err.contains(expected), "{from} {to}: {err}");
+        let (code, out, err) = replay(from, to, &[]);
+        assert!(code == Some(1) && err.contains(expected), "{from} {to}: {err}");
+        assert!(out.is_empty() || out.starts_with("0 of 0 events delivered"), "{from} {to}: {out}");
     }
+    // a filter that matches nothing is no failure
+    let (code, out, err) = replay("sinks/files", "copy", &["--building", "annex"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.starts_with("0 of ") && !out.starts_with("0 of 0 "), "{out}");
     let relative = json!({ "from": "moved", "to": "copy" });
     assert_eq!(admin.post("/v1/replays", &relative).await.expect(422)["errors"][0]["field"], "from");
     sinks_by_name(&admin).await.values().for_each(conserves);

@@ -83,6 +83,15 @@ async fn the_state_is_what_its_events_come_to_and_a_planted_difference_is_found(
         let Compared { code, out, err } = compare(&site, &daemon, &token, &[from]);
         assert_eq!((code, out.as_str()), (Some(0), "0 of 9 entries differ\n"), "{from}: {err}");
     }
+    // without an event of this server nothing is proven
+    for (dir, line) in [("empty", None), ("foreign", Some(copies[0].1[0].replace("\"hq-1.", "\"other-1.")))] {
+        fs::create_dir(site.path(dir)).unwrap();
+        if let Some(line) = line {
+            fs::write(site.path(dir).join("a.ndjson"), line + "\n").unwrap();
+        }
+        let Compared { code, out, err } = compare(&site, &daemon, &token, &[dir]);
+        assert!(code == Some(1) && out.is_empty() && err.contains("nothing is proven"), "{dir}: {out}{err}");
+    }
     let Compared { out, err, .. } = compare(&site, &daemon, &token, &["wal", "--building", "annex"]);
     assert_eq!(out, "0 of 2 entries differ\n", "{err}");
     let Compared { out, err, .. } = compare(&site, &daemon, &token, &["wal", "--card", "C2"]);

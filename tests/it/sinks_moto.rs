@@ -31,7 +31,8 @@ use turnstiled::{
 
 use crate::{
     aws::{
-        ACCOUNT, create_queue, create_table, create_topic, drain, location, read_stream, s3_client, subscribe,
+        ACCOUNT, create_queue, create_table, create_table_with, create_topic, drain, location, read_stream,
+        s3_client, subscribe,
     },
     moto::{Moto, sdk_config},
 };
@@ -340,6 +341,19 @@ impl Table {
 
     async fn inside(&self) -> bool {
         *self.attribute("EMPLOYEE#E1", "PRESENCE#hq", "inside").await.as_bool().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_table_with_other_keys_is_no_events_fault() {
+    let Some(moto) = Moto::start() else { return };
+    let config = moto.sdk_config();
+    let client = aws_sdk_dynamodb::Client::new(&config);
+    for (table, keys) in [("lower", &["pk", "sk"][..]), ("other", &["id"]), ("half", &["PK", "sort"])] {
+        create_table_with(&client, table, keys).await;
+        let sink = open_with(&dynamodb(table), &config);
+        let outcomes = sink.send(vec![entry("E1", 1), passage("access.entry.granted", "E2", 1, 2)]).await;
+        assert_eq!(retry_kinds(&outcomes), [TroubleKind::Hold; 2], "{table}: {outcomes:?}");
     }
 }
 

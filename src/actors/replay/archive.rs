@@ -185,6 +185,7 @@ struct Reader<'a> {
     lines: u64,
     found: Found,
     objects: Objects,
+    nothing_there: Option<String>,
 }
 
 impl<'a> Reader<'a> {
@@ -201,6 +202,7 @@ impl<'a> Reader<'a> {
             lines: 0,
             found: Found::default(),
             objects: Objects::default(),
+            nothing_there: None,
         }
     }
 
@@ -209,6 +211,7 @@ impl<'a> Reader<'a> {
         let order = &self.parts.order;
         let listing = archive.list_some(MAX_REPLAYED_OBJECTS, &|name| order.wants_object(name))?;
         self.objects.total = listing.objects.len() as u64;
+        self.nothing_there = listing.nothing_there();
         for object in listing.objects {
             let is_before = at.as_ref().is_some_and(|at| object.name < at.object);
             if !is_before && self.is_wanted {
@@ -269,10 +272,13 @@ impl<'a> Reader<'a> {
             return Ok(None);
         };
         let record = event.record;
-        let Some(form) = routes.form_for(record.event_type(), &order.to) else { return Ok(None) };
         if !order.wants(&record)? {
             return Ok(None);
         }
+        let Some(form) = routes.form_for(record.event_type(), &order.to) else {
+            self.found.unrouted += 1;
+            return Ok(None);
+        };
         let body = mark_replayed(edit_again(record.json(), &form)?)?;
         Ok(Some(Outgoing { sequence: self.place, record, body }))
     }
@@ -284,6 +290,7 @@ impl<'a> Reader<'a> {
             records: std::mem::take(&mut self.records),
             found: std::mem::take(&mut self.found),
             objects: Some(self.objects),
+            nothing_there: self.nothing_there.take(),
             is_end,
             ..Read::nothing(self.place)
         };

@@ -58,6 +58,8 @@ pub struct ReplayReport {
     pub total: Option<u64>,
     /// Objects of the archive, while it is read.
     pub objects: Option<Objects>,
+    /// Events that are asked for, and that no route leads to the sink.
+    pub unrouted: u64,
     /// Events of other servers in the archive.
     pub others: u64,
     /// Lines of the archive that are no events.
@@ -157,6 +159,7 @@ impl ReplayReport {
             scanned: cursor.saturating_sub(record.begin),
             total: (record.end > 0).then(|| record.end.saturating_sub(record.begin)),
             objects: None,
+            unrouted: record.unrouted,
             others: record.others,
             unreadable: record.unreadable,
             problems: record.problems.clone(),

@@ -20,7 +20,10 @@ use crate::{
         sink_state::{SinkStateError, SinkStates},
     },
     clock,
-    domain::{ids::ReplayName, replay::STATE},
+    domain::{
+        ids::ReplayName,
+        replay::{ReplayOrder, STATE},
+    },
     metrics::Metrics,
 };
 
@@ -144,7 +147,7 @@ impl ReplaysActor {
                     tracing::error!(replay = %record.name, %error, "the configuration has changed, this replay cannot go on");
                     record.state = ReplayState::Failed;
                     record.finished_at = Some(clock::wall());
-                    record.error = Some(format!("the configuration has changed: its target {error}"));
+                    record.error = Some(no_longer(&record.order, &error));
                     shows = ReplayReport::of(&record, None, None);
                     if self.shared.disk.has_room_for_state(RECORD_BYTES) {
                         self.put(&record);
@@ -235,6 +238,23 @@ impl ReplaysActor {
             unwritten(&error);
         }
         self.shared.board.remove(name);
+    }
+}
+
+/// Why a replay that was allowed cannot go on, and what to do.
+fn no_longer(order: &ReplayOrder, error: &RefusedOrder) -> String {
+    let ReplayOrder { from, to, .. } = order;
+    match error {
+        RefusedOrder::NoSuchSink => format!(
+            "the configuration no longer has its sink {to:?}: put the sink back and begin the replay anew (it sends \
+             everything once more), or delete the replay"
+        ),
+        RefusedOrder::IntoItself => {
+            format!(
+                "the configuration has changed, and its target {to:?} {error}: begin one with another target"
+            )
+        }
+        error => format!("the configuration has changed, and its source {from:?} or target {to:?} {error}"),
     }
 }
 

@@ -127,7 +127,7 @@ impl ReplayActor {
         shared: Shared,
     ) -> Self {
         let limits = target.as_ref().map_or(DRY_RUN_LIMITS, |target| {
-            let limits = target.sink.limits();
+            let limits = target.sink.limits().with_order(target.order);
             BatchLimits {
                 max_in_flight: 1,
                 linger: limits.linger.min(MAX_LINGER),
@@ -206,7 +206,7 @@ impl ReplayActor {
     }
 
     fn take_in(&mut self, read: Read, ctx: &mut Context<Self>) {
-        let Read { records, scanned_to, is_end, trimmed, found, objects } = read;
+        let Read { records, scanned_to, is_end, trimmed, found, objects, nothing_there } = read;
         self.record.found(found);
         self.objects = objects;
         if let Some(range) = trimmed {
@@ -215,6 +215,10 @@ impl ReplayActor {
         }
         if is_end {
             self.end = Some(scanned_to);
+        }
+        if let Some(nothing) = nothing_there {
+            tracing::error!(replay = %self.record.name, from = self.record.order.from, "the source {nothing}");
+            self.record.error = Some(format!("{} {nothing}", self.record.order.from));
         }
         if !self.is_unwritten {
             self.stalled = None;
@@ -325,12 +329,15 @@ impl ReplayActor {
         if !is_over || self.record.state != ReplayState::Running {
             return;
         }
-        self.record.state = ReplayState::Done;
+        let is_failed = self.record.error.is_some();
+        self.record.state = if is_failed { ReplayState::Failed } else { ReplayState::Done };
         self.record.finished_at = Some(clock::wall());
         let rest = self.machine.flush();
         self.settle(rest, ctx);
         let (totals, name) = (self.record.progress.totals, &self.record.name);
-        tracing::info!(replay = %name, delivered = totals.delivered, refused = totals.dead, "the replay is done");
+        if !is_failed {
+            tracing::info!(replay = %name, delivered = totals.delivered, refused = totals.dead, "the replay is done");
+        }
     }
 
     fn stop_if_idle(&mut self, ctx: &mut Context<Self>) {

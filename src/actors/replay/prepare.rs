@@ -162,6 +162,7 @@ impl ReplayPlaces {
             end,
             progress: Progress::starting_after(begin),
             at: None,
+            unrouted: 0,
             others: 0,
             unreadable: 0,
             problems: Vec::new(),

@@ -88,6 +88,9 @@ pub struct ReplayRecord {
     /// The object of the archive that the cursor is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<ObjectPlace>,
+    /// Events that are asked for, and that no route leads to the sink; after a crash some count twice.
+    #[serde(default)]
+    pub unrouted: u64,
     /// Events of other servers in the archive; after a crash some count twice.
     #[serde(default)]
     pub others: u64,
@@ -125,8 +128,9 @@ impl ReplayRecord {
         }
     }
 
-    /// Takes in what of an archive is not sent.
+    /// Takes in what of the source is not sent.
     pub(super) fn found(&mut self, found: Found) {
+        self.unrouted = self.unrouted.saturating_add(found.unrouted);
         self.others = self.others.saturating_add(found.others);
         self.unreadable = self.unreadable.saturating_add(found.unreadable);
         let room = MAX_NAMED_REFUSALS.saturating_sub(self.problems.len());

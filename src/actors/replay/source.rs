@@ -32,11 +32,15 @@ pub(super) struct Read {
     pub(super) found: Found,
     /// How far it is in an archive.
     pub(super) objects: Option<Objects>,
+    /// The archive has nothing that a sink has written.
+    pub(super) nothing_there: Option<String>,
 }
 
-/// What of an archive is not sent.
+/// What of a source is not sent.
 #[derive(Debug, Default)]
 pub(super) struct Found {
+    /// Events that are asked for, and that no route leads to the sink.
+    pub(super) unrouted: u64,
     /// Events of other servers.
     pub(super) others: u64,
     /// Lines that are no events.
@@ -74,6 +78,7 @@ impl Read {
             trimmed: None,
             found: Found::default(),
             objects: None,
+            nothing_there: None,
         }
     }
 }

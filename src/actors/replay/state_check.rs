@@ -113,6 +113,8 @@ pub(super) enum CheckError {
     Open(#[from] std::io::Error),
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    #[error("nothing is proven: {0}")]
+    NothingThere(String),
     #[error(
         "the archive ends with sequence {last}, and the log begins with {first}: what lies between is in neither"
     )]
@@ -159,6 +161,8 @@ struct Fold {
     last_found: u64,
     objects: Option<Objects>,
     scanned: u64,
+    /// Events of this server that the archive has.
+    taken: u64,
 }
 
 impl StateCheck {
@@ -200,7 +204,8 @@ impl StateCheck {
         let is_cut = before_first > 0 && !self.log.is_acknowledged(1..=before_first);
         let is_archive = matches!(self.source, StateSource::Archive { .. });
         let rebuilt = Rebuilt::new(scope, is_archive || !is_cut);
-        let mut fold = Fold { rebuilt, folded_to: before_first, last_found: 0, objects: None, scanned: 0 };
+        let mut fold =
+            Fold { rebuilt, folded_to: before_first, last_found: 0, objects: None, scanned: 0, taken: 0 };
         if let StateSource::Archive { opener, location, settled } = &self.source {
             let archive = opener.open(location)?;
             let settled = *settled;
@@ -255,6 +260,9 @@ impl StateCheck {
         let order = self.record.order.clone();
         let wanted = |name: &str| order.wants_object(name);
         let listing = archive.list_some(MAX_OBJECTS, &wanted)?;
+        if let Some(nothing) = listing.nothing_there() {
+            return Err(CheckError::NothingThere(format!("{} {nothing}", order.from)));
+        }
         let total = listing.objects.len() as u64;
         for (done, object) in listing.objects.iter().enumerate() {
             fold.objects = Some(Objects { done: done as u64, total });
@@ -273,6 +281,12 @@ impl StateCheck {
             self.record.found(found);
         }
         fold.objects = Some(Objects { done: total, total });
+        if fold.taken == 0 {
+            let (from, server) = (&order.from, &self.log_name.server);
+            let others = self.record.others;
+            let what = format!("of {total} objects of {from} that were read none has an event of {server}");
+            return Err(CheckError::NothingThere(format!("{what} ({others} events are of other servers)")));
+        }
         Ok(())
     }
 
@@ -340,6 +354,7 @@ impl Fold {
             Ok(Some(event)) => {
                 let decoded = decode(&event.record).map_err(|error| error.to_string())?;
                 self.rebuilt.apply(event.log.epoch, &decoded).map_err(|error| error.to_string())?;
+                self.taken += 1;
                 if event.log.epoch == log.epoch {
                     self.last_found = self.last_found.max(event.sequence);
                 }

@@ -116,9 +116,13 @@ impl WalSource {
             }
             let record =
                 EventRecord::parse(found.payload).map_err(|source| WalError::Record { sequence, source })?;
-            if let Some(form) = self.routes.form_for(record.event_type(), &self.order.to)
-                && self.order.wants(&record).map_err(|source| WalError::Json { sequence, source })?
-            {
+            let is_wanted =
+                self.order.wants(&record).map_err(|source| WalError::Json { sequence, source })?;
+            let form = self.routes.form_for(record.event_type(), &self.order.to);
+            if is_wanted && form.is_none() {
+                read.found.unrouted += 1;
+            }
+            if let Some(form) = form.filter(|_| is_wanted) {
                 let body = edit(&record.json(), &form, &found.previous_hash)
                     .and_then(mark_replayed)
                     .map_err(|source| WalError::Edit { sequence, source })?;
@@ -211,6 +215,12 @@ mod tests {
         };
         let order = Arc::new(ReplayOrder { to: "copy".to_owned(), ..ReplayOrder::default() });
         let routes = Arc::new(RouteTable::new(vec![route]));
+        let unrouted = Arc::new(ReplayOrder { to: "other".to_owned(), ..ReplayOrder::default() });
+        let nowhere =
+            WalSource { log: log.reader(), routes: Arc::clone(&routes), order: unrouted, end: EVENTS };
+        let read = nowhere.read(first - 1, 50, 1 << 20).unwrap();
+        assert_eq!((read.records.len(), read.found.unrouted), (0, EVENTS + 1 - first));
+
         let source = WalSource { log: log.reader(), routes, order, end: EVENTS };
         let (mut after, mut sequences, mut missing) = (7, Vec::new(), Vec::new());
         loop {

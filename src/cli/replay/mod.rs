@@ -1,6 +1,7 @@
 //! `turnstiled replay`: begins a replay in a running daemon, or attaches to it, and watches it to its end.
 
 mod report;
+mod troubles;
 
 use std::{
     io::Write,
@@ -12,7 +13,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value};
 
-use self::report::{Objects, Report};
+use self::{
+    report::{Objects, Report},
+    troubles::Troubles,
+};
 use super::{
     CommandError, Verdict,
     client::{Api, Daemon, NoAnswer},
@@ -89,7 +93,7 @@ pub(super) fn run(
     let api = replay.daemon.api("replays")?;
     block_on(async {
         let report = begin(&api, &order, replay.again, err).await?;
-        let report = watch(&api, report).await?;
+        let report = watch(&api, report, err).await?;
         report.conclude(replay.since.is_none(), out, err)
     })
 }
@@ -149,10 +153,11 @@ async fn post(api: &Api, order: &Value) -> Result<(StatusCode, Report), CommandE
     Ok((status, serde_json::from_value(body)?))
 }
 
-async fn watch(api: &Api, mut report: Report) -> Result<Report, CommandError> {
+async fn watch(api: &Api, mut report: Report, err: &mut impl Write) -> Result<Report, CommandError> {
     let bar = ProgressBar::new(report.total.unwrap_or(0));
     bar.set_style(ProgressStyle::with_template(if report.total.is_some() { BAR } else { OBJECTS_BAR })?);
     let mut seen = Instant::now();
+    let mut troubles = Troubles::default();
     while report.state == "running" {
         match report.objects {
             Some(Objects { done, total }) => {
@@ -162,6 +167,9 @@ async fn watch(api: &Api, mut report: Report) -> Result<Report, CommandError> {
             None => bar.set_position(report.scanned),
         }
         bar.set_message(report.progress());
+        if let Some(line) = troubles.line(&report, Instant::now()) {
+            bar.suspend(|| writeln!(err, "{line}"))?;
+        }
         tokio::time::sleep(LOOK_EVERY).await;
         match api.ask(api.request(Method::GET, &[&report.name])?).await {
             Ok((_, body)) => {

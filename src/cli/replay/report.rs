@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    cli::{CommandError, Verdict},
+    cli::{CommandError, Verdict, counted},
     domain::replay::STATE,
 };
 
@@ -25,6 +25,7 @@ pub(super) struct Report {
     pub(super) scanned: u64,
     pub(super) total: Option<u64>,
     pub(super) objects: Option<Objects>,
+    pub(super) unrouted: u64,
     pub(super) others: u64,
     pub(super) unreadable: u64,
     pub(super) problems: Vec<String>,
@@ -72,8 +73,9 @@ pub(super) struct Refusal {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct LastError {
-    code: String,
-    text: String,
+    pub(super) at: String,
+    pub(super) code: String,
+    pub(super) text: String,
 }
 
 impl Report {
@@ -106,15 +108,22 @@ impl Report {
                 "sequences {first} to {last} are no longer in the log; replay them from the archive"
             )?;
         }
+        if self.matched == 0 && self.unrouted > 0 {
+            let (asked, to) = (counted(self.unrouted, "event"), &self.to);
+            writeln!(
+                err,
+                "{asked} asked for, and no route leads any of them to {to}: look at --type and the routes"
+            )?;
+        }
         if self.others > 0 {
-            writeln!(err, "{} events of other servers are not replayed", self.others)?;
+            writeln!(err, "not replayed: {} of other servers", counted(self.others, "event"))?;
         }
         for problem in &self.problems {
             writeln!(err, "{problem}")?;
         }
         let unnamed = self.unreadable.saturating_sub(self.problems.len() as u64);
         if unnamed > 0 {
-            writeln!(err, "and {unnamed} more lines that are no events")?;
+            writeln!(err, "and {} that are no events", counted(unnamed, "more line"))?;
         }
         for Refusal { event_id, code, text } in &self.refusals {
             writeln!(err, "refused: {event_id}: {code}: {text}")?;
@@ -163,5 +172,52 @@ impl Report {
         writeln!(out, "{total} of {compared} entries differ")?;
         let is_whole = *total == 0 && self.unreadable == 0;
         Ok(if is_whole { Verdict::Passed } else { Verdict::Failed })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use serde_json::json;
+
+    pub(in crate::cli::replay) fn report(changes: &[(&str, Value)]) -> Report {
+        let mut report = json!({ "name": "r", "state": "done", "to": "exits", "dry_run": false, "created_at": "",
+            "finished_at": null, "matched": 0, "delivered": 0, "refused": 0, "scanned": 7, "total": null,
+            "objects": null, "unrouted": 0, "others": 0, "unreadable": 0, "problems": [], "range": null,
+            "trimmed": null, "refusals": [], "differences": null, "last_error": null });
+        for (name, value) in changes {
+            report[name] = value.clone();
+        }
+        serde_json::from_value(report).unwrap()
+    }
+
+    fn concluded(changes: &[(&str, Value)]) -> (Verdict, String, String) {
+        let report = report(changes);
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let verdict = report.conclude(true, &mut out, &mut err).unwrap();
+        (verdict, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+
+    #[test]
+    fn a_filter_that_matches_nothing_says_what_was_looked_at_and_whether_no_route_leads_there() {
+        let (verdict, out, err) = concluded(&[]);
+        assert_eq!((verdict, err.as_str()), (Verdict::Passed, ""));
+        assert_eq!(out, "0 of 7 events delivered to exits, 0 refused\n");
+        let (verdict, _, err) = concluded(&[("unrouted", json!(1))]);
+        assert_eq!(verdict, Verdict::Passed);
+        assert!(err.starts_with("1 event asked for, and no route leads any of them to exits"), "{err}");
+        let (_, _, err) = concluded(&[("unrouted", json!(5)), ("matched", json!(2))]);
+        assert_eq!(err, "", "the sink takes some of what was asked for, as its routes have it");
+    }
+
+    #[test]
+    fn a_source_with_nothing_in_it_is_a_failure() {
+        let why = json!({ "at": "", "code": "failed", "text": "s3://arch/typo has no object" });
+        for to in ["exits", "state"] {
+            let changes = [("state", json!("failed")), ("to", json!(to)), ("last_error", why.clone())];
+            let (verdict, _, err) = concluded(&changes);
+            assert_eq!(verdict, Verdict::Failed);
+            assert!(err.contains("the replay failed: s3://arch/typo has no object"), "{err}");
+        }
     }
 }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     app::SnapshotCheck,
+    cli::counted,
     data_dir::{self, DataDir},
 };
 
@@ -155,7 +156,7 @@ impl Copy {
             writeln!(out, "{finding}")?;
         }
         if left_off > 0 {
-            writeln!(out, "and {left_off} findings more")?;
+            writeln!(out, "and {} more", counted(left_off, "finding"))?;
         }
         if findings.is_empty() {
             writeln!(out, "{whole} is whole")?;

@@ -261,6 +261,40 @@ const CASES: &[Case] = &[
         "[auth]\n[sinks]\nx = { type = 's3', bucket = 'abc', compression = 'gzip' }",
         &["5: sinks.x.compression: is for NDJSON: Parquet is compressed with zstd; leave it out"],
     ),
+    (
+        "[auth]",
+        "[auth]\n[sinks]\nx = { type = 'stdout', order = 'none' }\ny = { type = 'sqs', queue_url = 'https://h/000000000000/q.fifo', order = 'none' }\nz = { type = 'kinesis', stream = 's', order = 'batch' }",
+        &[
+            "5: sinks.x.order: \"none\" is not one of \"batch\"",
+            "6: sinks.y.order: \"none\" is not one of \"per_key\"",
+            "7: sinks.z.order: \"batch\" is not one of \"per_key\", \"none\"",
+        ],
+    ),
+    (
+        "[auth]",
+        "[auth]\n[sinks]\nx = { type = 'sns', topic_arn = '${TOPIC}', region = 'eu-west-1' }\ny = { type = 'sqs', queue_url = 'https://sqs.eu-central-1.amazonaws.com/000000000000/q', region = 'eu-west-1' }",
+        &[
+            "5: sinks.x: `region` is \"eu-west-1\", and `topic_arn` is of \"eu-central-1\"; leave `region` out",
+            "6: sinks.y: `region` is \"eu-west-1\", and `queue_url` is of \"eu-central-1\"; leave `region` out",
+        ],
+    ),
+    (
+        "[auth]",
+        "[auth]\n[sinks]\nq = { type = 'sqs', queue_url = 'https://h/000000000000/q' }\n[dead_letters]\nqueue_url = 'https://h/000000000000/q'",
+        &["5: sinks.q: its queue is the one of [dead_letters], too"],
+    ),
+    (
+        "[auth]",
+        "[auth]\n[sinks]\nx = { type = 'file', dir = 'data/log' }\ny = { type = 'file', dir = 'data/sinks/y' }",
+        &[
+            "5: sinks.x: etc/data/log is where the server keeps what it must not lose; choose a directory elsewhere",
+        ],
+    ),
+    (
+        "[auth]",
+        "[auth]\n[sinks]\nh = { type = 'http', url = 'https://me:hush@h/x', secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw' }",
+        &["5: sinks.h.url: \"https://***@h/x\" has a name or password before its host"],
+    ),
     // Routes.
     ("['**']", "[]", &["9: routes[0].types: is empty: no event takes this route"]),
     ("to = []", "to = ['x']", &["10: routes[0].to[0]: there is no sink \"x\""]),

@@ -8,7 +8,7 @@ use super::{Config, LEAST, env, parse};
 use crate::config::{
     EMBEDDED,
     auth::JwtConfig,
-    sinks::{AwsOverrides, Compression, ObjectFormat, SinkConfig, SinkKind, StartAt},
+    sinks::{AwsOverrides, Compression, ObjectFormat, SinkConfig, SinkKind, SinkOrder, StartAt},
     wal::WalStore,
 };
 use crate::domain::{
@@ -175,6 +175,41 @@ fn a_route_s_form_and_a_test_s_event_are_read_as_json() {
     assert_eq!(serde_json::Value::Object(form.add.clone()), expected);
     assert_eq!(config.tests[0].event["data"]["n"], 1);
     assert_eq!((config.tests[0].event_type.as_str(), config.tests[0].line), ("card.lost", 16));
+}
+
+#[test]
+fn a_sink_keeps_the_order_that_is_asked_for() {
+    let found = sinks(
+        "a = { type = 'sns', topic_arn = '${TOPIC}', order = 'per_key' }
+         b = { type = 'http', url = 'https://h', secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', order = 'none' }
+         c = { type = 'stdout', order = 'batch' }
+         d = { type = 'firehose', delivery_stream = 'lines' }",
+    );
+    let orders: Vec<_> = found.iter().map(|sink| sink.order).collect();
+    assert_eq!(orders, [Some(SinkOrder::PerKey), Some(SinkOrder::None), Some(SinkOrder::Batch), None]);
+}
+
+#[test]
+fn plain_http_and_fields_that_nothing_has_are_warned_about() {
+    let sink = |name: &str, url: &str| {
+        format!(
+            "{name} = {{ type = 'http', url = '{url}', secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw' }}\n"
+        )
+    };
+    let sinks =
+        sink("x", "http://hooks.example/x") + &sink("y", "http://127.0.0.1:9/x") + &sink("z", "https://h");
+    let text = LEAST.replace("[auth]\n", &format!("[auth]\n[sinks]\n{sinks}"));
+    let text = text.replace("to = []", "to = ['x', 'y', 'z']\ndrop = ['note', 'employe_id', 'colour']");
+    let config = parse(&text).unwrap();
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "etc/routes.toml:5: sinks.x: events go over plain HTTP: everyone on the way reads who entered where; use https://",
+            "etc/routes.toml:15: routes[0].drop[1]: no event has a field \"employe_id\" in its data; did you mean \"employee_id\"?",
+            "etc/routes.toml:15: routes[0].drop[2]: no event has a field \"colour\" in its data",
+        ]
+    );
 }
 
 #[test]

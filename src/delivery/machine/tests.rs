@@ -505,3 +505,29 @@ fn a_machine_that_was_drained_goes_on() {
     bench.input(Input::Tick);
     assert_eq!(bench.sent(), [vec![1]]);
 }
+
+#[test]
+fn a_sink_is_held_for_as_long_as_a_record_waits_for_an_operator() {
+    let mut bench = Bench::new(limits(Order::None, 1));
+    bench.log(&[(1, "a"), (2, "b")], 2);
+    let hold = Outcome::Retry(trouble(TroubleKind::Hold));
+    bench.answer(&[hold.clone(), Delivered]);
+    let held = |bench: &Bench| bench.machine.status().held.map(|trouble| trouble.kind);
+    assert_eq!(held(&bench), Some(TroubleKind::Hold));
+    // what fails by itself now is no longer what an operator has to mend
+    bench.advance(60_000);
+    bench.answer(&[Outcome::Retry(trouble(TroubleKind::Transient))]);
+    assert_eq!(held(&bench), None);
+    for answer in [hold.clone(), hold] {
+        bench.advance(60_000);
+        bench.answer(&[answer]);
+        assert_eq!(held(&bench), Some(TroubleKind::Hold));
+    }
+    // others go through meanwhile
+    bench.log(&[(3, "c")], 3);
+    bench.answer(&[Delivered]);
+    assert_eq!(held(&bench), Some(TroubleKind::Hold));
+    bench.advance(60_000);
+    bench.answer(&[Delivered]);
+    assert_eq!((held(&bench), bench.machine.status().state), (None, SinkState::Healthy));
+}

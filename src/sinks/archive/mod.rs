@@ -55,8 +55,10 @@ pub struct Object {
 /// All objects of an archive, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// Those that hold events.
+    /// Those that hold events and were asked for.
     pub objects: Vec<Object>,
+    /// How many hold events and were not asked for.
+    pub unwanted: u64,
     /// How many others there are.
     pub others: u64,
     /// One of them.
@@ -102,6 +104,23 @@ pub enum ArchiveError {
         /// What is wrong.
         source: io::Error,
     },
+}
+
+impl Listing {
+    /// That there is nothing that a sink has written, asked for or not, if that is so: most likely another place is
+    /// meant.
+    #[must_use]
+    pub fn nothing_there(&self) -> Option<String> {
+        if !self.objects.is_empty() || self.unwanted > 0 {
+            return None;
+        }
+        let other = self.other.as_ref();
+        let others = |other| format!(" ({} there that no sink writes, such as {other})", self.others);
+        let others = other.map_or(String::new(), others);
+        Some(format!(
+            "has no object or file of an s3 or file sink{others}: look at bucket, prefix or directory"
+        ))
+    }
 }
 
 impl Location {
@@ -227,6 +246,7 @@ impl Lister<'_> {
             return Ok(());
         };
         if !(self.wanted)(&name) {
+            self.listing.unwanted += 1;
             return Ok(());
         }
         if bytes > MAX_OBJECT_BYTES {
@@ -283,6 +303,19 @@ mod tests {
     }
 
     #[test]
+    fn a_place_without_a_sinks_objects_is_told_from_one_where_none_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = Archive::of_dir(dir.path());
+        assert!(archive.list().unwrap().nothing_there().is_some());
+        std::fs::write(dir.path().join("notes.txt"), "no event").unwrap();
+        let nothing = archive.list().unwrap().nothing_there().unwrap();
+        assert!(nothing.contains("1 there that no sink writes, such as notes.txt"), "{nothing}");
+        std::fs::write(dir.path().join("a.ndjson"), "").unwrap();
+        let listing = archive.list_some(10, &|_| false).unwrap();
+        assert_eq!((listing.objects.len(), listing.unwanted, listing.nothing_there()), (0, 1, None));
+    }
+
+    #[test]
     fn what_sinks_write_is_read_back_line_by_line() {
         let dir = tempfile::tempdir().unwrap();
         let name = "building=hq/hq-1.1-00000000000000000001-00000000000000000002.ndjson";
@@ -295,7 +328,7 @@ mod tests {
         std::fs::write(dir.path().join("notes.txt"), "no event").unwrap();
         let archive = Archive::of_dir(dir.path());
         let listing = archive.list().unwrap();
-        assert_eq!((listing.objects.len(), listing.others), (4, 1));
+        assert_eq!((listing.objects.len(), listing.unwanted, listing.others), (4, 0, 1));
         for object in &listing.objects {
             assert_eq!(object.range.as_ref().map(|range| (range.first, range.last)), Some((1, 2)));
             let mut lines = Vec::new();

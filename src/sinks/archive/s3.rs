@@ -6,12 +6,17 @@ use std::{
 };
 
 use aws_config::{SdkConfig, retry::RetryConfig};
-use aws_sdk_s3::{Client, error::DisplayErrorContext, primitives::ByteStream};
+use aws_sdk_s3::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    primitives::ByteStream,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::{Buf, Bytes};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{ArchiveError, Lister, Object, cannot_read};
-use crate::sinks::s3::client_config;
+use crate::sinks::{failure::trouble_of_sdk_error, s3::client_config};
 
 /// Attempts of one request, with the SDK's own pauses. A sink leaves them to the delivery; here there is none.
 const MAX_ATTEMPTS: u32 = 5;
@@ -85,6 +90,8 @@ impl Read for Body<'_> {
     }
 }
 
-fn said(error: &(impl Error + 'static)) -> io::Error {
-    io::Error::other(DisplayErrorContext(error).to_string())
+/// The code and the text, and nothing of what the SDK keeps of the request.
+fn said<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E, HttpResponse>) -> io::Error {
+    let trouble = trouble_of_sdk_error(error);
+    io::Error::other(format!("{}: {}", trouble.code, trouble.text))
 }

@@ -7,8 +7,8 @@ use super::{
     windows::Windows,
 };
 use crate::{
-    cli::client::visible,
-    domain::archive_comparison::{ArchiveCounts, ArchiveFinding, Comparison},
+    cli::{client::visible, counted},
+    domain::archive_comparison::{ArchiveCounts, ArchiveFinding, Comparison, NotHere},
     sinks::archive::Location,
 };
 
@@ -35,6 +35,7 @@ impl Report<'_> {
     ) -> Result<Verdict, CommandError> {
         let Comparison { counts, findings, findings_left_off, notes } = comparison;
         self.print_counts(counts, windows, out)?;
+        self.print_not_here(counts, out)?;
         self.print_notes(notes, counts.dead.saturating_add(counts.discarded), out)?;
         for finding in findings {
             writeln!(out, "{}", describe(finding, windows))?;
@@ -45,12 +46,32 @@ impl Report<'_> {
         }
         let left_off = findings_left_off.saturating_add(seen.problems_left_off);
         if left_off > 0 {
-            writeln!(out, "and {left_off} findings more")?;
+            writeln!(out, "and {} more", counted(left_off, "finding"))?;
         }
         let compared = counts.identical + counts.edited;
         let events = compared + counts.not_held + counts.recovered;
         let found = (findings.len() + seen.problems.len()) as u64 + left_off;
-        self.verdict(compared, events, found, out)
+        let not_here = counts.not_here.values().map(|of_type| of_type.events).sum::<u64>();
+        let not_here = not_here.saturating_add(counts.not_here_more);
+        self.verdict(compared, events, found, not_here, out)
+    }
+
+    /// Which events of the log are not here, where nobody knows whether they should be.
+    fn print_not_here(&self, counts: &ArchiveCounts, out: &mut impl Write) -> Result<(), CommandError> {
+        for (event_type, NotHere { events, first }) in &counts.not_here {
+            let first: Vec<String> = first.iter().map(ToString::to_string).collect();
+            let more = if *events > first.len() as u64 { ", ..." } else { "" };
+            writeln!(
+                out,
+                "  not here: {events} {}, sequences {}{more}",
+                visible(event_type),
+                first.join(", ")
+            )?;
+        }
+        if counts.not_here_more > 0 {
+            writeln!(out, "  not here: {} of other types", counted(counts.not_here_more, "event"))?;
+        }
+        Ok(())
     }
 
     /// What is not here, and need not be. Operators' words are shown without what a terminal would take for orders.
@@ -75,13 +96,15 @@ impl Report<'_> {
         compared: u64,
         events: u64,
         found: u64,
+        not_here: u64,
         out: &mut impl Write,
     ) -> Result<Verdict, CommandError> {
         let place = self.location;
         if found > 0 {
             writeln!(
                 out,
-                "verdict: log and archive do NOT tell the same story: {found} findings in {place}"
+                "verdict: log and archive do NOT tell the same story: {} in {place}",
+                counted(found, "finding")
             )?;
         } else if !self.is_log_whole {
             writeln!(
@@ -90,6 +113,14 @@ impl Report<'_> {
             )?;
         } else if events == 0 {
             writeln!(out, "verdict: nothing is proven: {place} has no event of this server")?;
+        } else if not_here > 0 && (self.sink.is_none() || !self.is_state_whole) {
+            let (events, not_here) = (counted(compared, "event"), counted(not_here, "event"));
+            writeln!(
+                out,
+                "verdict: what is here agrees with the log ({events} of {place}), and {not_here} of the log not here: \
+                 whether they should be, nobody can say of a place that no sink of the configuration writes to"
+            )?;
+            return Ok(Verdict::Passed);
         } else {
             writeln!(
                 out,
