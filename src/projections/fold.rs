@@ -68,11 +68,6 @@ pub(super) fn changes(event: &Event) -> Result<[Option<Entered>; 4], serde_json:
             let mode = StoredMode { mode: changed.mode, since: event.time, roster };
             Some((mode_key(building), Some(write_mode(&mode)?)))
         }
-        (Body::Accounted(accounted), None) => {
-            let (at, by, note) = (event.time, event.by.clone(), accounted.note.clone());
-            let value = write_accounting(&Accounting { at, by, note })?;
-            Some((accounted_key(building, &accounted.employee_id), Some(value)))
-        }
         (_, None) => None,
     };
     let answered = match Remembered::of(event) {
@@ -95,6 +90,11 @@ pub(super) fn changes(event: &Event) -> Result<[Option<Entered>; 4], serde_json:
 
 /// What an event does to the roster of its building, if there is one.
 fn roster_changes(building: &BuildingId, event: &Event) -> Result<[Option<Entered>; 2], serde_json::Error> {
+    if let Body::Accounted(accounted) = &event.body {
+        let (at, by, note) = (event.time, event.by.clone(), accounted.note.clone());
+        let value = write_accounting(&Accounting { at, by, note })?;
+        return Ok([Some((accounted_key(building, &accounted.employee_id), Some(value))), None]);
+    }
     Ok(match seen(event) {
         Some((employee, Seen::Entering)) => {
             [roster_left_key, accounted_key].map(|key| Some((key(building, employee), None)))

@@ -266,7 +266,7 @@ mod tests {
         projections::{
             entry::{card_key, inside_key, inside_prefix},
             entry_inside::write_inside,
-            tests::{fold_all, push, steps},
+            tests::{fold_all, log_name, push, steps},
         },
     };
     use proptest::prelude::*;
@@ -421,7 +421,8 @@ mod tests {
             push(&mut events, &steps);
             let (buildings, _) = fold_all(&events);
             events.sort_by_key(|event| event.sequence.wrapping_mul(seed | 1));
-            let (source, mut found) = (rebuilt(Scope::default(), true, &events), Differences::default());
+            let (mut source, mut found) = (Rebuilt::new(Scope::default(), true), Differences::default());
+            events.iter().for_each(|event| source.apply(log_name().epoch, event).unwrap());
             for building in &buildings {
                 let id = &building.rules().building;
                 let line = |(employee, inside)| Line {
