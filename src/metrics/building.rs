@@ -4,6 +4,11 @@ use super::Metrics;
 use crate::domain::mode::Mode;
 
 impl Metrics {
+    /// Sets how many people are known inside.
+    pub fn set_inside(&self, building: &str, people: usize) {
+        self.inside.with_label_values(&[building]).set(i64::try_from(people).unwrap_or(i64::MAX));
+    }
+
     /// Sets what a building is in.
     pub fn set_mode(&self, building: &str, mode: Mode) {
         for one in Mode::ALL {
