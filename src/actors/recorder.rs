@@ -114,6 +114,12 @@ impl Recorder {
         })
     }
 
+    /// The name of the log.
+    #[must_use]
+    pub fn log_name(&self) -> &LogName {
+        &self.0.name
+    }
+
     /// The sequence of the last event that was stamped. The state of whoever asks, on this thread, is as of it.
     #[must_use]
     pub fn last_sequence(&self) -> u64 {

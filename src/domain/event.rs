@@ -9,6 +9,7 @@ use super::{
     card::Card,
     device::KeysChanged,
     ids::{BuildingId, CardId, EmployeeId, GateId, ReplayName},
+    mode::{Accounted, ModeChanged},
     reason::{Anomaly, Reason},
     replay::ReplayOrder,
     time::Timestamp,
@@ -66,6 +67,10 @@ pub enum Body {
     PresenceForgiven(Box<PresenceForgiven>),
     /// `presence.reset`: the security desk says that nobody is inside.
     PresenceReset(PresenceReset),
+    /// `building.mode.changed`: normal, lockdown or evacuation.
+    ModeChanged(Box<ModeChanged>),
+    /// `muster.accounted`: someone of the roster was seen at the assembly point.
+    Accounted(Accounted),
     /// `access.passage.confirmed` or `access.passage.abandoned`.
     Passage(Box<PassageEnded>),
     /// `access.entry.recorded`: what a gate decided alone.
@@ -316,6 +321,8 @@ impl Body {
             Self::Keys(_) => "admin.keys",
             Self::PresenceForgiven(_) => "presence.forgiven",
             Self::PresenceReset(_) => "presence.reset",
+            Self::ModeChanged(_) => "building.mode.changed",
+            Self::Accounted(_) => "muster.accounted",
             Self::Passage(ended) => match ended.outcome {
                 Outcome::Entered => "access.passage.confirmed",
                 Outcome::NoEntry => "access.passage.abandoned",
@@ -335,6 +342,8 @@ impl Body {
             Self::AuditRead(read) => read.building.as_ref(),
             Self::PresenceForgiven(forgiven) => Some(&forgiven.building),
             Self::PresenceReset(reset) => Some(&reset.building),
+            Self::ModeChanged(changed) => Some(&changed.building),
+            Self::Accounted(accounted) => Some(&accounted.building),
             Self::Passage(ended) => Some(&ended.building),
             Self::EntryRecorded(recorded) => Some(&recorded.building),
             Self::Card(_)

@@ -3,6 +3,14 @@
 //! An apostrophe goes before what begins like a formula, and before what begins with apostrophes and then like one. So it
 //! can be taken away again, and every text comes back as it was.
 
+use actix_web::{HttpRequest, http::header};
+
+/// Whether a caller would rather have CSV than JSON.
+pub(super) fn wants_csv(request: &HttpRequest) -> bool {
+    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.split(',').any(|kind| kind.trim().starts_with("text/csv")))
+}
+
 /// A cell as it is written.
 #[must_use]
 pub fn write_cell(text: &str) -> String {

@@ -87,7 +87,7 @@ mod tests {
         let of = |path: &str, method: &str| -> Vec<&str> {
             KNOWN[path][method].iter().map(String::as_str).collect()
         };
-        assert_eq!(of("/v1/cards", "get"), ["cursor", "employee_id", "limit", "status"]);
+        assert_eq!(of("/v1/cards", "get"), ["cursor", "employee_id", "limit", "q", "status"]);
         assert_eq!(of("/v1/dead-letters", "get"), ["cursor", "sink"]);
         assert!(of("/v1/buildings/{building}/entries", "post").is_empty());
     }

@@ -1,7 +1,8 @@
 //! One fact of the state, as a snapshot has it: a key, and a value as JSON.
 //!
 //! Keys are `card/<card>`, `cleared/<building>`, `inside/<building>/<employee>`, `left/<building>/<employee>`,
-//! `passage/<building>/<event id>` and `swipe/<building>/<gate>/<swipe id>`; ids hold no `/`.
+//! `passage/<building>/<event id>` and `swipe/<building>/<gate>/<swipe id>`, and those
+//! of `mode_entry.rs`; ids hold no `/`.
 //! Values have fields of their own, apart from those of the domain, because old snapshots are read for ever: fields may
 //! be added with a default, never renamed.
 
@@ -10,9 +11,16 @@ use smol_str::SmolStr;
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::entry_inside::{read_inside, read_passage};
+use super::{
+    entry_inside::{read_inside, read_passage},
+    mode_entry::{self, StoredMode},
+};
 use crate::domain::{
-    building::{Inside, passages::Passage},
+    building::{
+        Inside,
+        muster::{Accounting, Left},
+        passages::Passage,
+    },
     card::{Card, CardDetails, GateRight, Status},
     event::{Decision, GateDecision},
     ids::{BuildingId, CardId, EmployeeId, GateId, GroupId, InvalidId},
@@ -46,6 +54,14 @@ pub enum Entry {
     Inside(BuildingId, EmployeeId, Inside),
     /// A swipe was answered.
     Swipe(BuildingId, SwipeKey, Remembered),
+    /// What a building is in.
+    Mode(BuildingId, StoredMode),
+    /// How someone stood when the roster was taken.
+    Roster(BuildingId, EmployeeId, Inside),
+    /// Someone, perhaps of the roster, has left since.
+    RosterLeft(BuildingId, EmployeeId, Left),
+    /// Someone was accounted for.
+    RosterAccounted(BuildingId, EmployeeId, Accounting),
     /// When somebody last said that nobody is inside.
     Cleared(BuildingId, Timestamp),
     /// When someone left.
@@ -164,11 +180,11 @@ pub fn left_key(building: &BuildingId, employee: &EmployeeId) -> String {
     format!("{LEFT}{building}/{employee}")
 }
 
-/// Whether a key says when someone left: then the latest of two values counts, whichever was written last. They sort as
-/// their times do.
+/// Whether a key says when something happened last: then the latest of two values counts, whichever was written last. They
+/// sort as their times do.
 #[must_use]
-pub fn is_left(key: &str) -> bool {
-    key.starts_with(LEFT)
+pub fn is_latest(key: &str) -> bool {
+    key.starts_with(LEFT) || key.starts_with(CLEARED)
 }
 
 /// The key of a passage.
@@ -277,10 +293,7 @@ impl Entry {
             return Ok(Self::Card(Box::new(read_card(id(key, CardId::parse(card_id))?, key, value)?)));
         }
         if let Some(rest) = key.strip_prefix(INSIDE) {
-            let (building, employee) =
-                rest.split_once('/').ok_or_else(|| EntryError::KeyParts(key.clone()))?;
-            let (building, employee) =
-                (id(key, BuildingId::parse(building))?, id(key, EmployeeId::parse(employee))?);
+            let (building, employee) = building_and_employee(key, rest)?;
             return Ok(Self::Inside(building, employee, read_inside(key, value)?));
         }
         if let Some(rest) = key.strip_prefix(SWIPE) {
@@ -293,10 +306,7 @@ impl Entry {
             return Ok(Self::Cleared(id(key, BuildingId::parse(building))?, json(key, value)?));
         }
         if let Some(rest) = key.strip_prefix(LEFT) {
-            let (building, employee) =
-                rest.split_once('/').ok_or_else(|| EntryError::KeyParts(key.clone()))?;
-            let (building, employee) =
-                (id(key, BuildingId::parse(building))?, id(key, EmployeeId::parse(employee))?);
+            let (building, employee) = building_and_employee(key, rest)?;
             return Ok(Self::Left(building, employee, json(key, value)?));
         }
         if let Some(rest) = key.strip_prefix(PASSAGE) {
@@ -306,7 +316,7 @@ impl Entry {
             let (sequence, passage) = read_passage(event_id, key, value)?;
             return Ok(Self::Passage(id(key, BuildingId::parse(building))?, sequence, Box::new(passage)));
         }
-        Ok(Self::Unknown)
+        Ok(mode_entry::read(key, value)?.unwrap_or(Self::Unknown))
     }
 }
 
@@ -323,12 +333,18 @@ fn parts(rest: &str) -> Option<[&str; 3]> {
     Some([parts.next()?, parts.next()?, parts.next()?])
 }
 
-fn id<T>(key: &str, parsed: Result<T, InvalidId>) -> Result<T, EntryError> {
+pub(super) fn id<T>(key: &str, parsed: Result<T, InvalidId>) -> Result<T, EntryError> {
     parsed.map_err(|source| EntryError::Key { key: key.to_owned(), source })
 }
 
 pub(super) fn json<'a, T: Deserialize<'a>>(key: &str, value: &'a str) -> Result<T, EntryError> {
     serde_json::from_str(value).map_err(|source| EntryError::Value { key: key.to_owned(), source })
+}
+
+/// The two parts of a key's rest.
+pub(super) fn building_and_employee(key: &str, rest: &str) -> Result<(BuildingId, EmployeeId), EntryError> {
+    let (building, employee) = rest.split_once('/').ok_or_else(|| EntryError::KeyParts(key.to_owned()))?;
+    Ok((id(key, BuildingId::parse(building))?, id(key, EmployeeId::parse(employee))?))
 }
 
 fn read_card(card_id: CardId, key: &str, value: &str) -> Result<Card, EntryError> {
