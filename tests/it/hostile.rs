@@ -26,8 +26,8 @@ const REQUESTS: usize = 10_000;
 const ATTACKERS: usize = 16;
 /// After so many of them everything that is made once has been made.
 const WARM_UP: usize = REQUESTS / 4;
-/// Memory may differ by so much afterwards: the log's ring of recent records fills with the honest passages meanwhile, and
-/// the allocator keeps some. A tenth of the bodies kept would be more.
+/// Memory may differ by so much afterwards: some ten thousand honest passages are in the index of the log's active segment
+/// by then, and the allocator keeps some. A tenth of the bodies kept would be more.
 const MAX_GROWTH_BYTES: u64 = 64 << 20;
 /// How long an answer may take; none at all is an answer, too.
 const PATIENCE: Duration = Duration::from_secs(20);
