@@ -15,7 +15,7 @@ use super::{
     body::Body,
     csv_cells::{wants_csv, write_cell},
     error::ApiError,
-    fields::{Fields, short_text},
+    fields::{Fields, path_id, short_text},
     origin,
 };
 use crate::{
@@ -126,8 +126,7 @@ pub async fn account(
     let (building, employee) = path.into_inner();
     let building = services.building(&building)?;
     person.must_be(&[Role::Security], Some(&building.id))?;
-    let employee =
-        EmployeeId::parse(&employee).map_err(|error| ApiError::field("employee_id", error.to_string()))?;
+    let employee: EmployeeId = path_id("employee_id", employee)?;
     let mut fields = Fields::of_body(&body, true)?;
     let note = fields.optional("note", short_text(MAX_NOTE_CHARS));
     let note = fields.finish(Some(note)).map_err(ApiError::Invalid)?;
