@@ -11,9 +11,14 @@ pub(super) fn wants_csv(request: &HttpRequest) -> bool {
     accept.is_some_and(|accept| accept.split(',').any(|kind| kind.trim().starts_with("text/csv")))
 }
 
+/// A row as it is written, with its end.
+pub(super) fn write_row<T: AsRef<str>>(cells: impl IntoIterator<Item = T>) -> String {
+    let cells: Vec<String> = cells.into_iter().map(|cell| write_cell(cell.as_ref())).collect();
+    format!("{}\r\n", cells.join(","))
+}
+
 /// A cell as it is written.
-#[must_use]
-pub fn write_cell(text: &str) -> String {
+fn write_cell(text: &str) -> String {
     let text = if is_like_formula(text) { format!("'{text}") } else { text.to_owned() };
     if text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }

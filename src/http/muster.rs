@@ -13,7 +13,7 @@ use super::{
     Services, ask,
     auth::person::{Person, Role},
     body::Body,
-    csv_cells::{wants_csv, write_cell},
+    csv_cells::{wants_csv, write_row},
     error::ApiError,
     fields::{Fields, path_id, short_text},
     origin,
@@ -273,8 +273,7 @@ fn as_csv<'a>(people: impl Iterator<Item = &'a Line>) -> String {
             line.note.as_deref().unwrap_or_default(),
             &also_inside.join(" "),
         ];
-        text.push_str(&cells.map(write_cell).join(","));
-        text.push_str("\r\n");
+        text.push_str(&write_row(cells));
     }
     text
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{
     Services, ask,
     auth::person::{Person, Role},
-    csv_cells::{wants_csv, write_cell},
+    csv_cells::{wants_csv, write_row},
     error::ApiError,
     origin,
 };
@@ -57,8 +57,7 @@ fn as_csv(presence: &Presence) -> String {
             inside.gate.as_str(),
             inside.certainty(presence.as_of).as_str(),
         ];
-        text.push_str(&cells.map(write_cell).join(","));
-        text.push_str("\r\n");
+        text.push_str(&write_row(cells));
     }
     text
 }
