@@ -164,34 +164,28 @@ async fn also_inside(
 }
 
 impl Line {
+    /// As of someone who came in, and over that what the roster knows.
     fn of_roster(
         person: OnRoster,
         as_of: Timestamp,
         elsewhere: &mut HashMap<EmployeeId, Vec<BuildingId>>,
     ) -> Self {
         let OnRoster { employee, line, entered_again, card } = person;
-        let state = line.state();
+        let state = line.state().as_str();
         let RosterLine { inside, left, accounted } = line;
         let last_seen = match (&left, &entered_again) {
             (Some(left), _) => Seen { time: left.at, gate: left.gate.clone(), direction: "exit" },
             (None, inside_again) => Seen::entering(inside_again.as_ref().unwrap_or(&inside)),
         };
         Self {
-            also_inside: elsewhere.remove(&employee).unwrap_or_default(),
-            employee_id: employee,
-            certainty: inside.certainty(as_of),
-            card_id: inside.card_id,
-            holder_name: card.name,
-            card_status: card.status,
-            since: inside.since,
-            gate: inside.gate,
             last_seen,
-            state: state.as_str(),
+            state,
             left_at: left.as_ref().map(|left| left.at),
             left_by_gate: left.map(|left| left.gate),
             accounted_at: accounted.as_ref().map(|accounted| accounted.at),
             accounted_by: accounted.as_ref().map(|accounted| accounted.by.clone()),
             note: accounted.and_then(|accounted| accounted.note),
+            ..Self::of_entered(EnteredSince { employee, inside, card }, as_of, elsewhere)
         }
     }
 
