@@ -1,8 +1,10 @@
 //! What `/metrics` shows. Names are the contract's (section 6); units are in the names.
 
+mod building;
 mod card_sync;
 mod events;
 mod register;
+mod series;
 
 use std::sync::Arc;
 
@@ -36,6 +38,8 @@ pub struct Families {
     registry: Registry,
     events: EventCounters,
     inside: IntGaugeVec,
+    building_mode: IntGaugeVec,
+    muster_missing: IntGaugeVec,
     /// From the request's arrival to its durable answer, in seconds.
     pub decision_seconds: Histogram,
     /// One write and one sync of the log, in seconds.
@@ -144,6 +148,18 @@ impl Metrics {
         let families = Families {
             events: EventCounters::new(&registry),
             inside: gauges(&registry, "inside", "People known inside.", &["building"]),
+            building_mode: gauges(
+                &registry,
+                "building_mode",
+                "1 for the mode the building is in.",
+                &["building", "mode"],
+            ),
+            muster_missing: gauges(
+                &registry,
+                "muster_missing",
+                "People of the roster that nobody has seen outside; 0 without a roster.",
+                &["building"],
+            ),
             decision_seconds: histogram(
                 &registry,
                 "decision_seconds",
@@ -335,43 +351,6 @@ impl Metrics {
             gauges(&families.registry, "build_info", "Always 1; the version is a label.", &["version"]);
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Self(Arc::new(families))
-    }
-
-    /// Sets how many people are known inside.
-    pub fn set_inside(&self, building: &str, people: usize) {
-        self.inside.with_label_values(&[building]).set(i64::try_from(people).unwrap_or(i64::MAX));
-    }
-
-    /// A sink that is no longer there has no series.
-    pub fn forget_sink(&self, sink: &str) {
-        for family in [&self.sink_accepted, &self.sink_delivered, &self.sink_retried, &self.sink_discarded] {
-            // an error: there was none yet
-            let _ = family.remove_label_values(&[sink]);
-        }
-        let gauges = [
-            &self.sink_dead,
-            &self.sink_dead_letters,
-            &self.sink_pending,
-            &self.sink_oldest_seconds,
-            &self.sink_held,
-        ];
-        for family in gauges {
-            let _ = family.remove_label_values(&[sink]);
-        }
-        for state in SINK_STATES {
-            let _ = self.sink_state.remove_label_values(&[sink, state]);
-        }
-    }
-
-    /// Routes have a series each, also before the first event; those that are no longer there have none.
-    pub fn set_routes<'r>(&self, before: impl Iterator<Item = &'r str>, now: impl Iterator<Item = &'r str>) {
-        let now: Vec<&str> = now.collect();
-        for gone in before.filter(|name| !now.contains(name)) {
-            let _ = self.route_events.remove_label_values(&[gone]);
-        }
-        for name in now {
-            self.route_events.with_label_values(&[name]);
-        }
     }
 
     /// Notes how a reload went, at `unix_seconds`. The start counts as one.

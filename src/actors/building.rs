@@ -3,6 +3,8 @@
 
 pub mod forgive;
 pub mod look;
+pub mod modes;
+pub mod muster;
 pub mod passages;
 
 use std::{
@@ -29,6 +31,7 @@ use crate::{
         building::{Building, Decided, Inside, Rules, Swipe},
         event::{AuditRead, Body},
         ids::EmployeeId,
+        mode::Mode,
         swipes::{Answer, Direction},
         time::Timestamp,
     },
@@ -120,6 +123,8 @@ pub struct ReadPresence {
 pub struct Presence {
     /// The moment.
     pub as_of: Timestamp,
+    /// What the building is in.
+    pub mode: Mode,
     /// Everyone inside with the holder's name as the card has it, in no order.
     pub people: Vec<(EmployeeId, Inside, Option<String>)>,
 }
@@ -173,6 +178,11 @@ impl BuildingActor {
         self.building.apply(&event);
         self.metrics.count_event(&event);
         self.metrics.set_inside(self.building.rules().building.as_str(), self.building.inside().len());
+        match &event.body {
+            Body::ModeChanged(_) => self.show_mode(),
+            _ if self.building.mode().muster.is_some() => self.show_missing(),
+            _ => {}
+        }
         Answer::of(&event)
     }
 
@@ -263,7 +273,7 @@ impl BuildingActor {
             Ok(group) => group,
             Err(error) => return drop(read.reply.send(Err(error))),
         };
-        let now = group.now();
+        let (now, mode) = (group.now(), self.building.mode().mode);
         let name_of = |inside: &Inside| {
             self.cards.with_card(&inside.card_id, |card| {
                 card.and_then(|card| card.details.holder_name.clone()).map(String::from)
@@ -278,7 +288,7 @@ impl BuildingActor {
             ..AuditRead::default()
         });
         self.record(audit, &read.origin, &mut group);
-        group.send(move || drop(read.reply.send(Ok(Presence { as_of: now, people }))));
+        group.send(move || drop(read.reply.send(Ok(Presence { as_of: now, mode, people }))));
     }
 
     fn find_people(&self, find: FindPeople) {
@@ -305,6 +315,7 @@ impl Actor for BuildingActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX_MESSAGES);
         self.metrics.set_inside(self.building.rules().building.as_str(), self.building.inside().len());
+        self.show_mode();
         // what was over while the server was down, at once
         ctx.run_later(EXPIRE_MORE_AFTER, Self::expire);
         ctx.run_interval(EXPIRE_EVERY, Self::expire);

@@ -209,6 +209,7 @@ mod tests {
             gate: swipe.gate.clone(),
             card_id: swipe.card_id.clone(),
             entered: Entered::Pending { passage: u64::MAX, until: time },
+            sequence: u64::MAX,
         };
         let due = PassageDue { until: time, before: Some(was.clone()) };
         let ended = PassageEnded {

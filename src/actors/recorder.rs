@@ -114,7 +114,7 @@ impl Recorder {
         })
     }
 
-    /// The log that is written.
+    /// The name of the log.
     #[must_use]
     pub fn log_name(&self) -> &LogName {
         &self.0.name

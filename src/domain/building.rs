@@ -7,6 +7,8 @@ pub mod daily_reset;
 mod forgive;
 pub mod inside;
 pub mod last_exits;
+pub mod modes;
+pub mod muster;
 mod occupancy;
 pub mod passages;
 pub mod presence_after;
@@ -17,6 +19,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
+use self::modes::{ModeState, cleared_at};
 use super::{
     card::Card,
     event::{Body, Decision, Entry, Event, Exit, ExpiryCause, PassageDue, Presence, PresenceExpired, Swiped},
@@ -87,6 +90,7 @@ pub struct Building {
     rules: Rules,
     inside: HashMap<EmployeeId, Inside>,
     swipes: SwipeWindow,
+    mode: ModeState,
     passages: Passages,
     last_exits: LastExits,
     cleared_at: Option<Timestamp>,
@@ -117,7 +121,17 @@ impl Building {
     pub fn restored(rules: Rules, contents: Contents) -> Self {
         let Contents { inside, swipes, passages, last_exits, cleared_at } = contents;
         let (last_reset, all_stay) = (LastReset::default(), AllStay::default());
-        Self { rules, inside, swipes, passages, last_exits, cleared_at, last_reset, all_stay }
+        Self {
+            rules,
+            inside,
+            swipes,
+            passages,
+            last_exits,
+            cleared_at,
+            last_reset,
+            all_stay,
+            mode: ModeState::default(),
+        }
     }
 
     /// Forgets what is over at `now`; [`Building::apply`] does so only with events of this building.
@@ -209,7 +223,9 @@ impl Building {
     fn refusal(&self, swipe: &Swipe, card: Option<&Card>, at: Timestamp) -> Option<Reason> {
         let Some(card) = card else { return Some(Reason::UnknownCard) };
         let Rules { building, groups, .. } = &self.rules;
-        card.refusal(at).or_else(|| card.refusal_at(building, &swipe.gate, groups, at))
+        card.refusal(at)
+            .or_else(|| self.mode_refusal(card, at))
+            .or_else(|| card.refusal_at(building, &swipe.gate, groups, at))
     }
 
     /// Anti-passback and occupancy, for a card that is in order.
@@ -222,6 +238,7 @@ impl Building {
         let is_again = was.is_some_and(|was| self.is_again(was, swipe, now));
         let is_passback = was.is_some() && !is_again && !card.details.anti_passback_exempt;
         let decision = match self.rules.anti_passback {
+            _ if self.lets_in_freely(card) => Decision::Granted { violation: false },
             AntiPassback::Hard if is_passback => Decision::Denied(Reason::AntiPassback),
             _ if was.is_none()
                 && self.rules.max_occupancy.is_some_and(|max| self.is_full(employee, max, now)) =>
@@ -292,10 +309,9 @@ impl Building {
             return;
         }
         match &event.body {
-            Body::PresenceReset(_) => {
-                self.inside.clear();
-                self.cleared_at = Some(event.time);
-            }
+            Body::ModeChanged(changed) => self.change_mode(event, changed),
+            Body::Accounted(accounted) => self.note_accounted(event, accounted),
+            Body::PresenceReset(_) => self.inside.clear(),
             _ => match presence_after(event) {
                 None | Some((_, Presence::Unchanged)) => {}
                 Some((employee, Presence::Inside(inside))) => {
@@ -309,6 +325,8 @@ impl Building {
                 }
             },
         }
+        self.cleared_at = self.cleared_at.max(cleared_at(event));
+        self.note_on_roster(event);
         self.last_exits.apply(event);
         self.passages.apply(event);
         self.swipes.remember(event);

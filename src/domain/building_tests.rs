@@ -418,6 +418,8 @@ proptest! {
     }
 }
 
+#[path = "building/modes_tests.rs"]
+mod modes_tests;
 #[path = "building_passages_tests.rs"]
 mod passages_tests;
 #[path = "building_recorded_tests.rs"]

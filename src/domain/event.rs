@@ -11,6 +11,7 @@ use super::{
     device::KeysChanged,
     device_event::DeviceEvent,
     ids::{BuildingId, CardId, EmployeeId, GateId, ReplayName},
+    mode::{Accounted, ModeChanged},
     reason::{Anomaly, Reason},
     replay::ReplayOrder,
     time::Timestamp,
@@ -72,6 +73,10 @@ pub enum Body {
     PresenceReset(PresenceReset),
     /// `sync.card.applied`: a change of a card that another server made.
     CardSynced(Box<CardSynced>),
+    /// `building.mode.changed`: normal, lockdown or evacuation.
+    ModeChanged(Box<ModeChanged>),
+    /// `muster.accounted`: someone of the roster was seen at the assembly point.
+    Accounted(Accounted),
     /// `access.passage.confirmed` or `access.passage.abandoned`.
     Passage(Box<PassageEnded>),
     /// `access.entry.recorded`: what a gate decided alone.
@@ -326,6 +331,8 @@ impl Body {
             Self::Keys(_) => "admin.keys",
             Self::PresenceForgiven(_) => "presence.forgiven",
             Self::PresenceReset(_) => "presence.reset",
+            Self::ModeChanged(_) => "building.mode.changed",
+            Self::Accounted(_) => "muster.accounted",
             Self::Passage(ended) => match ended.outcome {
                 Outcome::Entered => "access.passage.confirmed",
                 Outcome::NoEntry => "access.passage.abandoned",
@@ -346,6 +353,8 @@ impl Body {
             Self::Device(device) => Some(&device.building),
             Self::PresenceForgiven(forgiven) => Some(&forgiven.building),
             Self::PresenceReset(reset) => Some(&reset.building),
+            Self::ModeChanged(changed) => Some(&changed.building),
+            Self::Accounted(accounted) => Some(&accounted.building),
             Self::Passage(ended) => Some(&ended.building),
             Self::EntryRecorded(recorded) => Some(&recorded.building),
             Self::Card(_)

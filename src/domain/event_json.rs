@@ -21,6 +21,7 @@ use super::{
         PassageEnded, PresenceExpired, PresenceForgiven, PresenceReset, Redrive, Reload, Replay,
     },
     ids::{BuildingId, CardId, EmployeeId, LogName},
+    mode::{Accounted, ModeChanged},
     record::{EventRecord, RecordError},
     time::Timestamp,
 };
@@ -139,6 +140,8 @@ pub fn encode(event: &Event, log: &LogName) -> Result<EventRecord, EventJsonErro
         Body::Keys(keys) => envelope(event, log, key, By { data: keys, by }),
         Body::PresenceForgiven(forgiven) => envelope(event, log, key, By { data: forgiven, by }),
         Body::PresenceReset(reset) => envelope(event, log, key, By { data: reset, by }),
+        Body::ModeChanged(changed) => envelope(event, log, key, By { data: changed, by }),
+        Body::Accounted(accounted) => envelope(event, log, key, By { data: accounted, by }),
         Body::Passage(ended) => envelope(event, log, key, By { data: ended, by }),
         Body::EntryRecorded(recorded) => envelope(event, log, key, By { data: recorded, by }),
         Body::Other => envelope(event, log, key, By { data: serde_json::Map::new(), by }),
@@ -183,6 +186,7 @@ fn partition_key(body: &Body) -> &str {
             holder.unwrap_or(device.building.as_str())
         }
         Body::PresenceForgiven(forgiven) => forgiven.employee_id.as_str(),
+        Body::Accounted(accounted) => accounted.employee_id.as_str(),
         Body::Passage(ended) => ended.employee_id.as_str(),
         Body::EntryRecorded(recorded) => {
             recorded.employee_id.as_ref().map_or(recorded.card_id.as_str(), EmployeeId::as_str)
@@ -195,6 +199,7 @@ fn partition_key(body: &Body) -> &str {
         | Body::Replay(_)
         | Body::Keys(_)
         | Body::PresenceReset(_)
+        | Body::ModeChanged(_)
         | Body::Other => body.building().map_or("", BuildingId::as_str),
     }
 }
@@ -228,6 +233,7 @@ fn subject(body: &Body) -> Option<String> {
         Body::EntryRecorded(recorded) => &recorded.card_id,
         Body::PresenceExpired(expired) => return Some(format!("employee/{}", expired.employee_id)),
         Body::PresenceForgiven(forgiven) => return Some(format!("employee/{}", forgiven.employee_id)),
+        Body::Accounted(accounted) => return Some(format!("employee/{}", accounted.employee_id)),
         Body::Discard(discard) => return Some(format!("dead-letter/{}", discard.dead_letter)),
         Body::Replay(replay) => return Some(format!("replay/{}", replay.replay)),
         Body::AuditRead(_)
@@ -236,9 +242,8 @@ fn subject(body: &Body) -> Option<String> {
         | Body::Reload(_)
         | Body::PresenceReset(_)
         | Body::Keys(_)
-        | Body::Other => {
-            return None;
-        }
+        | Body::ModeChanged(_)
+        | Body::Other => return None,
     };
     Some(format!("card/{card_id}"))
 }
@@ -302,6 +307,8 @@ fn decode_body(event_type: &str, id: Uuid, data: &str) -> Result<Body, EventJson
             Body::EntryRecorded(Box::new(serde_json::from_str::<EntryRecorded>(data)?))
         }
         "presence.reset" => Body::PresenceReset(serde_json::from_str::<PresenceReset>(data)?),
+        "building.mode.changed" => Body::ModeChanged(Box::new(serde_json::from_str::<ModeChanged>(data)?)),
+        "muster.accounted" => Body::Accounted(serde_json::from_str::<Accounted>(data)?),
         _ => Body::Other,
     })
 }

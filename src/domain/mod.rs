@@ -24,6 +24,7 @@ pub mod hosts;
 pub mod ids;
 pub mod import;
 pub mod member_diff;
+pub mod mode;
 pub mod outbound;
 pub mod pattern;
 pub mod provider;

@@ -12,6 +12,10 @@ pub enum Reason {
     GateNotAllowed,
     /// The card's groups open this gate, but not now.
     OutOfSchedule,
+    /// The building is in lockdown.
+    Lockdown,
+    /// The building is being evacuated.
+    Evacuation,
     /// The holder is already inside.
     AntiPassback,
     /// As many people are inside as may be.
@@ -30,10 +34,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics and documentation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::UnknownCard,
         Self::GateNotAllowed,
         Self::OutOfSchedule,
+        Self::Lockdown,
+        Self::Evacuation,
         Self::AntiPassback,
         Self::OccupancyFull,
         Self::Lost,
@@ -50,6 +56,8 @@ impl Reason {
             Self::UnknownCard => "unknown_card",
             Self::GateNotAllowed => "gate_not_allowed",
             Self::OutOfSchedule => "out_of_schedule",
+            Self::Lockdown => "lockdown",
+            Self::Evacuation => "evacuation",
             Self::AntiPassback => "anti_passback",
             Self::OccupancyFull => "occupancy_full",
             Self::Lost => "lost",
@@ -67,6 +75,8 @@ impl Reason {
             Self::UnknownCard => 129,
             Self::GateNotAllowed => 134,
             Self::OutOfSchedule => 136,
+            Self::Lockdown => 128,
+            Self::Evacuation => 137,
             Self::AntiPassback => 138,
             Self::OccupancyFull => 142,
             Self::Lost => 143,

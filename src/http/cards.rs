@@ -13,7 +13,7 @@ use super::{
     auth::person::{Person, Role},
     body::Body,
     error::{ApiError, FieldError},
-    fields::{Fields, boolean, short_text, text, texts},
+    fields::{Fields, boolean, path_id, short_text, text, texts},
     origin,
 };
 use crate::{
@@ -49,7 +49,7 @@ pub async fn put(
     body: Body,
 ) -> Result<HttpResponse, ApiError> {
     person.must_be(&[Role::Hr], None)?;
-    let card_id = parse_card_id(&card_id)?;
+    let card_id: CardId = path_id("card_id", card_id.into_inner())?;
     let expected = if_match(&request)?;
     let details = read_details(Fields::of_body(&body, false)?).map_err(ApiError::Invalid)?;
     check_names(&services, &details)?;
@@ -82,7 +82,7 @@ pub async fn act(
             ));
         }
     };
-    let card_id = parse_card_id(&card_id)?;
+    let card_id: CardId = path_id("card_id", card_id)?;
     let mut fields = Fields::of_body(&body, true)?;
     let note = fields.optional("note", short_text(MAX_NOTE_CHARS));
     let note = fields.finish(Some(note)).map_err(ApiError::Invalid)?;
@@ -100,7 +100,7 @@ pub async fn get(
     person: Person,
 ) -> Result<HttpResponse, ApiError> {
     person.must_be(&[Role::Hr, Role::Auditor], None)?;
-    let card_id = parse_card_id(&card_id)?;
+    let card_id: CardId = path_id("card_id", card_id.into_inner())?;
     let card = ask(&services.directory, |reply| FindCard { card_id: card_id.clone(), reply }).await??;
     let card = card.ok_or_else(|| ApiError::NotFound(format!("no card {card_id} is registered")))?;
     let shown = with_presence(&services, std::slice::from_ref(&card)).await?.pop();
@@ -165,10 +165,6 @@ fn card_response(changed: &Changed) -> HttpResponse {
 
 fn etag(card: &Card) -> (header::HeaderName, String) {
     (header::ETAG, format!("\"{}\"", card.version))
-}
-
-fn parse_card_id(text: &str) -> Result<CardId, ApiError> {
-    CardId::parse(text).map_err(|error| ApiError::field("card_id", error.to_string()))
 }
 
 /// `If-Match: "3"`, with or without quotes; `*` is any version, but the card has to be there (RFC 9110).

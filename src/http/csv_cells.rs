@@ -3,9 +3,22 @@
 //! An apostrophe goes before what begins like a formula, and before what begins with apostrophes and then like one. So it
 //! can be taken away again, and every text comes back as it was.
 
+use actix_web::{HttpRequest, http::header};
+
+/// Whether a caller would rather have CSV than JSON.
+pub(super) fn wants_csv(request: &HttpRequest) -> bool {
+    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.split(',').any(|kind| kind.trim().starts_with("text/csv")))
+}
+
+/// A row as it is written, with its end.
+pub(super) fn write_row<T: AsRef<str>>(cells: impl IntoIterator<Item = T>) -> String {
+    let cells: Vec<String> = cells.into_iter().map(|cell| write_cell(cell.as_ref())).collect();
+    format!("{}\r\n", cells.join(","))
+}
+
 /// A cell as it is written.
-#[must_use]
-pub fn write_cell(text: &str) -> String {
+fn write_cell(text: &str) -> String {
     let text = if is_like_formula(text) { format!("'{text}") } else { text.to_owned() };
     if text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }

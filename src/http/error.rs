@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::{
     actors::{
-        building::{SwipeError, forgive::ForgiveError, passages::PassageError},
+        building::{SwipeError, forgive::ForgiveError, modes::AccountError, passages::PassageError},
         delivery::letters::DiscardError,
         device_events::DeviceEventError,
         directory::ChangeError,
@@ -17,7 +17,7 @@ use crate::{
         replay::manager::ReplaysError,
     },
     domain::{
-        building::passages::PassageRefusal,
+        building::{modes::AccountRefusal, passages::PassageRefusal},
         directory::CardRefusal,
         import::{Report, RowError},
     },
@@ -282,6 +282,16 @@ impl From<ForgiveError> for ApiError {
         match error {
             ForgiveError::NotInside { .. } => Self::NotFound(error.to_string()),
             ForgiveError::NoPlace(error) => error.into(),
+        }
+    }
+}
+
+impl From<AccountError> for ApiError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::NoPlace(error) => error.into(),
+            AccountError::Refused(AccountRefusal::NoRoster) => Self::Conflict(error.to_string()),
+            AccountError::Refused(AccountRefusal::NotOnRoster(_)) => Self::NotFound(error.to_string()),
         }
     }
 }

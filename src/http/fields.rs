@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, FieldError};
+use crate::domain::ids::InvalidId;
 
 /// A JSON object being read.
 #[derive(Debug)]
@@ -114,6 +115,14 @@ impl Fields {
             _ => Err(self.errors),
         }
     }
+}
+
+/// An id that stands in a request's path.
+///
+/// # Errors
+/// 422 that names it.
+pub(super) fn path_id<T: TryFrom<String, Error = InvalidId>>(name: &str, id: String) -> Result<T, ApiError> {
+    T::try_from(id).map_err(|error| ApiError::field(name, error.to_string()))
 }
 
 /// A string that `T` accepts.

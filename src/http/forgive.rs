@@ -11,7 +11,7 @@ use super::{
     auth::person::{Person, Role},
     body::Body,
     error::ApiError,
-    fields::{Fields, reason},
+    fields::{Fields, path_id, reason},
     origin,
     swipes::sequence,
 };
@@ -34,8 +34,7 @@ pub async fn forgive(
     let (building, employee) = path.into_inner();
     let building = services.building(&building)?;
     person.must_be(&[Role::Security], Some(&building.id))?;
-    let employee =
-        EmployeeId::parse(&employee).map_err(|error| ApiError::field("employee_id", error.to_string()))?;
+    let employee: EmployeeId = path_id("employee_id", employee)?;
     let reason = read_reason(&body)?;
     let origin = origin(person.as_actor(), &request);
     let (was, answer) = ask(&building.actor, |reply| Forgive { employee, reason, origin, reply }).await??;

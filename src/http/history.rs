@@ -15,7 +15,7 @@ use super::{
     auth::person::{Person, Role},
     cursor::CursorKey,
     error::ApiError,
-    fields::{Fields, short_text, text},
+    fields::{Fields, path_id, short_text, text},
     origin,
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     domain::{
         concern::Subject,
         event::{AuditRead, Body},
-        ids::{BuildingId, CardId, EmployeeId},
+        ids::BuildingId,
         pattern::Pattern,
         scope::Scope,
         time::Timestamp,
@@ -91,7 +91,7 @@ pub async fn of_card(
     person: Person,
 ) -> Result<HttpResponse, ApiError> {
     let scope = person.scope(&[Role::Auditor])?;
-    let card = CardId::parse(&card_id).map_err(|error| ApiError::field("card_id", error.to_string()))?;
+    let card = path_id("card_id", card_id.into_inner())?;
     answer(&services, &request, &person, scope, Subject::Card(card)).await
 }
 
@@ -106,8 +106,7 @@ pub async fn of_employee(
     person: Person,
 ) -> Result<HttpResponse, ApiError> {
     let scope = person.scope(&[Role::Auditor])?;
-    let employee =
-        EmployeeId::parse(&employee_id).map_err(|error| ApiError::field("employee_id", error.to_string()))?;
+    let employee = path_id("employee_id", employee_id.into_inner())?;
     answer(&services, &request, &person, scope, Subject::Employee(employee)).await
 }
 
@@ -247,6 +246,7 @@ fn read_query(query: &str) -> Result<Asked, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::CardId;
 
     #[test]
     fn a_query_is_read_and_wrong_ones_are_named() {

@@ -19,6 +19,8 @@ pub mod fields;
 pub mod forgive;
 pub mod health;
 pub mod history;
+pub mod modes;
+pub mod muster;
 pub mod passages;
 mod plain_swipe;
 pub mod presence;

@@ -2,7 +2,6 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header,
     web::{Data, Path},
 };
 use serde_json::json;
@@ -10,7 +9,7 @@ use serde_json::json;
 use super::{
     Services, ask,
     auth::person::{Person, Role},
-    csv_cells::write_cell,
+    csv_cells::{wants_csv, write_row},
     error::ApiError,
     origin,
 };
@@ -33,7 +32,7 @@ pub async fn get(
     // Here and not on the log's thread, where gates wait.
     presence.people.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     if wants_csv(&request) {
-        return Ok(HttpResponse::Ok().content_type("text/csv; charset=utf-8").body(csv(&presence)));
+        return Ok(HttpResponse::Ok().content_type("text/csv; charset=utf-8").body(as_csv(&presence)));
     }
     let people: Vec<_> = (presence.people.iter())
         .map(|(employee, inside, name)| {
@@ -41,15 +40,12 @@ pub async fn get(
                     "since": inside.since, "gate": inside.gate, "certainty": inside.certainty(presence.as_of) })
         })
         .collect();
-    Ok(HttpResponse::Ok().json(json!({ "building": building.id, "as_of": presence.as_of, "people": people })))
+    Ok(HttpResponse::Ok().json(
+        json!({ "building": building.id, "mode": presence.mode, "as_of": presence.as_of, "people": people }),
+    ))
 }
 
-fn wants_csv(request: &HttpRequest) -> bool {
-    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    accept.is_some_and(|accept| accept.split(',').any(|kind| kind.trim().starts_with("text/csv")))
-}
-
-fn csv(presence: &Presence) -> String {
+fn as_csv(presence: &Presence) -> String {
     let mut text = String::from("employee_id,card_id,holder_name,since,gate,certainty\r\n");
     for (employee, inside, name) in &presence.people {
         let since = inside.since.to_string();
@@ -61,8 +57,7 @@ fn csv(presence: &Presence) -> String {
             inside.gate.as_str(),
             inside.certainty(presence.as_of).as_str(),
         ];
-        text.push_str(&cells.map(write_cell).join(","));
-        text.push_str("\r\n");
+        text.push_str(&write_row(cells));
     }
     text
 }

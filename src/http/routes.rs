@@ -8,7 +8,7 @@ use actix_web::{
 
 use super::{
     card_export, card_import, cards, dead_letters, device_events, docs, error::ApiError, feed, forgive,
-    health, history, passages, presence, recorded, replays, sinks, swipes,
+    health, history, modes, muster, passages, presence, recorded, replays, sinks, swipes,
 };
 
 /// The largest body (contract, section 3).
@@ -62,6 +62,7 @@ fn paths() -> Vec<Path> {
     let post = |path, route| small(path, vec![(Method::POST, route)]);
     let at = |at, path: Path| Path { at, ..path };
     vec![
+        get("/v1/buildings/{building}", web::get().to(modes::get)),
         post("/v1/buildings/{building}/entries", web::post().to(swipes::enter)),
         post("/v1/buildings/{building}/exits", web::post().to(swipes::exit)),
         Path {
@@ -69,6 +70,9 @@ fn paths() -> Vec<Path> {
             ..post("/v1/buildings/{building}/exits/batch", web::post().to(swipes::exit_batch))
         },
         post("/v1/buildings/{building}/events", web::post().to(device_events::record)),
+        post("/v1/buildings/{building}/mode", web::post().to(modes::change)),
+        get("/v1/buildings/{building}/muster", web::get().to(muster::get)),
+        post("/v1/buildings/{building}/muster/{employee_id}/account", web::post().to(muster::account)),
         Path {
             max_body_bytes: MAX_BATCH_BODY_BYTES,
             ..post("/v1/buildings/{building}/entries/recorded", web::post().to(recorded::record))

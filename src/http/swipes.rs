@@ -222,12 +222,8 @@ pub(super) fn read_fields(mut fields: Fields, direction: Direction) -> Result<Sw
 fn read_batch(body: &[u8]) -> Result<Vec<Swipe>, ApiError> {
     match plain_swipe::exits(body) {
         Some(exits) if (1..=MAX_BATCH_SWIPES).contains(&exits.len()) => Ok(exits),
-        _ => read_batch_fields(body),
+        _ => read_list(body, "exits", |fields| read_fields(fields, Direction::Exit)),
     }
-}
-
-fn read_batch_fields(body: &[u8]) -> Result<Vec<Swipe>, ApiError> {
-    read_list(body, "exits", |fields| read_fields(fields, Direction::Exit))
 }
 
 /// The swipes that a body lists under `name`; of those that are wrong, all of them.

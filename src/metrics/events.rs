@@ -94,6 +94,8 @@ impl Metrics {
             | Body::Keys(_)
             | Body::PresenceForgiven(_)
             | Body::PresenceReset(_)
+            | Body::ModeChanged(_)
+            | Body::Accounted(_)
             | Body::Other => {}
         }
     }

@@ -1,26 +1,31 @@
 //! One fact of the state, as a snapshot has it: a key, and a value as JSON.
 //!
 //! Keys are `card/<card>`, `cleared/<building>`, `inside/<building>/<employee>`, `left/<building>/<employee>`,
-//! `passage/<building>/<event id>`, `swipe/<building>/<gate>/<swipe id>` and `device/<building>/<swipe id>`; ids hold no
-//! `/`.
+//! `passage/<building>/<event id>`, `swipe/<building>/<gate>/<swipe id>`, `device/<building>/<swipe id>`, and those of
+//! `mode_entry.rs`; ids hold no `/`.
 //! Values have fields of their own, apart from those of the domain, because old snapshots are read for ever: fields may
 //! be added with a default, never renamed.
 
 use serde::{Deserialize, Serialize};
-use smol_str::SmolStr;
 use thiserror::Error;
 use uuid::Uuid;
 
 use super::{
+    entry_card::read_card,
     entry_device::{DEVICE, read_device_event},
     entry_inside::{read_inside, read_passage},
+    mode_entry::{self, StoredMode},
 };
 use crate::domain::{
-    building::{Inside, passages::Passage},
-    card::{Card, CardDetails, GateRight, Status},
+    building::{
+        Inside,
+        muster::{Accounting, Left},
+        passages::Passage,
+    },
+    card::Card,
     device_answers::{DeviceKey, RememberedEvent},
     event::{Decision, GateDecision},
-    ids::{BuildingId, CardId, EmployeeId, GateId, GroupId, InvalidId},
+    ids::{BuildingId, CardId, EmployeeId, GateId, InvalidId},
     reason::Reason,
     swipes::{Answer, Direction, Remembered, SwipeKey},
     time::Timestamp,
@@ -51,6 +56,14 @@ pub enum Entry {
     Inside(BuildingId, EmployeeId, Inside),
     /// A swipe was answered.
     Swipe(BuildingId, SwipeKey, Remembered),
+    /// What a building is in.
+    Mode(BuildingId, StoredMode),
+    /// How someone stood when the roster was taken.
+    Roster(BuildingId, EmployeeId, Inside),
+    /// Someone, perhaps of the roster, has left since.
+    RosterLeft(BuildingId, EmployeeId, Left),
+    /// Someone was accounted for.
+    RosterAccounted(BuildingId, EmployeeId, Accounting),
     /// When somebody last said that nobody is inside.
     Cleared(BuildingId, Timestamp),
     /// When someone left.
@@ -95,32 +108,6 @@ pub enum EntryError {
         /// What stands there.
         value: String,
     },
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredCard {
-    employee_id: EmployeeId,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    holder_name: Option<SmolStr>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    buildings: Option<Box<[BuildingId]>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    gates: Option<Box<[GateRight]>>,
-    /// Since version 2.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    groups: Option<Box<[GroupId]>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    valid_from: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    valid_until: Option<Timestamp>,
-    #[serde(default)]
-    anti_passback_exempt: bool,
-    #[serde(default)]
-    responder: bool,
-    status: Status,
-    version: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    version_by: Option<SmolStr>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -173,11 +160,11 @@ pub fn left_key(building: &BuildingId, employee: &EmployeeId) -> String {
     format!("{LEFT}{building}/{employee}")
 }
 
-/// Whether a key says when someone left: then the latest of two values counts, whichever was written last. They sort as
-/// their times do.
+/// Whether a key says when something happened last: then the latest of two values counts, whichever was written last. They
+/// sort as their times do.
 #[must_use]
-pub fn is_left(key: &str) -> bool {
-    key.starts_with(LEFT)
+pub fn is_latest(key: &str) -> bool {
+    key.starts_with(LEFT) || key.starts_with(CLEARED)
 }
 
 /// The key of a passage.
@@ -208,38 +195,6 @@ pub(super) fn inside_of(key: &str) -> Option<&str> {
 /// The card of a card's key.
 pub(super) fn card_of(key: &str) -> Option<&str> {
     key.strip_prefix(CARD)
-}
-
-/// A card as it is written.
-///
-/// # Errors
-/// None that these types can have.
-pub fn write_card(card: &Card) -> Result<String, serde_json::Error> {
-    let CardDetails {
-        employee_id,
-        holder_name,
-        buildings,
-        gates,
-        groups,
-        valid_from,
-        valid_until,
-        anti_passback_exempt,
-        responder,
-    } = card.details.clone();
-    serde_json::to_string(&StoredCard {
-        employee_id,
-        holder_name,
-        buildings,
-        gates,
-        groups,
-        valid_from,
-        valid_until,
-        anti_passback_exempt,
-        responder,
-        status: card.status,
-        version: card.version,
-        version_by: card.version_by.clone(),
-    })
 }
 
 /// A moment as it is written.
@@ -287,10 +242,7 @@ impl Entry {
             return Ok(Self::Card(Box::new(read_card(id(key, CardId::parse(card_id))?, key, value)?)));
         }
         if let Some(rest) = key.strip_prefix(INSIDE) {
-            let (building, employee) =
-                rest.split_once('/').ok_or_else(|| EntryError::KeyParts(key.clone()))?;
-            let (building, employee) =
-                (id(key, BuildingId::parse(building))?, id(key, EmployeeId::parse(employee))?);
+            let (building, employee) = building_and_employee(key, rest)?;
             return Ok(Self::Inside(building, employee, read_inside(key, value)?));
         }
         if let Some(rest) = key.strip_prefix(SWIPE) {
@@ -310,10 +262,7 @@ impl Entry {
             return Ok(Self::Cleared(id(key, BuildingId::parse(building))?, json(key, value)?));
         }
         if let Some(rest) = key.strip_prefix(LEFT) {
-            let (building, employee) =
-                rest.split_once('/').ok_or_else(|| EntryError::KeyParts(key.clone()))?;
-            let (building, employee) =
-                (id(key, BuildingId::parse(building))?, id(key, EmployeeId::parse(employee))?);
+            let (building, employee) = building_and_employee(key, rest)?;
             return Ok(Self::Left(building, employee, json(key, value)?));
         }
         if let Some(rest) = key.strip_prefix(PASSAGE) {
@@ -323,7 +272,7 @@ impl Entry {
             let (sequence, passage) = read_passage(event_id, key, value)?;
             return Ok(Self::Passage(id(key, BuildingId::parse(building))?, sequence, Box::new(passage)));
         }
-        Ok(Self::Unknown)
+        Ok(mode_entry::read(key, value)?.unwrap_or(Self::Unknown))
     }
 }
 
@@ -340,7 +289,7 @@ fn parts(rest: &str) -> Option<[&str; 3]> {
     Some([parts.next()?, parts.next()?, parts.next()?])
 }
 
-fn id<T>(key: &str, parsed: Result<T, InvalidId>) -> Result<T, EntryError> {
+pub(super) fn id<T>(key: &str, parsed: Result<T, InvalidId>) -> Result<T, EntryError> {
     parsed.map_err(|source| EntryError::Key { key: key.to_owned(), source })
 }
 
@@ -348,33 +297,10 @@ pub(super) fn json<'a, T: Deserialize<'a>>(key: &str, value: &'a str) -> Result<
     serde_json::from_str(value).map_err(|source| EntryError::Value { key: key.to_owned(), source })
 }
 
-fn read_card(card_id: CardId, key: &str, value: &str) -> Result<Card, EntryError> {
-    let StoredCard {
-        employee_id,
-        holder_name,
-        buildings,
-        gates,
-        groups,
-        valid_from,
-        valid_until,
-        anti_passback_exempt,
-        responder,
-        status,
-        version,
-        version_by,
-    } = json(key, value)?;
-    let details = CardDetails {
-        employee_id,
-        holder_name,
-        buildings,
-        gates,
-        groups,
-        valid_from,
-        valid_until,
-        anti_passback_exempt,
-        responder,
-    };
-    Ok(Card { card_id, details, status, version, version_by })
+/// The two parts of a key's rest.
+pub(super) fn building_and_employee(key: &str, rest: &str) -> Result<(BuildingId, EmployeeId), EntryError> {
+    let (building, employee) = rest.split_once('/').ok_or_else(|| EntryError::KeyParts(key.to_owned()))?;
+    Ok((id(key, BuildingId::parse(building))?, id(key, EmployeeId::parse(employee))?))
 }
 
 fn read_swipe(key: &str, value: &str) -> Result<Remembered, EntryError> {

@@ -24,6 +24,9 @@ struct StoredInside {
     passage: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     until: Option<Timestamp>,
+    /// Of the entry, in digits; absent in snapshots of version 1.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    sequence: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,16 +63,18 @@ impl StoredInside {
     fn of(inside: &Inside) -> Self {
         let (certainty, passage, until) = inside.entered.parts();
         let certainty = (certainty != Certainty::Assumed).then_some(certainty);
-        let Inside { since, gate, card_id, .. } = inside.clone();
-        Self { since, gate, card_id, certainty, passage, until }
+        let Inside { since, gate, card_id, sequence, .. } = inside.clone();
+        let sequence = if sequence == 0 { String::new() } else { format!("{sequence:020}") };
+        Self { since, gate, card_id, certainty, passage, until, sequence }
     }
 
     fn read(self, key: &str) -> Result<Inside, EntryError> {
-        let Self { since, gate, card_id, certainty, passage, until } = self;
+        let Self { since, gate, card_id, certainty, passage, until, sequence: digits } = self;
         let certainty = certainty.unwrap_or(Certainty::Assumed);
         let entered = Entered::of_parts(certainty, passage.as_deref(), until)
             .map_err(|_| field(key, "certainty", certainty.as_str()))?;
-        Ok(Inside { since, gate, card_id, entered })
+        let sequence = if digits.is_empty() { 0 } else { sequence(key, &digits)? };
+        Ok(Inside { since, gate, card_id, entered, sequence })
     }
 }
 

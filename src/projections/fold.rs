@@ -3,21 +3,32 @@
 //! It says the same as `apply` of buildings and directory, for every building there ever was; a property test holds
 //! the two together.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Bound,
-};
+use std::collections::{BTreeMap, HashSet};
 
-use super::entry::{
-    card_key, cleared_key, inside_key, inside_prefix, is_left, left_key, passage_key, swipe_key, write_card,
-    write_swipe, write_time,
+use super::{
+    entry::{
+        card_key, cleared_key, inside_key, is_latest, left_key, passage_key, swipe_key, write_swipe,
+        write_time,
+    },
+    entry_card::write_card,
+    entry_device::{device_key, write_device_event},
+    entry_inside::{write_inside, write_passage},
+    mode_entry::{
+        StoredMode, accounted_key, mode_key, roster_left_key, write_accounting, write_left, write_mode,
+    },
 };
-use super::entry_device::{device_key, write_device_event};
-use super::entry_inside::{write_inside, write_passage};
 use crate::domain::{
-    building::{last_exits::exit_of, passages::Passage, presence_after::presence_after},
+    building::{
+        last_exits::exit_of,
+        modes::{Seen, cleared_at, seen},
+        muster::Accounting,
+        passages::Passage,
+        presence_after::presence_after,
+    },
     device_answers::RememberedEvent,
     event::{Body, CardChanged, Event, Presence},
+    ids::BuildingId,
+    mode::Mode,
     swipes::Remembered,
     time::Timestamp,
 };
@@ -30,8 +41,8 @@ const ENTRY_BYTES: usize = 64;
 #[derive(Debug, Default)]
 pub struct Touched {
     entries: BTreeMap<Box<str>, Option<Box<str>>>,
-    /// Prefixes of keys that all went at once. What was set since then is in the entries.
-    cleared: BTreeSet<Box<str>>,
+    /// The buildings with a roster.
+    rosters: HashSet<BuildingId>,
     bytes: usize,
     last_time: Option<Timestamp>,
 }
@@ -39,50 +50,44 @@ pub struct Touched {
 /// A key, and what it says from then on; `None`: it is gone.
 pub(super) type Entered = (String, Option<String>);
 
-/// What an event does to the entries.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    /// The prefix of keys that are gone, all of them, before anything is set.
-    pub(super) cleared: Option<String>,
-    /// What is set or removed: a card or where someone is, the answer to a swipe or a device, an exit or a
-    /// clearing, a passage.
-    pub(super) entered: [Option<Entered>; 4],
-}
-
-/// What an event does to the entries.
+/// What an event does to the entries: it sets or removes a card, a building's mode or where someone is, the answer to a
+/// swipe or a device, an exit or a clearing, a passage. What [`Wide`](super::wide::Wide) and a roster have to say comes
+/// beside it.
 ///
 /// # Errors
 /// None that events can have.
-pub(super) fn changes(event: &Event) -> Result<Changes, serde_json::Error> {
+pub(super) fn changes(event: &Event) -> Result<[Option<Entered>; 4], serde_json::Error> {
     let card = match &event.body {
         Body::Card(CardChanged { card, .. }) => Some(card),
         Body::CardSynced(synced) => Some(&synced.card),
         _ => None,
     };
     if let Some(card) = card {
-        let card = (card_key(&card.card_id), Some(write_card(card)?));
-        return Ok(Changes { cleared: None, entered: [Some(card), None, None, None] });
+        return Ok([Some((card_key(&card.card_id), Some(write_card(card)?))), None, None, None]);
     }
-    let Some(building) = event.body.building() else { return Ok(Changes::default()) };
-    let place = match presence_after(event) {
-        None | Some((_, Presence::Unchanged)) => None,
-        Some((employee, Presence::Outside)) => Some((inside_key(building, employee), None)),
-        Some((employee, Presence::Inside(inside))) => {
+    let Some(building) = event.body.building() else { return Ok([None, None, None, None]) };
+    let place = match (&event.body, presence_after(event)) {
+        (_, Some((_, Presence::Unchanged))) => None,
+        (_, Some((employee, Presence::Outside))) => Some((inside_key(building, employee), None)),
+        (_, Some((employee, Presence::Inside(inside)))) => {
             Some((inside_key(building, employee), Some(write_inside(&inside)?)))
         }
+        (Body::ModeChanged(changed), None) => {
+            let roster = changed.roster.clone().filter(|_| changed.mode != Mode::Normal);
+            let mode = StoredMode { mode: changed.mode, since: event.time, roster };
+            Some((mode_key(building), Some(write_mode(&mode)?)))
+        }
+        (_, None) => None,
     };
     let answered = match (Remembered::of(event), RememberedEvent::of(event)) {
         (Some((key, first)), _) => Some((swipe_key(building, &key), Some(write_swipe(&first)?))),
         (None, Some((key, first))) => Some((device_key(&key), Some(write_device_event(&first)?))),
         (None, None) => None,
     };
-    let (cleared, left) = match (&event.body, exit_of(event)) {
-        (Body::PresenceReset(_), _) => {
-            let key = cleared_key(building);
-            (Some(inside_prefix(building)), Some((key, Some(write_time(event.time)?))))
-        }
-        (_, Some((employee, at))) => (None, Some((left_key(building, employee), Some(write_time(at)?)))),
-        _ => (None, None),
+    let left = match (cleared_at(event), exit_of(event)) {
+        (Some(at), _) => Some((cleared_key(building), Some(write_time(at)?))),
+        (None, Some((employee, at))) => Some((left_key(building, employee), Some(write_time(at)?))),
+        (None, None) => None,
     };
     let passage = match Passage::of_grant(event).or_else(|| Passage::of_end(event)) {
         Some((sequence, passage)) => {
@@ -90,22 +95,53 @@ pub(super) fn changes(event: &Event) -> Result<Changes, serde_json::Error> {
         }
         None => None,
     };
-    Ok(Changes { cleared, entered: [place, answered, left, passage] })
+    Ok([place, answered, left, passage])
+}
+
+/// What an event does to the roster of its building, if there is one.
+fn roster_changes(building: &BuildingId, event: &Event) -> Result<[Option<Entered>; 2], serde_json::Error> {
+    if let Body::Accounted(accounted) = &event.body {
+        let (at, by, note) = (event.time, event.by.clone(), accounted.note.clone());
+        let value = write_accounting(&Accounting { at, by, note })?;
+        return Ok([Some((accounted_key(building, &accounted.employee_id), Some(value))), None]);
+    }
+    Ok(match seen(event) {
+        Some((employee, Seen::Entering)) => {
+            [roster_left_key, accounted_key].map(|key| Some((key(building, employee), None)))
+        }
+        Some((employee, Seen::Outside(left))) => {
+            [Some((roster_left_key(building, employee), Some(write_left(&left)?))), None]
+        }
+        None => [None, None],
+    })
 }
 
 impl Touched {
-    /// Takes the next event.
+    /// Nothing yet, after a state in which these buildings have a roster.
+    #[must_use]
+    pub fn after(rosters: HashSet<BuildingId>) -> Self {
+        Self { rosters, ..Self::default() }
+    }
+
+    /// Takes the next event. What it does as a [`Wide`](super::wide::Wide) one has been put before.
     ///
     /// # Errors
     /// None that events can have.
     pub fn apply(&mut self, event: &Event) -> Result<(), serde_json::Error> {
         self.last_time = self.last_time.max(Some(event.time));
-        let Changes { cleared, entered } = changes(event)?;
-        if let Some(prefix) = cleared {
-            self.clear(prefix);
-        }
-        for (key, value) in entered.into_iter().flatten() {
+        for (key, value) in changes(event)?.into_iter().flatten() {
             self.put(key, value);
+        }
+        if let Body::ModeChanged(changed) = &event.body {
+            if changed.roster.is_some() && changed.mode != Mode::Normal {
+                self.rosters.insert(changed.building.clone());
+            } else {
+                self.rosters.remove(&changed.building);
+            }
+        } else if let Some(building) = event.body.building().filter(|it| self.rosters.contains(*it)) {
+            for (key, value) in roster_changes(building, event)?.into_iter().flatten() {
+                self.put(key, value);
+            }
         }
         Ok(())
     }
@@ -122,36 +158,16 @@ impl Touched {
         self.last_time
     }
 
-    /// Whether an entry that was there before is gone, because all with its prefix are.
-    #[must_use]
-    pub fn is_cleared(&self, key: &str) -> bool {
-        self.cleared.iter().any(|prefix| key.starts_with(&**prefix))
-    }
-
     /// Every key with its value, sorted.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.entries.iter().map(|(key, value)| (&**key, value.as_deref()))
     }
 
-    fn clear(&mut self, prefix: String) {
-        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
-        let gone: Vec<Box<str>> = (self.entries.range::<str, _>(from))
-            .map(|(key, _)| key.clone())
-            .take_while(|key| key.starts_with(&prefix))
-            .collect();
-        for key in gone {
-            let value = self.entries.remove(&key).flatten();
-            let bytes = key.len() + ENTRY_BYTES + value.map_or(0, |value| value.len());
-            self.bytes = self.bytes.saturating_sub(bytes);
-        }
-        // of a building each: few, and the same one again takes no more
-        self.cleared.insert(prefix.into_boxed_str());
-    }
-
-    fn put(&mut self, key: String, value: Option<String>) {
+    /// Sets a key, or says that it is gone.
+    pub(super) fn put(&mut self, key: String, value: Option<String>) {
         let (key, value) = (key.into_boxed_str(), value.map(String::into_boxed_str));
         let length = |value: &Option<Box<str>>| value.as_ref().map_or(0, |value| value.len());
-        if is_left(&key) && self.entries.get(&key).is_some_and(|before| *before >= value) {
+        if is_latest(&key) && self.entries.get(&key).is_some_and(|before| *before >= value) {
             return;
         }
         let (key_bytes, value_bytes) = (key.len() + ENTRY_BYTES, length(&value));

@@ -22,8 +22,8 @@ use thiserror::Error;
 use super::entry::Line;
 use crate::domain::{hex::hex, ids::LogName, time::Timestamp};
 
-/// The version that is written, and the newest that is read. From 2 on cards have `groups`: a program that passed over
-/// them would open every gate to such cards.
+/// The version that is written, and the newest that is read. 2 has groups of cards, modes and rosters: a program that
+/// passed over them would open every gate to cards with groups, and let everyone into a building in lockdown.
 pub const VERSION: u32 = 2;
 
 /// The longest line, in bytes. No event is as long, and an entry holds less than its event.

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, iter::Peekable};
 
 use super::{
-    entry::{Entry, EntryError, Line, is_left, is_remembered},
+    entry::{Entry, EntryError, Line, is_latest, is_remembered},
     fold::Touched,
 };
 use crate::domain::{
@@ -25,10 +25,9 @@ where
     let mut new = touched.iter().peekable();
     std::iter::from_fn(move || {
         loop {
-            while old.next_if(|line| matches!(line, Ok(line) if touched.is_cleared(&line.key))).is_some() {}
             let Some((key, value)) = next_touched(&mut old, &mut new) else { return old.next() };
             if let Some(Ok(line)) = old.next_if(|line| matches!(line, Ok(line) if line.key == key))
-                && is_left(key)
+                && is_latest(key)
                 && value.is_none_or(|value| *line.value > *value)
             {
                 return Some(Ok(line));

@@ -1,7 +1,8 @@
 //! Cards and presence, rebuilt from events in whatever order they come, and held against the live state. Pure.
 //!
 //! Each event sets or removes one entry ([`fold`](super::fold)), and of one entry the last event counts: by the epoch of
-//! its log and its sequence, not by when it was read. So an archive may be read object by object.
+//! its log and its sequence, not by when it was read. So an archive may be read object by object. The end of a roster
+//! counts for everyone whose last event comes before the roster's mark.
 
 use std::{collections::BTreeMap, ops::Bound};
 
@@ -10,7 +11,8 @@ use serde_json::Value;
 
 use super::{
     entry::{self, Line},
-    fold::{Changes, changes},
+    fold::changes,
+    wide::Wide,
 };
 use crate::domain::{
     event::Event,
@@ -38,9 +40,18 @@ pub struct Rebuilt {
     /// Nothing is missing before the first event.
     is_whole: bool,
     entries: BTreeMap<Box<str>, Last>,
-    /// Prefixes of keys, and the last event that cleared them: what is older is gone. One a building at most.
-    cleared: BTreeMap<Box<str>, (u64, u64)>,
+    /// By building the events that took people out. Of each kind the last one is enough.
+    cleared: BTreeMap<BuildingId, Vec<Cleared>>,
     bytes: usize,
+}
+
+/// People were taken out, all those who had come in before some place in the log.
+#[derive(Clone, Copy, Debug)]
+struct Cleared {
+    /// The epoch and the sequence of the event.
+    at: (u64, u64),
+    /// Those of the place.
+    before: (u64, u64),
 }
 
 #[derive(Debug)]
@@ -103,12 +114,14 @@ impl Rebuilt {
     /// None that events can have.
     pub fn apply(&mut self, epoch: u64, event: &Event) -> Result<(), serde_json::Error> {
         let at = (epoch, event.sequence);
-        let Changes { cleared, entered } = changes(event)?;
-        if let Some(prefix) = cleared {
-            let last = self.cleared.entry(prefix.into_boxed_str()).or_insert(at);
-            *last = at.max(*last);
+        if let Some(wide) = Wide::of(event)
+            && let Some((building, before)) = wide.cleared(epoch)
+        {
+            let all = self.cleared.entry(building.clone()).or_default();
+            all.retain(|one| one.at > at || one.before > before);
+            all.push(Cleared { at, before });
         }
-        for (key, value) in entered.into_iter().flatten() {
+        for (key, value) in changes(event)?.into_iter().flatten() {
             if !self.scope.is_of_key(&key) || self.entries.get(key.as_str()).is_some_and(|last| last.at >= at)
             {
                 continue;
@@ -150,10 +163,28 @@ impl Rebuilt {
         }
     }
 
+    /// The last event that took out whoever this is: someone who came in by the entry `entered_at`, and of whom the last
+    /// event is the one `at`.
+    fn taken_out(&self, key: &str, at: Option<(u64, u64)>, inside: &str) -> Option<(u64, u64)> {
+        let cleared = entry::inside_of(key).and_then(|building| self.cleared.get(building))?;
+        let entered_at = entered_at(inside);
+        let applies = |one: &&Cleared| match at {
+            Some(at) => at < one.at && (at.0 < one.before.0 || entered_at < one.before.1),
+            None => entered_at < one.before.1,
+        };
+        cleared.iter().filter(applies).map(|one| one.at).max()
+    }
+
     fn judge(&self, key: &str, live: Option<&str>, last: Option<&Last>, found: &mut Differences) {
-        let cleared = self.cleared_at(key);
-        let last_at = last.map(|last| last.at).max(cleared);
-        let there = last.filter(|last| Some(last.at) >= cleared).and_then(|last| last.value.as_deref());
+        let value = last.and_then(|last| last.value.as_deref());
+        let out_at = match (last, value, live) {
+            (Some(last), Some(value), _) => self.taken_out(key, Some(last.at), value),
+            // what came in after the people that were taken out may still be older than the source's first event
+            (None, _, Some(live)) => self.taken_out(key, None, live),
+            _ => None,
+        };
+        let last_at = last.map(|last| last.at).max(out_at);
+        let there = value.filter(|_| out_at.is_none());
         let is_meant = |value: Option<&str>| value.is_some_and(|value| self.scope.is_of_value(key, value));
         if !self.scope.is_of_key(key) || !(is_meant(live) || is_meant(there)) {
             return;
@@ -167,7 +198,7 @@ impl Rebuilt {
             return;
         }
         let (live, source) = (parsed(live), parsed(there));
-        if without_unknown_name(live.clone(), &source) == source {
+        if without_unknown_name(live.clone(), &source) == without_unknown_sequence(source.clone(), &live) {
             return;
         }
         found.total += 1;
@@ -175,13 +206,6 @@ impl Rebuilt {
             let sequence = last_at.map(|(_, sequence)| format!("{sequence:020}"));
             found.listed.push(Difference { entry: key.to_owned(), live, source, sequence });
         }
-    }
-}
-
-impl Rebuilt {
-    /// When the entries like this one were last cleared.
-    fn cleared_at(&self, key: &str) -> Option<(u64, u64)> {
-        self.cleared.iter().find(|(prefix, _)| key.starts_with(&***prefix)).map(|(_, at)| *at)
     }
 }
 
@@ -202,6 +226,12 @@ impl Scope {
     }
 }
 
+/// The sequence of the event by which someone came in; 0 if it is not known.
+fn entered_at(inside: &str) -> u64 {
+    let value = parsed(Some(inside));
+    value.get("sequence").and_then(Value::as_str).and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
 fn parsed(text: Option<&str>) -> Value {
     text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
@@ -217,6 +247,17 @@ fn without_unknown_name(mut live: Value, source: &Value) -> Value {
     live
 }
 
+/// A presence from a snapshot of an earlier version does not say by which event it came.
+fn without_unknown_sequence(mut source: Value, live: &Value) -> Value {
+    if let Some(presence) = source.as_object_mut()
+        && live.get("sequence").is_none()
+        && live.is_object()
+    {
+        presence.shift_remove("sequence");
+    }
+    source
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,7 +266,7 @@ mod tests {
         projections::{
             entry::{card_key, inside_key, inside_prefix},
             entry_inside::write_inside,
-            tests::{fold_all, push, steps},
+            tests::{fold_all, log_name, push, steps},
         },
     };
     use proptest::prelude::*;
@@ -380,7 +421,8 @@ mod tests {
             push(&mut events, &steps);
             let (buildings, _) = fold_all(&events);
             events.sort_by_key(|event| event.sequence.wrapping_mul(seed | 1));
-            let (source, mut found) = (rebuilt(Scope::default(), true, &events), Differences::default());
+            let (mut source, mut found) = (Rebuilt::new(Scope::default(), true), Differences::default());
+            events.iter().for_each(|event| source.apply(log_name().epoch, event).unwrap());
             for building in &buildings {
                 let id = &building.rules().building;
                 let line = |(employee, inside)| Line {

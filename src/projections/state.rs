@@ -2,11 +2,16 @@
 
 use std::collections::HashMap;
 
-use super::entry::{Entry, EntryError, Line};
+use super::{
+    entry::{Entry, EntryError, Line},
+    mode_entry::StoredMode,
+};
 use crate::domain::{
     building::{
         Building, Contents, Rules,
         last_exits::LastExits,
+        modes::ModeState,
+        muster::{Accounting, Left, Muster, RosterLine},
         passages::{Passage, Passages},
     },
     device_answers::{DeviceAnswers, DeviceKey, RememberedEvent},
@@ -33,6 +38,10 @@ struct Parts {
     swipes: Vec<(SwipeKey, Remembered)>,
     passages: Vec<(u64, Passage)>,
     exits: Vec<(EmployeeId, Timestamp)>,
+    mode: Option<StoredMode>,
+    roster: HashMap<EmployeeId, RosterLine>,
+    left: Vec<(EmployeeId, Left)>,
+    accounted: Vec<(EmployeeId, Accounting)>,
 }
 
 impl StateBuilder {
@@ -77,6 +86,26 @@ impl StateBuilder {
                 }
             }
             Entry::Device(key, first) => self.device_answers.push((key, first)),
+            Entry::Mode(building, mode) => {
+                if let Some(parts) = self.parts(&building) {
+                    parts.mode = Some(mode);
+                }
+            }
+            Entry::Roster(building, employee, inside) => {
+                if let Some(parts) = self.parts(&building) {
+                    parts.roster.insert(employee, RosterLine::new(inside));
+                }
+            }
+            Entry::RosterLeft(building, employee, left) => {
+                if let Some(parts) = self.parts(&building) {
+                    parts.left.push((employee, left));
+                }
+            }
+            Entry::RosterAccounted(building, employee, accounting) => {
+                if let Some(parts) = self.parts(&building) {
+                    parts.accounted.push((employee, accounting));
+                }
+            }
             Entry::Unknown => {}
         }
         Ok(())
@@ -90,12 +119,33 @@ impl StateBuilder {
     /// All entries have been taken.
     #[must_use]
     pub fn finish(self) -> (Vec<Building>, Directory, DeviceAnswers) {
-        let building = |(rules, Parts { contents, swipes, passages, exits })| {
+        let building = |(rules, mut parts): (Rules, Parts)| {
+            let mode = parts.take_mode();
+            let Parts { contents, swipes, passages, exits, .. } = parts;
             let (swipes, passages, last_exits) =
                 (SwipeWindow::of(swipes), Passages::of(passages), LastExits::of(exits));
-            Building::restored(rules, Contents { swipes, passages, last_exits, ..contents })
+            Building::restored(rules, Contents { swipes, passages, last_exits, ..contents }).in_mode(mode)
         };
         let buildings = self.buildings.into_iter().map(building).collect();
         (buildings, self.directory, DeviceAnswers::of(self.device_answers))
+    }
+}
+
+impl Parts {
+    fn take_mode(&mut self) -> ModeState {
+        let Some(stored) = self.mode.take() else { return ModeState::default() };
+        let mut lines = std::mem::take(&mut self.roster);
+        for (employee, left) in self.left.drain(..) {
+            if let Some(line) = lines.get_mut(&employee) {
+                line.left = Some(left);
+            }
+        }
+        for (employee, accounting) in self.accounted.drain(..) {
+            if let Some(line) = lines.get_mut(&employee) {
+                line.accounted = Some(accounting);
+            }
+        }
+        let muster = stored.roster.clone().map(|mark| Muster::new(mark, lines));
+        ModeState { muster, ..stored.state() }
     }
 }

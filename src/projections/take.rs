@@ -3,19 +3,26 @@
 //! Only the log and the last snapshot are read, so no actor is asked and no state is copied: memory holds what
 //! [`MAX_FOLD_RECORDS`] and [`MAX_TOUCHED_BYTES`] allow, however large the state is.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use turnstiled_wal::LogReader;
 
 use super::{
-    entry::{EntryError, Line},
+    entry::{Entry, EntryError, Line},
     fold::Touched,
     format::Header,
     merge::{Cut, merge},
+    mode_entry::is_mode,
     store::{SnapshotError, SnapshotReader, Snapshots},
+    wide::Wide,
 };
 use crate::domain::{
-    event_json::decode, hex::hex, record::EventRecord, swipes::MAX_REMEMBERED_SWIPES, time::Timestamp,
+    event_json::decode, hex::hex, ids::BuildingId, record::EventRecord, swipes::MAX_REMEMBERED_SWIPES,
+    time::Timestamp,
 };
 
 /// The most events folded at once; more take another merge.
@@ -83,8 +90,8 @@ fn take_one(
     limits: TakeLimits,
     stop: &AtomicBool,
 ) -> Result<Option<Header>, SnapshotError> {
-    let base = snapshots.list()?.pop();
-    let after = base.as_ref().map_or(0, |(sequence, _)| *sequence);
+    let base = Base(snapshots.list()?.pop());
+    let after = base.sequence();
     if after >= up_to {
         return Ok(None);
     }
@@ -92,32 +99,64 @@ fn take_one(
     if !reaches(log, after) {
         return Err(SnapshotError::NoBase { first });
     }
-    let open = || base.as_ref().map(|(_, path)| Snapshots::read(path)).transpose();
-    let base_time = open()?.map(|reader| reader.header().time);
-    let (touched, sequence) = fold(log, after, up_to, limits, stop)?;
+    let base_time = base.open()?.map(|reader| reader.header().time);
+    let (touched, sequence) = fold(log, &base, up_to, limits, stop)?;
     let time = touched.last_time().max(base_time).unwrap_or(Timestamp::from_millis(0));
     let hash = log.hash_of(sequence).map_err(|error| SnapshotError::Log(error.to_string()))?;
     let hash = hash.map(|hash| hex(&hash)).unwrap_or_default();
     let header = Header { log: snapshots.log_name().clone(), sequence, hash, time };
-    // what was touched has just been written by this program: a line that cannot be read is one of the last snapshot
-    let damaged = |error: EntryError| match &base {
-        Some((_, path)) => SnapshotError::Damaged { path: path.clone(), what: error.to_string() },
-        None => SnapshotError::Log(error.to_string()),
-    };
     let mut cut = Cut::new(time, limits.swipes);
-    for line in merged(open()?, &touched, stop) {
-        cut.see(&line?).map_err(damaged)?;
+    for line in merged(base.open()?, &touched, stop) {
+        cut.see(&line?).map_err(|error| base.damaged(error))?;
     }
     cut.decide();
-    let kept = merged(open()?, &touched, stop).filter_map(|line| match line {
+    let kept = merged(base.open()?, &touched, stop).filter_map(|line| match line {
         Ok(line) => match cut.keeps(&line) {
             Ok(keeps) => keeps.then_some(Ok(line)),
-            Err(error) => Some(Err(damaged(error))),
+            Err(error) => Some(Err(base.damaged(error))),
         },
         Err(error) => Some(Err(error)),
     });
     snapshots.write(&header, kept)?;
     Ok(Some(header))
+}
+
+/// The snapshot to go on from, with its sequence, if there is one.
+struct Base(Option<(u64, PathBuf)>);
+
+impl Base {
+    fn sequence(&self) -> u64 {
+        self.0.as_ref().map_or(0, |(sequence, _)| *sequence)
+    }
+
+    fn open(&self) -> Result<Option<SnapshotReader>, SnapshotError> {
+        self.0.as_ref().map(|(_, path)| Snapshots::read(path)).transpose()
+    }
+
+    /// What was touched has just been written by this program: a line that cannot be read is one of the snapshot.
+    fn damaged(&self, error: EntryError) -> SnapshotError {
+        match &self.0 {
+            Some((_, path)) => SnapshotError::Damaged { path: path.clone(), what: error.to_string() },
+            None => SnapshotError::Log(error.to_string()),
+        }
+    }
+
+    /// The buildings with a roster. Their modes are its first lines.
+    fn rosters(&self) -> Result<HashSet<BuildingId>, SnapshotError> {
+        let mut rosters = HashSet::new();
+        for line in self.open()?.into_iter().flatten() {
+            let line = line?;
+            if !is_mode(&line.key) {
+                break;
+            }
+            if let Entry::Mode(building, mode) = Entry::read(&line).map_err(|error| self.damaged(error))?
+                && mode.roster.is_some()
+            {
+                rosters.insert(building);
+            }
+        }
+        Ok(rosters)
+    }
 }
 
 /// Whether the log has every event after this one, but for those that a repair has acknowledged to be missing.
@@ -129,12 +168,13 @@ pub(super) fn reaches(log: &LogReader, after: u64) -> bool {
 /// What the events after one touched, and the last of them.
 fn fold(
     log: &LogReader,
-    after: u64,
+    base: &Base,
     up_to: u64,
     limits: TakeLimits,
     stop: &AtomicBool,
 ) -> Result<(Touched, u64), SnapshotError> {
-    let mut touched = Touched::default();
+    let after = base.sequence();
+    let mut touched = Touched::after(base.rosters()?);
     let mut last = after;
     while last < up_to && last - after < limits.fold_records && touched.bytes() < limits.touched_bytes {
         if stop.load(Relaxed) {
@@ -152,6 +192,11 @@ fn fold(
             let wrong = |error: String| SnapshotError::Log(format!("sequence {sequence}: {error}"));
             let record = EventRecord::parse(record.payload).map_err(|error| wrong(error.to_string()))?;
             let event = decode(&record).map_err(|error| wrong(error.to_string()))?;
+            if let Some(wide) = Wide::of(&event) {
+                let before = merged(base.open()?, &touched, stop);
+                let changes = wide.changes(before, |error| base.damaged(error))?;
+                changes.into_iter().for_each(|(key, value)| touched.put(key, value));
+            }
             touched.apply(&event).map_err(|error| wrong(error.to_string()))?;
             last = sequence;
         }

@@ -4,9 +4,11 @@
 //!   `sync.card.applied`, and `version_by`, the server that made the version; written if it counts more than what is
 //!   there, by the rule of `domain/card_sync.rs`.
 //! - `EMPLOYEE#<employee_id>` / `PRESENCE#<building>`: `inside`, `since`, `gate`, `card_id`, `log`, `epoch`,
-//!   `sequence`; written if it is later than what is there, in the same epoch by sequence, else by epoch.
+//!   `sequence`; written if it is later than what is there, in the same epoch by sequence, else by epoch. `entry_sequence`
+//!   is the place of the entry, where the item comes of a gate's later word on it.
 //! - `BUILDING#<building>` / `PRESENCE`: `cleared_at`, `log`, `epoch`, `sequence`, on the same condition. Everyone whose
-//!   item is not later than it is not inside.
+//!   entry (`entry_sequence`, else `sequence`) is not later than it is not inside. After a reset the place in the log is that of its event; after an evacuation,
+//!   when the mode is normal again, that of the event which took the roster: who has entered since is inside.
 //! - `CARD#<card_id>` / `EVENT#<time>#<log>#<sequence>`: with `events = true`, every event of a card, whole in
 //!   `event`; written once.
 //!
@@ -20,7 +22,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     delivery::{Outgoing, outcome::Outcome},
-    domain::card::Status,
+    domain::{card::Status, ids::LogName},
     sinks::card_condition::CardState,
     sinks::envelope::{Envelope, reject, reject_too_large, reject_unreadable},
 };
@@ -126,7 +128,11 @@ pub fn item_write(event: &Outgoing) -> Result<Option<ItemWrite>, Outcome> {
         "access.entry.recorded" => recorded(event)?,
         "access.passage.confirmed" | "access.passage.abandoned" => passage(event)?,
         "access.exit.recorded" | "presence.expired" | "presence.forgiven" => presence(event, false)?,
-        "presence.reset" => Some(cleared(event)?),
+        "presence.reset" => Some(cleared(event, None)?),
+        "building.mode.changed" => match ended_roster(event)? {
+            Some(mark) => Some(cleared(event, Some(mark))?),
+            None => None,
+        },
         _ => None,
     };
     write.map(sized).transpose()
@@ -215,7 +221,12 @@ fn passage(event: &Outgoing) -> Result<Option<ItemWrite>, Outcome> {
             data.insert(field.to_owned(), value.clone());
         }
     }
-    place(event, &data, inside, text_field(&now, "since"))
+    let mut write = place(event, &data, inside, text_field(&now, "since"))?;
+    let entry = text_field(&now, "sequence").and_then(|digits| digits.parse().ok()).filter(|_| inside);
+    if let (Some(write), Some(entry)) = (&mut write, entry) {
+        write.item.insert("entry_sequence".to_owned(), number(entry));
+    }
+    Ok(write)
 }
 
 fn place(
@@ -240,12 +251,29 @@ fn place(
     Ok(Some(if_later(item, &envelope)))
 }
 
-/// Everyone of a building left at once: one item says so for all of theirs.
-fn cleared(event: &Outgoing) -> Result<ItemWrite, Outcome> {
+/// Where the roster was taken that an event ends, if it ends one.
+fn ended_roster(event: &Outgoing) -> Result<Option<(LogName, u64)>, Outcome> {
+    let data = data(event)?;
+    let Some(Value::Object(roster)) =
+        data.get("roster").filter(|_| data.get("mode") == Some(&"normal".into()))
+    else {
+        return Ok(None);
+    };
+    let log = text_field(roster, "log").and_then(|log| log.parse().ok());
+    let sequence = text_field(roster, "sequence").and_then(|sequence| sequence.parse().ok());
+    log.zip(sequence).map(Some).ok_or_else(|| lacks(event, "data.roster"))
+}
+
+/// Everyone of a building who came in before the event, or before an earlier place in the log, is out: one item says so for
+/// all of theirs.
+fn cleared(event: &Outgoing, before: Option<(LogName, u64)>) -> Result<ItemWrite, Outcome> {
     let data = data(event)?;
     let building = text_field(&data, "building").or(event.record.building());
     let building = building.ok_or_else(|| lacks(event, "data.building"))?;
-    let envelope = Envelope::parse(&event.body).map_err(|error| reject_unreadable(&error))?;
+    let mut envelope = Envelope::parse(&event.body).map_err(|error| reject_unreadable(&error))?;
+    if let Some((log, sequence)) = before {
+        (envelope.log, envelope.sequence) = (log, sequence);
+    }
     let mut item = keyed(format!("BUILDING#{building}"), "PRESENCE".to_owned());
     item.insert("cleared_at".to_owned(), AttributeValue::S(envelope.time.clone()));
     Ok(if_later(item, &envelope))
@@ -443,6 +471,23 @@ mod tests {
         ]);
         let condition = Condition::Later { epoch: 3, sequence: 42 };
         assert_eq!(write, Some(ItemWrite { item: expected, condition }));
+    }
+
+    #[test]
+    fn the_end_of_a_roster_writes_where_it_was_taken() {
+        let time = "2026-11-20T08:01:02.345Z";
+        let roster = json!({ "log": "hq-1.2", "sequence": "00000000000000000040", "taken_at": time });
+        let event = |mode: &str, roster: Value| {
+            let data = json!({ "building": "hq", "mode": mode, "previous": "lockdown", "roster": roster });
+            item_write(&event_at("building.mode.changed", "hq", "hq", "hq-1.3", 42, time, data))
+        };
+        let write = event("normal", roster.clone()).unwrap().unwrap();
+        assert_eq!(write.condition, Condition::Later { epoch: 2, sequence: 40 });
+        assert_eq!(write.item["log"], text("hq-1.2"));
+        assert_eq!(write.item["PK"], text("BUILDING#hq"));
+        assert_eq!(event("evacuation", roster), Ok(None), "people may still be in there");
+        assert_eq!(event("normal", Value::Null), Ok(None), "after a lockdown");
+        assert!(event("normal", json!({ "log": "hq-1.2" })).is_err());
     }
 
     #[test]

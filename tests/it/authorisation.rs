@@ -18,13 +18,15 @@ enum Who {
     Anyone,
     /// A device's key of one of these kinds, of this building; or a person.
     Device(&'static [&'static str]),
+    /// A device's key of one of these kinds, of this building, or a person with one of these roles.
+    DeviceOrPerson(&'static [&'static str], &'static [&'static str]),
     /// A person with one of these roles. Where the path names a building, the role for that building will do.
     Person(&'static [&'static str]),
     /// A person with one of these roles, for whatever building: the answer has that building's part.
     PersonOfAny(&'static [&'static str]),
 }
 
-use Who::{Anyone, Device, Person, PersonOfAny};
+use Who::{Anyone, Device, DeviceOrPerson, Person, PersonOfAny};
 
 const GATE: Who = Device(&["gate"]);
 const ANY_ROLE: Who = PersonOfAny(&["hr", "auditor", "security", "admin"]);
@@ -35,6 +37,10 @@ const TABLE: &[(&str, Who)] = &[
     ("POST /v1/buildings/{building}/exits", GATE),
     ("POST /v1/buildings/{building}/exits/batch", GATE),
     ("POST /v1/buildings/{building}/events", GATE),
+    ("GET /v1/buildings/{building}", ANY_ROLE),
+    ("POST /v1/buildings/{building}/mode", DeviceOrPerson(&["panel"], &["security"])),
+    ("GET /v1/buildings/{building}/muster", Person(&["security"])),
+    ("POST /v1/buildings/{building}/muster/{employee_id}/account", Person(&["security"])),
     ("POST /v1/buildings/{building}/passages", GATE),
     ("GET /v1/buildings/{building}/presence", Person(&["security", "auditor"])),
     ("POST /v1/buildings/{building}/presence/{employee_id}/forgive", Person(&["security"])),
@@ -132,6 +138,7 @@ impl Credentials {
         let (kinds, roles, is_any): (&[&str], &[&str], bool) = match who {
             Anyone => return None,
             Device(kinds) => (kinds, &[], false),
+            DeviceOrPerson(kinds, roles) => (kinds, roles, false),
             Person(roles) => (&[], roles, false),
             PersonOfAny(roles) => (&[], roles, true),
         };
@@ -221,6 +228,7 @@ fn requirement(who: Who) -> Value {
     match who {
         Anyone => Value::Array(Vec::new()),
         Device(kinds) => Value::Array(vec![device(kinds)]),
+        DeviceOrPerson(kinds, roles) => Value::Array(vec![person(roles), device(kinds)]),
         Person(roles) | PersonOfAny(roles) => Value::Array(vec![person(roles)]),
     }
 }

@@ -1,7 +1,7 @@
 //! What the emulator never says: throttling, partial failures, refusals. A server that gives every request
 //! the same answer says it as the services do on the wire.
 
-use std::{net::TcpListener, time::Duration};
+use std::{net::TcpListener, path::Path, time::Duration};
 
 use aws_config::timeout::TimeoutConfig;
 use turnstiled::{
@@ -24,6 +24,19 @@ fn canned(status: u16, headers: &[&str], body: &str) -> String {
     let headers = headers.iter().map(|header| (*header).to_owned()).collect();
     let reply = Reply { status, headers, body: body.to_owned() };
     serve(move |_| reply.clone())
+}
+
+/// A sink of each of AWS' services.
+fn every_service(spools: &Path) -> [SinkSettings; 7] {
+    [
+        topic(),
+        queue(),
+        kinesis("exits"),
+        firehose("lines"),
+        eventbridge("bus"),
+        s3(spools, "archive", ObjectFormat::Ndjson(Compression::Gzip)),
+        dynamodb("table"),
+    ]
 }
 
 async fn send_to(endpoint_url: &str, settings: &SinkSettings, records: u64) -> Vec<Outcome> {
@@ -171,16 +184,7 @@ async fn dynamodb_refusals_are_told_apart() {
 async fn a_gateways_page_is_an_outage() {
     let dir = tempfile::tempdir().unwrap();
     let endpoint_url = canned(502, &["content-type: text/html"], "<html><h1>Bad Gateway</h1></html>");
-    let targets = [
-        topic(),
-        queue(),
-        kinesis("exits"),
-        firehose("lines"),
-        eventbridge("bus"),
-        s3(dir.path(), "archive", ObjectFormat::Ndjson(Compression::Gzip)),
-        dynamodb("table"),
-    ];
-    for settings in targets {
+    for settings in every_service(dir.path()) {
         let outcomes = send_to(&endpoint_url, &settings, 2).await;
         assert_eq!(retry_kinds(&outcomes), [TroubleKind::Transient; 2], "{settings}: {outcomes:?}");
     }
@@ -205,16 +209,7 @@ async fn a_proxys_refusal_blames_no_event() {
     for status in [400, 413] {
         let page =
             canned(status, &["content-type: text/html"], "<html><h1>Request Entity Too Large</h1></html>");
-        let targets = [
-            topic(),
-            queue(),
-            kinesis("exits"),
-            firehose("lines"),
-            eventbridge("bus"),
-            s3(dir.path(), "archive", ObjectFormat::Ndjson(Compression::Gzip)),
-            dynamodb("table"),
-        ];
-        for settings in targets {
+        for settings in every_service(dir.path()) {
             let outcomes = send_to(&page, &settings, 1).await;
             assert!(matches!(&outcomes[..], [Outcome::Retry(_)]), "{status} {settings}: {outcomes:?}");
         }

@@ -215,12 +215,8 @@ async fn an_import_that_was_killed_is_imported_again() {
     let hr = daemon.person(&token);
     let file = many(CARDS);
     let sending = tokio::spawn({
-        let (base_url, token, file) = (daemon.base_url().to_owned(), token.clone(), file.clone());
-        async move {
-            let client = reqwest::Client::builder().no_proxy().build().unwrap();
-            let request = client.post(format!("{base_url}{IMPORT}")).bearer_auth(token).body(file);
-            request.send().await.is_ok()
-        }
+        let (hr, file) = (hr.clone(), file.clone());
+        async move { hr.try_send(Method::POST, IMPORT, &[("Content-Type", "text/csv")], &file).await.is_ok() }
     });
     eventually("some cards are there", async || {
         let page = hr.get("/v1/cards?q=C003").await;

@@ -82,13 +82,16 @@ pub(crate) struct Site {
     file_limit_blocks: Option<u64>,
     /// Made ahead, by building; `None` before the first start.
     keys: Mutex<Option<HashMap<String, String>>>,
+    /// Those of [`Site::same_key`], by building.
+    same_keys: Mutex<HashMap<String, String>>,
 }
 
 impl Site {
     /// With this `routes.toml`.
     pub(crate) fn new(config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let site = Self { dir, environment: Vec::new(), file_limit_blocks: None, keys: Mutex::default() };
+        let (keys, same_keys) = (Mutex::default(), Mutex::default());
+        let site = Self { dir, environment: Vec::new(), file_limit_blocks: None, keys, same_keys };
         site.configure(config);
         site
     }
@@ -179,6 +182,12 @@ impl Site {
             self.take_as_recorded(building, &key);
             key
         })
+    }
+
+    /// A key that is the same at each call: the log tells of no second one.
+    pub(crate) fn same_key(&self, building: &str) -> String {
+        let mut keys = self.same_keys.lock().unwrap();
+        keys.entry(building.to_owned()).or_insert_with(|| self.key(building)).clone()
     }
 
     /// Once, before the first start; a configuration or a devices file that cannot be read has none.

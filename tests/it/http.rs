@@ -80,7 +80,8 @@ impl Caller {
         self.try_send(Method::POST, path, &[], &body.to_string()).await
     }
 
-    async fn try_send(
+    /// As [`Caller::send`], for a daemon that may be killed meanwhile.
+    pub(crate) async fn try_send(
         &self,
         method: Method,
         path: &str,

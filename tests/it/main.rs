@@ -56,6 +56,7 @@ mod letter_mirror;
 mod lifecycle;
 mod long_outage;
 mod lost_state;
+mod modes;
 mod outage;
 mod partial_failures;
 mod people;

@@ -324,7 +324,7 @@ async fn a_replay_goes_on_into_a_sink_that_was_changed() {
     reload(&site, &daemon, &format!("{head}{}", &tail[tail.find("[[routes]]").unwrap()..])).await;
     let report = replay::over(&admin, "more").await;
     assert_eq!(report["state"], "failed");
-    assert!(report["last_error"]["text"].as_str().unwrap().contains("configuration has changed"), "{report}");
+    assert!(report["last_error"]["text"].as_str().unwrap().contains("no longer has its sink"), "{report}");
     admin.post("/v1/replays", &json!({ "from": "wal", "to": "copy" })).await.expect(422);
     assert!(daemon.stop().0.success());
 }

@@ -48,7 +48,7 @@ pub(crate) async fn leave(site: &Site, daemon: &Daemon, exits: usize) {
     let swipes: Vec<Value> = (0..exits)
         .map(|number| json!({ "card_id": format!("C{}", number % 7), "gate_id": "north-1" }))
         .collect();
-    let gate = daemon.device(&site.key("hq"));
+    let gate = daemon.device(&site.same_key("hq"));
     gate.post("/v1/buildings/hq/exits/batch", &json!({ "exits": swipes })).await.expect(202);
 }
 

@@ -145,7 +145,9 @@ async fn the_state_is_what_its_events_come_to_and_a_planted_difference_is_found(
     let acts = events(site.file_lines("sinks/files").iter().map(String::as_str));
     assert!(acts.iter().filter(|event| event["type"] == "admin.replay").count() >= 8);
     let list = admin.get("/v1/replays").await.expect(200);
-    let listed = list["items"].as_array().unwrap().iter().map(|it| &it["differences"]["listed"]);
+    // those that proved nothing have not compared anything
+    let done = list["items"].as_array().unwrap().iter().filter(|it| it["state"] == "done");
+    let listed = done.map(|it| &it["differences"]["listed"]);
     assert!(listed.into_iter().all(|listed| *listed == json!([])), "{list}");
     sinks_by_name(&admin).await.values().for_each(conserves);
     let sinks: Value = admin.get("/v1/sinks").await.expect(200);

@@ -40,7 +40,8 @@ use crate::{
         record::{EventRecord, RecordError},
     },
     projections::{
-        entry::{CARDS, Line as Entry, card_key, inside_key, inside_prefix, write_card},
+        entry::{CARDS, Line as Entry, card_key, inside_key, inside_prefix},
+        entry_card::write_card,
         entry_inside::write_inside,
         rebuilt::{Differences, Part, Rebuilt, Scope},
     },

@@ -266,6 +266,8 @@ fn meaning(reason: Reason) -> &'static str {
         Reason::Expired => "the card's last day has been",
         Reason::Suspended => "out of use for a while",
         Reason::Revoked => "out of use for good",
+        Reason::Lockdown => "lockdown",
+        Reason::Evacuation => "evacuation",
     }
 }
 

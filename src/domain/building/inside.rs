@@ -19,6 +19,8 @@ pub struct Inside {
     pub card_id: CardId,
     /// What is known of the passage.
     pub entered: Entered,
+    /// The sequence of the entry; 0: before any that counts, from a snapshot of an earlier version.
+    pub sequence: u64,
 }
 
 /// What is known of a passage.
@@ -97,21 +99,30 @@ struct InsideText {
     passage: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     until: Option<Timestamp>,
+    /// Of the entry, 20 digits.
+    #[serde(default)]
+    sequence: String,
 }
 
 impl From<Inside> for InsideText {
     fn from(inside: Inside) -> Self {
         let (certainty, passage, until) = inside.entered.parts();
-        let Inside { since, gate, card_id, .. } = inside;
-        Self { since, gate, card_id, certainty, passage, until }
+        let Inside { since, gate, card_id, sequence, .. } = inside;
+        let sequence = format!("{sequence:020}");
+        Self { since, gate, card_id, certainty, passage, until, sequence }
     }
 }
 
 impl TryFrom<InsideText> for Inside {
     type Error = &'static str;
     fn try_from(text: InsideText) -> Result<Self, Self::Error> {
-        let InsideText { since, gate, card_id, certainty, passage, until } = text;
-        Ok(Self { since, gate, card_id, entered: Entered::of_parts(certainty, passage.as_deref(), until)? })
+        let InsideText { since, gate, card_id, certainty, passage, until, sequence } = text;
+        let entered = Entered::of_parts(certainty, passage.as_deref(), until)?;
+        let sequence = match sequence.as_str() {
+            "" => 0,
+            digits => digits.parse().map_err(|_| "the sequence of an entry is 20 digits")?,
+        };
+        Ok(Self { since, gate, card_id, entered, sequence })
     }
 }
 

@@ -17,7 +17,10 @@ pub fn presence_after(event: &Event) -> Option<(&EmployeeId, Presence)> {
             };
             let (since, gate, card_id) =
                 (since.unwrap_or(event.time), swipe.gate.clone(), swipe.card_id.clone());
-            Some((swipe.employee_id.as_ref()?, Presence::Inside(Inside { since, gate, card_id, entered })))
+            Some((
+                swipe.employee_id.as_ref()?,
+                Presence::Inside(Inside { since, gate, card_id, entered, sequence: event.sequence }),
+            ))
         }
         Body::EntryRecorded(recorded) => {
             let EntryRecorded { gate, card_id, employee_id, occurred_at, .. } = &**recorded;
@@ -25,7 +28,8 @@ pub fn presence_after(event: &Event) -> Option<(&EmployeeId, Presence)> {
                 return None;
             }
             let (since, entered) = (event.time.min(*occurred_at), Entered::Recorded);
-            let inside = Inside { since, gate: gate.clone(), card_id: card_id.clone(), entered };
+            let (gate, card_id, sequence) = (gate.clone(), card_id.clone(), event.sequence);
+            let inside = Inside { since, gate, card_id, entered, sequence };
             Some((employee_id.as_ref()?, Presence::Inside(inside)))
         }
         Body::Passage(ended) => Some((&ended.employee_id, ended.presence.clone())),
@@ -44,6 +48,8 @@ pub fn presence_after(event: &Event) -> Option<(&EmployeeId, Presence)> {
         | Body::Replay(_)
         | Body::Keys(_)
         | Body::PresenceReset(_)
+        | Body::ModeChanged(_)
+        | Body::Accounted(_)
         | Body::Other => None,
     }
 }

@@ -92,12 +92,7 @@ impl Device {
     /// # Errors
     /// 403.
     pub fn must_be_gate_of(&self, building: &BuildingId) -> Result<(), ApiError> {
-        if self.building != *building {
-            return Err(ApiError::Forbidden(format!(
-                "this key is for building {}, not {building}",
-                self.building
-            )));
-        }
+        self.must_be_of(building)?;
         match self.kind {
             DeviceKind::Gate => Ok(()),
             DeviceKind::Panel => {
@@ -107,6 +102,30 @@ impl Device {
                 Err(ApiError::Forbidden("this key is a person's; gates need a key of kind gate".to_owned()))
             }
         }
+    }
+
+    /// Insists that the key is a panel's of this building.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn must_be_panel_of(&self, building: &BuildingId) -> Result<(), ApiError> {
+        self.must_be_of(building)?;
+        match self.kind {
+            DeviceKind::Panel => Ok(()),
+            DeviceKind::Gate => {
+                Err(ApiError::Forbidden("this key is a gate's; modes need a key of kind panel".to_owned()))
+            }
+            DeviceKind::BreakGlass => Err(ApiError::Forbidden(
+                "this key is a person's: show it in Authorization: Bearer".to_owned(),
+            )),
+        }
+    }
+
+    fn must_be_of(&self, building: &BuildingId) -> Result<(), ApiError> {
+        if self.building == *building {
+            return Ok(());
+        }
+        Err(ApiError::Forbidden(format!("this key is for building {}, not {building}", self.building)))
     }
 
     /// Insists that the key may speak for a gate.

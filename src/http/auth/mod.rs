@@ -2,6 +2,7 @@
 //! argument and then say what the caller must be allowed to do.
 
 pub mod attempts;
+pub mod caller;
 pub mod device_keys;
 pub mod failures;
 pub mod key_use;

@@ -3,7 +3,7 @@
 mod cells;
 pub mod reader;
 
-use super::csv_cells::write_cell;
+use super::csv_cells::write_row;
 use crate::domain::{card::Card, time::Timestamp};
 
 /// Between the elements of a list; alone it is the list of nothing.
@@ -50,8 +50,7 @@ pub fn header_line() -> String {
 /// A card as a line of an export.
 #[must_use]
 pub fn card_line(card: &Card) -> String {
-    let cells: Vec<String> = COLUMNS.iter().map(|(column, _)| write_cell(&text_in(card, *column))).collect();
-    format!("{}\r\n", cells.join(","))
+    write_row(COLUMNS.iter().map(|(column, _)| text_in(card, *column)))
 }
 
 fn text_in(card: &Card, column: Column) -> String {
