@@ -50,9 +50,13 @@ fn firsts(paths: &[PathBuf]) -> Vec<u64> {
     paths.iter().map(|path| first_sequence(path).expect("a segment")).collect()
 }
 
-/// Everything from the first record on, with the chain checked.
+/// Everything from the first record on, with the chain checked. One read may end with a segment: the next one may take
+/// its time to open.
 fn read_all(reader: &LogReader) -> Vec<u64> {
-    let records = reader.read(0, usize::MAX, usize::MAX).expect("read");
+    let mut records = reader.read(0, usize::MAX, usize::MAX).expect("read");
+    while let Some(last) = records.last().filter(|last| last.sequence < reader.committed()) {
+        records.extend(reader.read(last.sequence, usize::MAX, usize::MAX).expect("read"));
+    }
     for pair in records.windows(2) {
         let bytes =
             frame::encode(pair[0].sequence, &pair[0].previous_hash, pair[0].ends_group, &pair[0].payload);

@@ -43,8 +43,8 @@ pub(crate) const MAX_VALUE_BYTES: usize = 4 * 1024;
 pub(crate) const MAX_KEY_BYTES: usize = 384;
 
 /// How long to wait for a lock that is held: a database just dropped or a process just killed gives it back only
-/// a moment later.
-pub(crate) const LOCK_WAIT_MS: u64 = 1_000;
+/// a moment later. On a busy disk, where the drop of a database syncs it, a second was not enough.
+pub(crate) const LOCK_WAIT_MS: u64 = 5_000;
 pub(crate) const LOCK_POLL_MS: u64 = 10;
 
 /// An open database.
