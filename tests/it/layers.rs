@@ -102,7 +102,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("csv::", &["src/http/card_csv"]),
     ("jsonwebtoken::", &["src/http/auth"]),
     ("prometheus::", &["src/metrics.rs", "src/metrics"]),
-    ("smol_str::", &["src/domain/card.rs", "src/domain/ids.rs", "src/projections/entry.rs"]),
+    ("smol_str::", &["src/domain/card.rs", "src/domain/ids.rs", "src/projections/entry_card.rs"]),
     ("rustls::", &["src/https_client.rs", "src/http/tls"]),
     (
         "reqwest::",
