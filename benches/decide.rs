@@ -13,6 +13,7 @@ use turnstiled::domain::{
     ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
     swipes::Direction,
     time::Timestamp,
+    trace::TraceContext,
 };
 use uuid::Uuid;
 
@@ -54,7 +55,7 @@ fn granted(card: &Card, sequence: u64) -> Event {
         sequence,
         time: Timestamp::from_millis(NOW),
         by: "device/k_00000000".to_owned(),
-        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+        traceparent: TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         body: Body::Entry(Entry::new(
             Swiped {
                 building: BuildingId::parse("hq").unwrap(),

@@ -17,3 +17,4 @@ pub mod rate;
 pub mod sinks;
 pub mod space;
 pub mod telemetry;
+pub mod trace;

@@ -5,6 +5,7 @@ mod card_sync;
 mod events;
 mod register;
 mod series;
+mod traces;
 
 use std::sync::Arc;
 
@@ -12,9 +13,9 @@ use prometheus::{
     Encoder, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
-pub use self::card_sync::CardSyncMetrics;
 use self::events::EventCounters;
 use self::register::{counter, counters, gauge, gauges, histogram};
+pub use self::{card_sync::CardSyncMetrics, traces::TraceMetrics};
 
 /// Buckets in seconds, fit for a decision that takes 100 µs on a good disk and 100 ms on a bad day.
 const SECONDS_BUCKETS: [f64; 15] = [
@@ -123,6 +124,8 @@ pub struct Families {
     pub provider_keys_timestamp_seconds: IntGauge,
     /// Looks at the provider's keys that failed.
     pub provider_key_failures: IntCounter,
+    /// Spans on their way to the collector.
+    pub traces: TraceMetrics,
     /// Answered requests, by route and status.
     pub http_requests: IntCounterVec,
 }
@@ -339,6 +342,7 @@ impl Metrics {
                 "Missing or bad credentials.",
                 &["kind"],
             ),
+            traces: TraceMetrics::new(&registry),
             http_requests: counters(
                 &registry,
                 "http_requests_total",

@@ -1,9 +1,17 @@
-//! Where the daemon's own log goes: stderr, for people or for machines. Data goes to stdout.
+//! Where the daemon's own log goes: stderr, for people or for machines. Data goes to stdout. A line about a request or an
+//! event carries the id of its trace.
+
+mod lines;
 
 use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{self, format::JsonFields},
+};
+
+use self::lines::{TracedFields, TracedJson};
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -22,8 +30,14 @@ pub fn init(format: LogFormat, default_level: &str) {
         .unwrap_or_else(|_| EnvFilter::new(format!("{default_level},actix_server=warn")));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let begun = match format {
-        LogFormat::Human => lines.with_ansi(io::stderr().is_terminal()).with_target(false).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Human => {
+            let lines = lines.with_ansi(io::stderr().is_terminal()).with_target(false);
+            lines.fmt_fields(TracedFields).try_init()
+        }
+        LogFormat::Json => {
+            let json = TracedJson(fmt::format().json().flatten_event(true));
+            lines.fmt_fields(JsonFields::new()).event_format(json).try_init()
+        }
     };
     // A second call in one process, as in tests, keeps the first.
     drop(begun);

@@ -14,6 +14,7 @@ use turnstiled::{
         event_json::encode,
         ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
         time::Timestamp,
+        trace::TraceContext,
     },
     projections::{
         store::Snapshots,
@@ -97,7 +98,7 @@ fn event(sequence: u64, time: Timestamp, body: Body) -> Event {
         sequence,
         time,
         by: "device/k_00000000".to_owned(),
-        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+        traceparent: TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         body,
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     },
     projections::tests::{log_name, rules},
     space::{Gauge, Sizes},
+    trace::Tracer,
 };
 
 type Batch = (RecordBatch, oneshot::Receiver<Vec<Result<Answer, SwipeError>>>);
@@ -65,7 +66,7 @@ fn building(places: Rc<Places>, watched: Rc<Places>) -> BuildingActor {
         last_event_millis: Arc::default(),
         is_stopped: Arc::default(),
     };
-    let recorder = Recorder::new(log.start(), places, end);
+    let recorder = Recorder::new(log.start(), places, end, Tracer::off());
     let (_, cards) = DirectoryActor::new(Directory::default(), recorder.clone());
     let building = Building::new(rules().remove(0));
     BuildingActor::new(building, cards, recorder, metrics)

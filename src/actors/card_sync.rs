@@ -20,7 +20,10 @@ use super::{
 use crate::{
     clock,
     delivery::{outcome::Trouble, retry::Backoff},
-    domain::card_sync::{Ignored, Message, Poison, read},
+    domain::{
+        card_sync::{Ignored, Message, Poison, read},
+        trace::TraceContext,
+    },
     metrics::Metrics,
     sinks::card_queue::{CardQueue, QueuedMessage},
 };
@@ -125,9 +128,10 @@ impl CardSync {
                 return Ok(Fate::Delete);
             }
         };
-        let (reply, answer) = oneshot::channel();
+        // the other server's trace goes on here
+        let (trace, (reply, answer)) = (TraceContext::of_event(body.as_bytes()), oneshot::channel());
         // a full mailbox waits here, and so do messages in their queue
-        if directory.send(HearOfCard { foreign: *foreign, reply }).await.is_err() {
+        if directory.send(HearOfCard { foreign: *foreign, trace, reply }).await.is_err() {
             return Ok(Fate::NotNow(NoPlace::Stopping));
         }
         Ok(match answer.await {

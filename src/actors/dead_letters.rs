@@ -135,7 +135,7 @@ impl DeadLetter {
         let sequence = self.sequence.parse().map_err(|_| LetterError::Sequence(self.sequence.clone()))?;
         let first_failed_ms = u64::try_from(self.first_at.as_millis()).unwrap_or(0);
         let before = Before { attempts: self.attempts, first_failed_ms };
-        Ok(Letter { outgoing: Outgoing { sequence, record, body }, before })
+        Ok(Letter { outgoing: Outgoing { sequence, record, body, trace: None }, before })
     }
 }
 

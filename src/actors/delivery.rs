@@ -4,6 +4,7 @@ pub mod letters;
 mod report;
 pub mod retire;
 pub mod spare;
+mod traced;
 
 use std::{
     sync::Arc,
@@ -15,7 +16,7 @@ use thiserror::Error;
 use tokio::{sync::oneshot, task::yield_now};
 use turnstiled_wal::{LogReader, ReadError};
 
-use self::spare::Borrowers;
+use self::{spare::Borrowers, traced::Attempts};
 use super::{
     disk::DiskBoard,
     log::LogGrew,
@@ -36,9 +37,11 @@ use crate::{
         outbound::{EditError, edit},
         record::{EventRecord, RecordError},
         routes::RouteTable,
+        trace::TraceContext,
     },
     sinks::Sink,
     space::Step,
+    trace::{Tracer, current},
 };
 
 /// Messages that may wait for a delivery: a wake-up that finds it full is not needed.
@@ -68,6 +71,7 @@ pub struct DeliveryActor {
     board: SinkBoard,
     disk: DiskBoard,
     is_required: bool,
+    tracer: Tracer,
     last_detached: Option<Detached>,
     letters_were_full: bool,
     notices: Notices,
@@ -106,6 +110,8 @@ pub struct DeliveryParts {
     pub disk: DiskBoard,
     /// Whether the sink is never let go of.
     pub is_required: bool,
+    /// Who records what is sent.
+    pub tracer: Tracer,
 }
 
 /// The disk is nearly full: a sink that has held back for long what the log could drop, and is not required, lets go
@@ -153,6 +159,7 @@ impl DeliveryActor {
             board,
             disk,
             is_required,
+            tracer,
         } = parts;
         let limits = sink.limits().with_order(order);
         let config = Config { rate_per_second: rate_limit, ..Config::for_batches(&limits) };
@@ -169,6 +176,7 @@ impl DeliveryActor {
             board,
             disk,
             is_required,
+            tracer,
             last_detached: progress.detached.last().copied(),
             letters_were_full: false,
             notices: Notices::default(),
@@ -190,9 +198,14 @@ impl DeliveryActor {
                 Effect::Pull { after, max_records, max_bytes } => {
                     self.pull(after, max_records, max_bytes, ctx)
                 }
-                Effect::Send { batch, records } => {
-                    let sent = self.sink.send(records).into_actor(self);
+                Effect::Send { batch, mut records } => {
+                    let traced = Attempts::begin(&self.tracer, &self.name, &mut records);
+                    let call = traced.as_ref().and_then(Attempts::call);
+                    let sent = current::within(call, self.sink.send(records)).into_actor(self);
                     ctx.spawn(sent.map(move |outcomes, actor, ctx| {
+                        if let Some(traced) = traced {
+                            traced.end(&outcomes);
+                        }
                         actor.feed(Input::Finished { batch, outcomes }, ctx);
                     }));
                 }
@@ -258,7 +271,7 @@ impl DeliveryActor {
                     break;
                 }
                 bytes += body.len();
-                records.push(Outgoing { sequence, record, body });
+                records.push(Outgoing { sequence, record, body, trace: None });
             }
             scanned_to = sequence;
         }
@@ -275,6 +288,7 @@ impl DeliveryActor {
     fn settle(&mut self, settlement: Settlement) {
         for dead in &settlement.dead {
             let (sequence, code) = (dead.outgoing.sequence, &dead.trouble.code);
+            let _trace = current::enter(TraceContext::of_event(&dead.outgoing.body));
             tracing::error!(sink = %self.name, sequence, code, "the service calls this event invalid; it is a dead letter now");
         }
         let is_waiting = self.unwritten.is_some();

@@ -22,6 +22,7 @@ use crate::{
         directory::{CardCommand, CardRefusal, Directory},
         event::{Body, CardChange},
         ids::{CardId, EmployeeId},
+        trace::TraceContext,
     },
     space::Need,
 };
@@ -139,6 +140,8 @@ impl Handler<ChangeCard> for DirectoryActor {
 pub struct HearOfCard {
     /// What it says.
     pub foreign: ForeignCard,
+    /// The span there.
+    pub trace: Option<TraceContext>,
     /// What came of it.
     pub reply: oneshot::Sender<Result<Heard, NoPlace>>,
 }
@@ -155,12 +158,12 @@ pub enum Heard {
 impl Handler<HearOfCard> for DirectoryActor {
     type Result = ();
 
-    fn handle(&mut self, HearOfCard { foreign, reply }: HearOfCard, _: &mut Self::Context) {
+    fn handle(&mut self, HearOfCard { foreign, trace, reply }: HearOfCard, _: &mut Self::Context) {
         let server = &self.recorder.log_name().server;
         let mut directory = self.directory.borrow_mut();
         let known = directory.find(&foreign.card.card_id).map_or(Status::Active, |card| card.status);
         let takes_away = foreign.card.status > known;
-        let by = Origin { by: format!("server/{}", foreign.from_server()), traceparent: None };
+        let by = Origin { by: format!("server/{}", foreign.from_server()), trace };
         let heard = directory.hear(foreign, server);
         let need = if heard.is_some() { Need::card(takes_away) } else { Need::Nothing };
         let mut group = match self.recorder.place(need) {

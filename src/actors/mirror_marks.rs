@@ -116,7 +116,7 @@ mod tests {
         let record = EventRecord::encode("card.lost", "hq", "E1", &body).unwrap();
         let (code, text) = ("Bad".to_owned(), "bad".to_owned());
         DeadRecord {
-            outgoing: Outgoing { sequence, record, body },
+            outgoing: Outgoing { sequence, record, body, trace: None },
             trouble: Trouble { kind: TroubleKind::Invalid, code, text, retry_after: None },
             attempts,
             first_failed_ms: 1,

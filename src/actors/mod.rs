@@ -18,6 +18,7 @@ pub mod device_events;
 pub mod directory;
 pub mod disk;
 pub mod feeds;
+mod group_trace;
 pub mod log;
 pub mod mirror;
 mod mirror_marks;

@@ -145,6 +145,7 @@ mod tests {
             event_json::encode,
             ids::{BuildingId, CardId, EmployeeId, GateId, LogName},
             time::Timestamp,
+            trace::TraceContext,
         },
         space::{MAX_DESK_BYTES, MAX_SWIPE_BYTES},
     };
@@ -201,7 +202,7 @@ mod tests {
         let log = LogName { server: id.clone(), epoch: u64::MAX };
         let record = |body| {
             let by = "device/k_01234567".to_owned();
-            let traceparent = Some("0".repeat(55));
+            let traceparent = Some(TraceContext { trace_id: [1; 16], span_id: [1; 8], is_sampled: true });
             encode(&Event { id: uuid, sequence: u64::MAX, time, by, traceparent, body }, &log).unwrap()
         };
         let was = Inside {
@@ -248,7 +249,7 @@ mod tests {
         };
         let log = LogName { server: id.clone(), epoch: u64::MAX };
         let body = Body::PresenceForgiven(Box::new(forgiven));
-        let traceparent = Some("0".repeat(55));
+        let traceparent = Some(TraceContext { trace_id: [1; 16], span_id: [1; 8], is_sampled: true });
         let by = format!("person/{}", "x".repeat(8_192));
         let event = Event { id: uuid::Uuid::max(), sequence: u64::MAX, time, by, traceparent, body };
         let bytes = log_bytes(&[encode(&event, &log).unwrap()]);

@@ -15,6 +15,7 @@ use actix::Addr;
 use uuid::Builder;
 
 use super::{
+    group_trace::GroupTrace,
     log::{Append, LogActor},
     places::{NoPlace, Places, log_bytes},
 };
@@ -26,28 +27,30 @@ use crate::{
         ids::LogName,
         record::EventRecord,
         time::Timestamp,
+        trace::TraceContext,
     },
     random,
     space::Need,
+    trace::Tracer,
 };
 
 /// What leaves when the events before it are durable: usually an answer to a request.
 pub type OnCommit = Box<dyn FnOnce() + Send>;
 
-/// Who acts, and in which trace.
+/// Who acts, and in which trace, if in one.
 #[derive(Clone, Debug)]
 pub struct Origin {
     /// `device/<key id>`, `person/<subject>` or `server`.
     pub by: String,
-    /// W3C trace context of the request.
-    pub traceparent: Option<String>,
+    /// The span of the request.
+    pub trace: Option<TraceContext>,
 }
 
 impl Origin {
     /// The daemon itself.
     #[must_use]
     pub fn server() -> Self {
-        Self { by: "server".to_owned(), traceparent: None }
+        Self { by: "server".to_owned(), trace: None }
     }
 }
 
@@ -72,6 +75,7 @@ pub struct Recorder(Rc<Inner>);
 struct Inner {
     log: Addr<LogActor>,
     places: Rc<Places>,
+    tracer: Tracer,
     name: LogName,
     next_sequence: Cell<u64>,
     last_event_millis: Arc<AtomicI64>,
@@ -86,16 +90,17 @@ pub struct Group<'a> {
     now: Timestamp,
     first_sequence: u64,
     records: Vec<EventRecord>,
+    trace: GroupTrace,
     sent: bool,
 }
 
 impl Recorder {
     /// Records after `end`.
     #[must_use]
-    pub fn new(log: Addr<LogActor>, places: Rc<Places>, end: LogEnd) -> Self {
+    pub fn new(log: Addr<LogActor>, places: Rc<Places>, end: LogEnd, tracer: Tracer) -> Self {
         let LogEnd { name, next_sequence, last_event_millis, .. } = end;
         let next_sequence = Cell::new(next_sequence);
-        Self(Rc::new(Inner { log, places, name, next_sequence, last_event_millis }))
+        Self(Rc::new(Inner { log, places, tracer, name, next_sequence, last_event_millis }))
     }
 
     /// Takes a place in the log's mailbox, and the space that may be needed.
@@ -110,6 +115,7 @@ impl Recorder {
             now: self.now(),
             first_sequence: self.0.next_sequence.get(),
             records: Vec::new(),
+            trace: GroupTrace::begin(&self.0.tracer),
             sent: false,
         })
     }
@@ -154,16 +160,20 @@ impl Group<'_> {
         let random = random::bytes().unwrap_or_else(|error| {
             stop_before_memory_is_ahead(&format!("the kernel gave no random bytes: {error}"))
         });
+        let trace = self.trace.context_of(&body, origin.trace);
         let event = Event {
             id: Builder::from_unix_timestamp_millis(unix_millis, &random).into_uuid(),
             sequence,
             time: self.now,
             by: origin.by.clone(),
-            traceparent: origin.traceparent.clone(),
+            traceparent: trace,
             body,
         };
         match encode(&event, &self.recorder.name) {
-            Ok(record) => self.records.push(record),
+            Ok(record) => {
+                self.trace.add(&record, trace);
+                self.records.push(record);
+            }
             Err(error) => stop_before_memory_is_ahead(&error.to_string()),
         }
         event
@@ -181,7 +191,14 @@ impl Group<'_> {
         self.sent = true;
         let records = std::mem::take(&mut self.records);
         self.recorder.places.exchange(self.need, &records);
-        let append = Append { first_sequence: self.first_sequence, records, on_commit: Box::new(on_commit) };
+        let on_commit: OnCommit = match std::mem::take(&mut self.trace).sent() {
+            None => Box::new(on_commit),
+            Some(trace) => Box::new(move || {
+                on_commit();
+                trace.committed();
+            }),
+        };
+        let append = Append { first_sequence: self.first_sequence, records, on_commit };
         if let Err(error) = self.recorder.log.try_send(append) {
             stop_before_memory_is_ahead(&error.to_string());
         }

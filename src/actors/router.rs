@@ -1,6 +1,10 @@
 //! Hears of every commit, counts what the routes lead to each sink, and wakes the sinks it is for.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 use tokio::{sync::oneshot, task::yield_now};
@@ -14,9 +18,13 @@ use super::{
     sink_board::SinkBoard,
 };
 use crate::{
-    domain::{record::EventRecord, routes::RouteTable},
+    domain::{record::EventRecord, routes::RouteTable, trace::TraceContext},
     metrics::Metrics,
     space::Step,
+    trace::{
+        Annotations, Tracer,
+        record::{Times, routed},
+    },
 };
 
 /// Messages that may wait for the router: a commit that finds it full is seen with the next one.
@@ -39,6 +47,7 @@ pub struct RouterActor {
     disk: DiskBoard,
     feeds: Feeds,
     metrics: Metrics,
+    tracer: Tracer,
     lanes: HashMap<String, Lane>,
     joining: Vec<Join>,
     scanned_to: u64,
@@ -107,6 +116,8 @@ pub struct RouterParts {
     pub feeds: Feeds,
     /// Where routes are counted.
     pub metrics: Metrics,
+    /// Who records where events were led to.
+    pub tracer: Tracer,
     /// The sinks. What the log holds for them already has been counted.
     pub sinks: Vec<(String, Addr<DeliveryActor>)>,
 }
@@ -115,7 +126,7 @@ impl RouterActor {
     /// Counts from the log's end on.
     #[must_use]
     pub fn new(parts: RouterParts) -> Self {
-        let RouterParts { log, routes, board, disk, feeds, metrics, sinks } = parts;
+        let RouterParts { log, routes, board, disk, feeds, metrics, tracer, sinks } = parts;
         let scanned_to = log.committed();
         metrics.set_routes([].into_iter(), names(&routes));
         let lane = |delivery| Lane { delivery, routes: Arc::clone(&routes), uncounted: None };
@@ -127,6 +138,7 @@ impl RouterActor {
             disk,
             feeds,
             metrics,
+            tracer,
             lanes,
             joining: Vec::new(),
             scanned_to,
@@ -148,7 +160,8 @@ impl RouterActor {
             }
         };
         self.is_stalled = false;
-        let mut by_type: HashMap<String, u64> = HashMap::new();
+        let (mut by_type, mut traced) = (HashMap::<String, u64>::new(), Vec::new());
+        let from = SystemTime::now();
         for found in records {
             self.scanned_to = found.sequence;
             // The deliveries stall here and say so.
@@ -157,10 +170,28 @@ impl RouterActor {
                 Some(events) => *events += 1,
                 None => drop(by_type.insert(record.event_type().to_owned(), 1)),
             }
+            if self.tracer.is_on()
+                && let Some(trace) = TraceContext::of_event(&record.json()).filter(|trace| trace.is_sampled)
+            {
+                traced.push((trace, record));
+            }
         }
         self.count(&by_type);
+        self.trace(&traced, from);
         if self.scanned_to < self.log.committed() {
             self.scan_soon(ctx);
+        }
+    }
+
+    fn trace(&self, events: &[(TraceContext, EventRecord)], from: SystemTime) {
+        let times = Times { from, to: SystemTime::now() };
+        for (trace, event) in events {
+            let lanes = self.lanes.iter();
+            let led = lanes.filter(|(name, lane)| lane.routes.form_for(event.event_type(), name).is_some());
+            let mut sinks: Vec<&str> = led.map(|(name, _)| name.as_str()).collect();
+            sinks.sort_unstable();
+            let annotations = Annotations::of_event(event, self.tracer.annotates_ids());
+            self.tracer.record(routed(*trace, annotations, &sinks, times));
         }
     }
 

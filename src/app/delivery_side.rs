@@ -28,6 +28,7 @@ use crate::{
     domain::routes::RouteTable,
     metrics::Metrics,
     sinks::Sink,
+    trace::Tracer,
 };
 
 /// A sink, where it goes on, and how much it has still to take.
@@ -36,6 +37,16 @@ pub(super) struct OpenedSink {
     pub(super) sink: Arc<dyn Sink>,
     pub(super) progress: Progress,
     pub(super) pending: u64,
+}
+
+/// What deliveries work with, all of them.
+pub(super) struct Around<'a> {
+    pub(super) log: &'a LogReader,
+    pub(super) states: &'a SinkStates,
+    pub(super) disk: &'a DiskBoard,
+    pub(super) feeds: &'a Feeds,
+    pub(super) metrics: &'a Metrics,
+    pub(super) tracer: &'a Tracer,
 }
 
 /// The addresses of everything on the delivery arbiter.
@@ -55,6 +66,7 @@ pub(super) struct Starter {
     pub(super) board: SinkBoard,
     pub(super) disk: DiskBoard,
     pub(super) deliveries: Deliveries,
+    pub(super) tracer: Tracer,
 }
 
 impl Starter {
@@ -80,6 +92,7 @@ impl Starter {
             board: self.board.clone(),
             disk: self.disk.clone(),
             is_required: settings.required,
+            tracer: self.tracer.clone(),
         };
         let (started, address) = oneshot::channel();
         self.arbiter.spawn_fn(move || {
@@ -98,12 +111,9 @@ impl DeliverySide {
     pub(super) async fn start(
         config: &Config,
         sinks: Vec<OpenedSink>,
-        log: &LogReader,
-        states: &SinkStates,
-        disk: &DiskBoard,
-        feeds: &Feeds,
-        metrics: &Metrics,
+        around: Around<'_>,
     ) -> Result<Self, StartError> {
+        let Around { log, states, disk, feeds, metrics, tracer } = around;
         let arbiter = Arbiter::new();
         let starter = Starter {
             arbiter: arbiter.handle(),
@@ -112,6 +122,7 @@ impl DeliverySide {
             board: SinkBoard::new(config.sinks.iter().map(|sink| sink.name.clone()), log.clone()),
             disk: disk.clone(),
             deliveries: Deliveries::default(),
+            tracer: tracer.clone(),
         };
         let routes = Arc::new(config.routes.clone());
         let mut deliveries = Vec::with_capacity(sinks.len());
@@ -127,6 +138,7 @@ impl DeliverySide {
             disk: disk.clone(),
             feeds: feeds.clone(),
             metrics: metrics.clone(),
+            tracer: tracer.clone(),
             sinks: deliveries,
         };
         let (started, address) = oneshot::channel();

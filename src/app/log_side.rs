@@ -7,16 +7,19 @@ use tokio::sync::oneshot;
 use turnstiled_wal::Log;
 
 use super::{StartError, recover::Recovered};
-use crate::actors::{
-    admin::AdminActor,
-    building::BuildingActor,
-    busy_poll::BusyPoll,
-    device_events::DeviceEventsActor,
-    directory::DirectoryActor,
-    disk::DiskParts,
-    log::{Append, LogActor, LogGrew},
-    places::Places,
-    recorder::{LogEnd, Recorder},
+use crate::{
+    actors::{
+        admin::AdminActor,
+        building::BuildingActor,
+        busy_poll::BusyPoll,
+        device_events::DeviceEventsActor,
+        directory::DirectoryActor,
+        disk::DiskParts,
+        log::{Append, LogActor, LogGrew},
+        places::Places,
+        recorder::{LogEnd, Recorder},
+    },
+    trace::Tracer,
 };
 
 /// The addresses of everything on the log arbiter.
@@ -39,6 +42,7 @@ impl LogSide {
         router: Recipient<LogGrew>,
         disk: DiskParts,
         busy_poll: BusyPoll,
+        tracer: Tracer,
     ) -> Result<Self, StartError> {
         let arbiter = Arbiter::new();
         let (started, addresses) = oneshot::channel();
@@ -47,7 +51,7 @@ impl LogSide {
             let metrics = disk.metrics.clone();
             let log =
                 LogActor::new(log, Rc::clone(&places), disk, router, state.last_time, busy_poll).start();
-            let recorder = Recorder::new(log.clone(), places, end);
+            let recorder = Recorder::new(log.clone(), places, end, tracer);
             let (directory, cards) = DirectoryActor::new(state.directory, recorder.clone());
             let directory = directory.start();
             let admin = AdminActor::new(recorder.clone()).start();

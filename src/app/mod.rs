@@ -25,6 +25,7 @@ mod run;
 mod scrub;
 mod sinks;
 mod snapshot_check;
+mod traces;
 mod unknown_groups;
 
 use std::{
@@ -51,7 +52,7 @@ pub use self::{
     snapshot_check::SnapshotCheck,
 };
 use self::{
-    delivery_side::{DeliverySide, OpenedSink, progress_of_all, warn_of_forgotten_sinks},
+    delivery_side::{Around, DeliverySide, OpenedSink, progress_of_all, warn_of_forgotten_sinks},
     device_watch::DeviceWatch,
     disk::Disk,
     housekeeping::{Housekeeping, Parts},
@@ -61,6 +62,7 @@ use self::{
     recover::{Recovered, recover},
     replay_side::{Beside, ReplaySide},
     scrub::{Schedule, Scrub},
+    traces::TraceSide,
     unknown_groups::report_cards_of_unknown_groups,
 };
 use crate::{
@@ -102,6 +104,7 @@ pub struct App {
     housekeeping: Housekeeping,
     scrub: Scrub,
     indexing: Indexing,
+    traces: TraceSide,
     data_dir: DataDir,
 }
 
@@ -123,6 +126,7 @@ impl App {
         let Opened { log, disk, states, progress, recovered } =
             tokio::task::spawn_blocking(move || Opened::open(&path, &settings, &kept)).await??;
         let metrics = Metrics::new();
+        let traces = TraceSide::start(&config, &metrics).map_err(StartError::Thread)?;
         let auth = auth.start(data_dir.path.clone(), metrics.clone());
         metrics.log_sequence.set(i64::try_from(log.reader().committed()).unwrap_or(i64::MAX));
 
@@ -135,9 +139,15 @@ impl App {
         let letter_queue = sinks::open_letter_queue(&config).await?;
         let card_queue = sinks::open_card_queue(&config).await?;
         let feeds = Feeds::new(log.reader(), data_dir.log_name.clone(), metrics.clone());
-        let delivery =
-            DeliverySide::start(&config, sinks, &log.reader(), &states, &disk.board, &feeds, &metrics)
-                .await?;
+        let around = Around {
+            log: &log.reader(),
+            states: &states,
+            disk: &disk.board,
+            feeds: &feeds,
+            metrics: &metrics,
+            tracer: &traces.tracer,
+        };
+        let delivery = DeliverySide::start(&config, sinks, around).await?;
         if let Some(queue) = letter_queue {
             let (states, disk, metrics) = (states.clone(), disk.board.clone(), metrics.clone());
             delivery.mirror(MirrorParts { queue, states, disk, metrics });
@@ -169,7 +179,8 @@ impl App {
         let disk = disk.watched_for(metrics.clone());
         let (router, reader, busy_poll) = (delivery.router.clone(), log.reader(), BusyPoll::default());
         let hears = router.clone().recipient();
-        let log = LogSide::start(log, recovered, end, hears, disk, busy_poll.clone()).await?;
+        let log = LogSide::start(log, recovered, end, hears, disk, busy_poll.clone(), traces.tracer.clone())
+            .await?;
         if let Some((queue, sync)) = card_queue.zip(config.card_sync.clone()) {
             let (own, directory) = (config.server.id.clone(), log.directory.clone());
             let (accept_from, metrics) = (sync.accept_from, metrics.clone());
@@ -209,6 +220,7 @@ impl App {
                 board: replay.board,
                 manager: replay.replays.clone(),
             },
+            tracing: traces.of_requests(&config),
             access: Access::new(access_rules(&config)),
             auth,
             sinks: delivery.starter.board.clone(),
@@ -236,6 +248,7 @@ impl App {
                 housekeeping,
                 scrub,
                 indexing,
+                traces,
                 data_dir,
             },
             reloader,
@@ -265,6 +278,7 @@ impl App {
         self.indexing.stop();
         self.log.stop().await;
         self.delivery.stop(self.replays).await;
+        self.traces.stop().await;
         drop(self.data_dir);
         tracing::info!("stopped");
     }

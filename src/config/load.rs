@@ -16,6 +16,7 @@ use super::{
     reader::TableReader,
     route_tests, routes, schedules, server, sink_checks,
     sinks::{self, Sinks},
+    telemetry::{self, TelemetryConfig},
     wal::{self, WalConfig},
 };
 use crate::domain::{
@@ -109,6 +110,10 @@ fn read(mut root: TableReader<'_>) -> Option<Config> {
     let own = server.as_ref().map(|server| server.id.as_str());
     let card_sync =
         root.optional("card_sync").and_then(|value| card_sync::read(value.table("card_sync")?, own));
+    let telemetry = match root.optional("telemetry") {
+        Some(value) => value.table("telemetry").map(telemetry::read),
+        None => Some(TelemetryConfig::default()),
+    };
     let data_dir = server.as_ref().map(|server| server.data_dir.as_path());
     sink_checks::check_with_others(root.document, &sinks, data_dir, letter_queue.as_ref());
     root.finish();
@@ -123,6 +128,7 @@ fn read(mut root: TableReader<'_>) -> Option<Config> {
         event_types: event_types.schemas,
         letter_queue,
         card_sync,
+        telemetry: telemetry?,
         tests: tests.unwrap_or_default(),
         warnings: Vec::new(),
     })

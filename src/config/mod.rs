@@ -32,6 +32,7 @@ mod sink_kinds;
 mod sink_order;
 pub mod sinks;
 pub mod size;
+pub mod telemetry;
 mod unique;
 mod value;
 pub mod wal;
@@ -71,6 +72,8 @@ pub struct Config {
     pub letter_queue: Option<dead_letters::LetterQueueConfig>,
     /// Where other servers' changes of cards come from, if from anywhere.
     pub card_sync: Option<card_sync::CardSyncConfig>,
+    /// Traces.
+    pub telemetry: telemetry::TelemetryConfig,
     /// For `turnstiled test-routes`.
     pub tests: Vec<route_tests::RouteTest>,
     /// What is allowed but perhaps not meant.

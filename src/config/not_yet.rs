@@ -2,7 +2,7 @@
 //! A feature that arrives deletes its line here.
 
 /// Keys by section; the root of the file is `""`, every table under `[sinks]` is `sinks`.
-const KEYS: &[(&str, &[&str])] = &[("", &["telemetry"])];
+const KEYS: &[(&str, &[&str])] = &[];
 
 /// Whether the contract has this key here, for a later version.
 pub(super) fn is_key(section: &str, key: &str) -> bool {

@@ -82,6 +82,7 @@ fn fixed_keys(old: &Config, new: &Config) -> Vec<String> {
         event_types: _,
         letter_queue,
         card_sync,
+        telemetry,
         tests: _,
         warnings: _,
     } = new;
@@ -103,6 +104,7 @@ fn fixed_keys(old: &Config, new: &Config) -> Vec<String> {
         ("wal.snapshot_every", *snapshot_every != old.wal.snapshot_every),
         ("dead_letters.queue_url", *letter_queue != old.letter_queue),
         ("card_sync", *card_sync != old.card_sync),
+        ("telemetry", *telemetry != old.telemetry),
     ]
     .into_iter()
     .filter(|(_, differs)| *differs)

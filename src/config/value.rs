@@ -86,6 +86,19 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// A number from 0 to 1.
+    pub(super) fn ratio(&self) -> Option<f64> {
+        let number = match self.raw {
+            DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
+            DeValue::Integer(number) => number.as_str().parse::<f64>().ok(),
+            _ => return self.wrong_type("a number from 0 to 1"),
+        };
+        match number.filter(|number| (0.0..=1.0).contains(number)) {
+            Some(number) => Some(number),
+            None => self.fail("is not from 0 to 1".to_owned()),
+        }
+    }
+
     /// `true` or `false`.
     pub(super) fn boolean(&self) -> Option<bool> {
         if let DeValue::Boolean(value) = self.raw { Some(*value) } else { self.wrong_type("true or false") }

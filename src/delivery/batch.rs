@@ -148,7 +148,7 @@ pub(super) mod tests {
 
     pub(in crate::delivery) fn outgoing(sequence: u64, key: &str, body_bytes: usize) -> Outgoing {
         let record = EventRecord::encode("access.entry.granted", "hq", key, b"{}").unwrap();
-        Outgoing { sequence, record, body: vec![b' '; body_bytes].into() }
+        Outgoing { sequence, record, body: vec![b' '; body_bytes].into(), trace: None }
     }
 
     pub(in crate::delivery) fn pending(sequence: u64, key: &str, body_bytes: usize) -> Pending {

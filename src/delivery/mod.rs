@@ -43,7 +43,7 @@ use bytes::Bytes;
 pub use breaker::BreakerLimits;
 pub use ledger::FLUSH_EVERY_MS;
 
-use crate::domain::record::EventRecord;
+use crate::domain::{record::EventRecord, trace::TraceContext};
 
 /// How much of its unused rate a sink may save up and then send at once.
 const RATE_BURST: Duration = Duration::from_secs(1);
@@ -57,4 +57,6 @@ pub struct Outgoing {
     pub record: EventRecord,
     /// The JSON bytes to send: the event after the route's edits, with `chainhash`.
     pub body: Bytes,
+    /// The span that this sending is, which goes along with it; `None`: it is not traced.
+    pub trace: Option<TraceContext>,
 }

@@ -15,6 +15,7 @@ use super::{
     reason::{Anomaly, Reason},
     replay::ReplayOrder,
     time::Timestamp,
+    trace::TraceContext,
 };
 
 pub use self::presence::{
@@ -34,7 +35,7 @@ pub struct Event {
     /// Who acted: `device/<key id>`, `person/<subject>` or `server`.
     pub by: String,
     /// W3C trace context of the request that caused it.
-    pub traceparent: Option<String>,
+    pub traceparent: Option<TraceContext>,
     /// What happened.
     pub body: Body,
 }

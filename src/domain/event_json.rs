@@ -24,6 +24,7 @@ use super::{
     mode::{Accounted, ModeChanged},
     record::{EventRecord, RecordError},
     time::Timestamp,
+    trace::{TraceContext, read_if_well_formed},
 };
 
 /// Why an event cannot be written to or read from the log.
@@ -62,7 +63,7 @@ struct EnvelopeOut<'a, D> {
     sequence: String,
     partitionkey: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    traceparent: Option<&'a str>,
+    traceparent: Option<TraceContext>,
     data: D,
 }
 
@@ -73,8 +74,8 @@ struct EnvelopeIn<'a> {
     event_type: String,
     time: Timestamp,
     sequence: String,
-    #[serde(default)]
-    traceparent: Option<String>,
+    #[serde(default, deserialize_with = "read_if_well_formed")]
+    traceparent: Option<TraceContext>,
     #[serde(borrow)]
     data: &'a RawValue,
 }
@@ -166,7 +167,7 @@ fn envelope<D: Serialize>(
         datacontenttype: "application/json",
         sequence: format!("{:020}", event.sequence),
         partitionkey: if key.is_empty() { &log.server } else { key },
-        traceparent: event.traceparent.as_deref(),
+        traceparent: event.traceparent,
         data,
     })?)
 }

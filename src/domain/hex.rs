@@ -21,15 +21,26 @@ pub fn hex(bytes: &[u8]) -> String {
 /// The 32 bytes of 64 lower-case digits; `None` for any other text.
 #[must_use]
 pub fn read_hash(text: &str) -> Option<[u8; 32]> {
+    read_hex(text)
+}
+
+/// As many bytes, each of two lower-case digits; `None` for any other text.
+#[must_use]
+pub fn read_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let value = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
         _ => None,
     };
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let bytes: Option<Vec<u8>> =
-        pairs.iter().map(|[high, low]| Some(value(*high)? << 4 | value(*low)?)).collect();
-    if rest.is_empty() { bytes?.try_into().ok() } else { None }
+    if pairs.len() != N || !rest.is_empty() {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = value(*high)? << 4 | value(*low)?;
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]

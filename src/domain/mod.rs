@@ -38,4 +38,5 @@ pub mod scope;
 mod sorted_cards;
 pub mod swipes;
 pub mod time;
+pub mod trace;
 pub mod webhook_secret;

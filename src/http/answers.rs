@@ -12,7 +12,8 @@ use actix_web::{
     web::Data,
 };
 
-use super::{Services, error::ApiError, query, trace_context::TraceContext};
+use super::{Services, error::ApiError, query, trace::RequestTracing};
+use crate::trace::current;
 
 /// Beside a request that was a HEAD and is routed as the GET that it asks about.
 #[derive(Clone, Copy, Debug)]
@@ -26,31 +27,39 @@ pub async fn answer(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let trace = TraceContext::of(&request);
+    let services = request.app_data::<Data<Services>>().cloned();
+    let untraced = RequestTracing::default();
+    let tracing = services.as_ref().map_or(&untraced, |services| &services.tracing);
+    let trace = tracing.begin(&request);
     if request.method() == Method::HEAD {
         // Routed as the GET that it asks about; the connection knows that no body is to be sent.
         request.head_mut().method = Method::GET;
         request.extensions_mut().insert(HeadOnly);
     }
-    request.extensions_mut().insert(trace.clone());
-    let services = request.app_data::<Data<Services>>().cloned();
+    request.extensions_mut().insert(trace);
     let refused = services.as_ref().and_then(|services| must_be_meant(&request, services).err());
     let refused = refused.or_else(|| query::must_be_known(&request).err());
     let mut response = match refused {
         Some(refusal) => request.error_response(refusal).map_into_right_body(),
-        None => next.call(request).await?.map_into_left_body(),
+        None => current::within(Some(trace.context), next.call(request)).await?.map_into_left_body(),
     };
     // Answers to people and devices are of this moment, and some are personal.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let status = response.status();
-    if let Some(services) = services {
-        let route = response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
+    let route = response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
+    if let Some(services) = &services {
         services.metrics.http_requests.with_label_values(&[route.as_str(), status.as_str()]).inc();
     }
-    let Some(problem) = problem_of(&response) else { return Ok(response.map_into_left_body()) };
-    let (request, _) = response.into_parts();
-    let rendered = problem.render(trace.trace_id());
-    Ok(ServiceResponse::new(request, rendered).map_into_right_body())
+    let mut response = match problem_of(&response) {
+        None => response.map_into_left_body(),
+        Some(problem) => {
+            let (request, _) = response.into_parts();
+            let rendered = problem.render(&trace.context.trace_id_hex());
+            ServiceResponse::new(request, rendered).map_into_right_body()
+        }
+    };
+    tracing.end(&trace, &route, &mut response);
+    Ok(response)
 }
 
 /// Whoever looks after the process knows its address and no name.

@@ -32,7 +32,7 @@ pub mod sinks;
 mod sse;
 pub mod swipes;
 pub mod tls;
-pub mod trace_context;
+pub mod trace;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -48,7 +48,11 @@ use tokio::sync::oneshot;
 
 pub use self::device_events::DeviceEventServices;
 use self::{
-    access::Access, auth::Auth, error::ApiError, history::HistoryServices, trace_context::TraceContext,
+    access::Access,
+    auth::Auth,
+    error::ApiError,
+    history::HistoryServices,
+    trace::{RequestTrace, RequestTracing},
 };
 use crate::{
     actors::{
@@ -95,6 +99,8 @@ pub struct Services {
     pub history: HistoryServices,
     /// Events that are sent again.
     pub replays: ReplayServices,
+    /// How requests are traced.
+    pub tracing: RequestTracing,
     /// Who may come in at all.
     pub access: Access,
     /// Who may call.
@@ -207,8 +213,7 @@ where
 
 /// Who acts, in the trace of the request.
 fn origin(by: String, request: &HttpRequest) -> Origin {
-    let trace = TraceContext::of_request(request);
-    Origin { by, traceparent: Some(trace.traceparent().to_owned()) }
+    Origin { by, trace: RequestTrace::of(request) }
 }
 
 /// What a caller sent, short enough to be sent back.

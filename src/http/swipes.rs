@@ -16,7 +16,7 @@ use super::{
     body::Body,
     error::{ApiError, FieldError},
     fields::{Fields, text, uuid},
-    origin, plain_swipe,
+    origin, plain_swipe, trace,
 };
 use crate::{
     actors::building::{DecideSwipe, RecordBatch, SwipeError},
@@ -82,7 +82,10 @@ pub async fn enter(
     let answer = swipe(&services, &request, &building, &device, &body, Direction::Entry).await?;
     let (decision, reason, violation) = match answer.decision {
         Some(Decision::Granted { violation }) => ("granted", None, violation.then_some(Reason::AntiPassback)),
-        Some(Decision::Denied(reason)) => ("denied", Some(reason), None),
+        Some(Decision::Denied(reason)) => {
+            trace::keep(&request);
+            ("denied", Some(reason), None)
+        }
         None => return Err(ApiError::not_committed()),
     };
     Ok(HttpResponse::Ok().json(EntryAnswer {

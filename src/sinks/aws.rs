@@ -13,10 +13,15 @@ use aws_smithy_http_client::{
     proxy::ProxyConfig,
     tls::{Provider, rustls_provider::CryptoMode},
 };
-use aws_smithy_runtime_api::client::{
-    http::{HttpConnectorSettings, SharedHttpClient},
-    runtime_components::RuntimeComponents,
+use aws_smithy_runtime_api::{
+    client::{
+        http::{HttpConnectorSettings, SharedHttpClient},
+        runtime_components::RuntimeComponents,
+    },
+    shared::IntoShared,
 };
+
+use super::traced_client::TracedClient;
 
 /// How long a connection may take to open, name resolution and TLS included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,7 +72,7 @@ pub async fn load_sdk_config(settings: &AwsSettings) -> SdkConfig {
 /// runtime that opened it, and a stuck sink is to harm no other.
 #[must_use]
 pub fn http_client() -> SharedHttpClient {
-    Builder::new().build_with_connector_fn(connector)
+    TracedClient(Builder::new().build_with_connector_fn(connector)).into_shared()
 }
 
 /// Connections through the proxy of the environment, if any, with TLS by rustls and ring and the system's roots.

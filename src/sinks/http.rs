@@ -29,7 +29,7 @@ use crate::{
         Outgoing,
         outcome::{BatchLimits, MAX_TEXT_BYTES, Order, Outcome},
     },
-    domain::webhook_secret::WebhookSecret,
+    domain::{trace::Propagator, webhook_secret::WebhookSecret},
     sinks::{
         Sink, aws,
         envelope::{Envelope, reject, reject_unreadable},
@@ -127,7 +127,13 @@ fn request(settings: &HttpSettings, event: &Outgoing, now: SystemTime) -> Result
             ("webhook-timestamp", timestamp),
             ("webhook-signature", signature),
         ];
-        for (name, value) in headers {
+        let trace = event.trace.map(|trace| {
+            [
+                (Propagator::XRay.header(), trace.xray()),
+                (Propagator::TraceContext.header(), trace.traceparent()),
+            ]
+        });
+        for (name, value) in headers.into_iter().chain(trace.into_iter().flatten()) {
             request.headers_mut().try_insert(name, value)?;
         }
         Ok(request)
@@ -202,6 +208,7 @@ mod tests {
         let expected = signature(&settings.secret, "id-hq-1.1-1", "1614265330", &event.body);
         assert_eq!(header("webhook-signature"), expected);
         assert_eq!(header("content-type"), "application/cloudevents+json; charset=utf-8");
+        assert_eq!(request.headers().get("traceparent"), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! An event as a message of SNS or SQS: text, attributes for filter policies, and the FIFO identities.
 //!
-//! Every message has the attributes `type`, `building` and `server`. An event of no building has
+//! Every message has the attributes `type`, `building` and `server`, a traced one `traceparent` and `AWSTraceHeader`, too. An event of no building has
 //! `building = _server`, as in S3: a filter policy selects it by value like any other.
 
 use std::str;
@@ -18,12 +18,14 @@ use crate::{
 /// Messages in one request of SNS and SQS.
 pub const MAX_BATCH_MESSAGES: usize = 10;
 /// What the delivery machine counts for a message's attributes: names, types and values of the three, of
-/// which each value has at most 255 bytes.
+/// which each value has at most 255 bytes, and the two of a trace, which take 170 bytes together.
 pub const ATTRIBUTES_BYTES: usize = 1_024;
 /// The longest group id that SNS and SQS take.
 const MAX_GROUP_ID_CHARS: usize = 128;
 /// The ending by which AWS itself knows FIFO topics and queues.
 const FIFO_ENDING: &str = ".fifo";
+/// The attribute by which X-Ray finds the trace of a message.
+pub const AWS_TRACE_HEADER: &str = "AWSTraceHeader";
 /// Each attribute's data type.
 pub const ATTRIBUTE_TYPE: &str = "String";
 
@@ -33,7 +35,9 @@ pub struct Message {
     /// The event's JSON.
     pub text: String,
     /// Name and value of each attribute.
-    pub attributes: [(&'static str, String); 3],
+    pub attributes: Vec<(&'static str, String)>,
+    /// The trace in X-Ray's words, if it is traced.
+    pub aws_trace_header: Option<String>,
     /// What a FIFO topic or queue needs; `None` for the others.
     pub fifo: Option<Fifo>,
 }
@@ -66,7 +70,11 @@ pub fn message(event: &Outgoing, fifo: bool, max_bytes: usize) -> Result<Message
             ("type", event.record.event_type().to_owned()),
             ("building", building_or_server(event).to_owned()),
             ("server", envelope.log.server.clone()),
-        ],
+        ]
+        .into_iter()
+        .chain(event.trace.map(|trace| ("traceparent", trace.traceparent())))
+        .collect(),
+        aws_trace_header: event.trace.map(|trace| trace.xray()),
         fifo: fifo.then(|| Fifo { group_id: group_id(key_or_server(event)), deduplication_id: envelope.id }),
     };
     match message.bytes() {
@@ -81,7 +89,9 @@ impl Message {
     pub fn bytes(&self) -> usize {
         let attributes =
             self.attributes.iter().map(|(name, value)| name.len() + ATTRIBUTE_TYPE.len() + value.len());
-        self.text.len() + attributes.sum::<usize>()
+        let trace = self.aws_trace_header.as_ref();
+        let trace = trace.map_or(0, |value| AWS_TRACE_HEADER.len() + ATTRIBUTE_TYPE.len() + value.len());
+        self.text.len() + attributes.sum::<usize>() + trace
     }
 }
 
@@ -99,16 +109,29 @@ pub fn group_id(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sinks::test_events::event;
+    use crate::{domain::trace::TraceContext, sinks::test_events::event};
 
     #[test]
     fn attributes_say_type_building_and_server() {
         let message = message(&event("access.entry.granted", "hq", "E1", 1), false, 10_000).unwrap();
         let expected = [("type", "access.entry.granted"), ("building", "hq"), ("server", "hq-1")];
         assert_eq!(message.attributes, expected.map(|(name, value)| (name, value.to_owned())));
+        assert_eq!(message.aws_trace_header, None);
         assert_eq!(message.fifo, None);
         let sizes = "typebuildingserver".len() + 3 * "String".len() + "access.entry.grantedhqhq-1".len();
         assert_eq!(message.bytes(), message.text.len() + sizes);
+    }
+
+    #[test]
+    fn a_traced_message_names_its_span() {
+        let mut event = event("access.entry.granted", "hq", "E1", 1);
+        event.trace = TraceContext::parse("00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01");
+        let message = message(&event, false, 10_000).unwrap();
+        let xray = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+        assert_eq!(message.aws_trace_header.as_deref(), Some(xray));
+        assert_eq!(message.attributes[3], ("traceparent", event.trace.unwrap().traceparent()));
+        // each of the three values as long as it can be
+        assert!(message.bytes() - message.text.len() + 3 * 255 <= ATTRIBUTES_BYTES + 30);
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub mod sqs;
 pub mod stdout;
 #[cfg(test)]
 mod test_events;
+mod traced_client;
 
 use std::{fmt, fmt::Debug, sync::Arc};
 

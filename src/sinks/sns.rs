@@ -1,6 +1,6 @@
 //! SNS: the event is the message, in batches of up to ten.
 //!
-//! A topic whose ARN ends in `.fifo` keeps the order of each partition key. Three attributes stay far below
+//! A topic whose ARN ends in `.fifo` keeps the order of each partition key. Five attributes stay below
 //! the ten beyond which a raw-delivery subscription of SQS discards a message.
 
 use std::time::Duration;
@@ -22,7 +22,9 @@ use crate::{
         Sink,
         envelope::reject_unbuildable,
         failure::outcome_of_entry,
-        messages::{ATTRIBUTE_TYPE, ATTRIBUTES_BYTES, MAX_BATCH_MESSAGES, Message, is_fifo, message},
+        messages::{
+            ATTRIBUTE_TYPE, ATTRIBUTES_BYTES, AWS_TRACE_HEADER, MAX_BATCH_MESSAGES, Message, is_fifo, message,
+        },
         outcomes::entries,
     },
 };
@@ -81,7 +83,8 @@ impl Sink for SnsSink {
 
 fn entry(place: usize, message: Message) -> Result<PublishBatchRequestEntry, Outcome> {
     let mut entry = PublishBatchRequestEntry::builder().id(place.to_string()).message(message.text);
-    for (name, value) in message.attributes {
+    let trace = message.aws_trace_header.map(|value| (AWS_TRACE_HEADER, value));
+    for (name, value) in message.attributes.into_iter().chain(trace) {
         let value = MessageAttributeValue::builder().data_type(ATTRIBUTE_TYPE).string_value(value).build();
         entry = entry.message_attributes(name, value.map_err(|error| reject_unbuildable(&error))?);
     }

@@ -1,7 +1,7 @@
 //! SQS: the event is the message, in batches of up to ten.
 //!
 //! A queue whose URL ends in `.fifo` keeps the order of each partition key. The attributes are those of the
-//! SNS sink.
+//! SNS sink, but for `AWSTraceHeader`, which SQS has a place of its own for.
 
 use std::time::Duration;
 
@@ -9,7 +9,10 @@ use aws_config::SdkConfig;
 use aws_sdk_sqs::{
     Client,
     operation::send_message_batch::SendMessageBatchOutput,
-    types::{MessageAttributeValue, SendMessageBatchRequestEntry},
+    types::{
+        MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
+        SendMessageBatchRequestEntry,
+    },
 };
 use futures_util::future::BoxFuture;
 
@@ -84,6 +87,12 @@ fn entry(place: usize, message: Message) -> Result<SendMessageBatchRequestEntry,
     for (name, value) in message.attributes {
         let value = MessageAttributeValue::builder().data_type(ATTRIBUTE_TYPE).string_value(value).build();
         entry = entry.message_attributes(name, value.map_err(|error| reject_unbuildable(&error))?);
+    }
+    if let Some(trace) = message.aws_trace_header {
+        let value =
+            MessageSystemAttributeValue::builder().data_type(ATTRIBUTE_TYPE).string_value(trace).build();
+        let name = MessageSystemAttributeNameForSends::AwsTraceHeader;
+        entry = entry.message_system_attributes(name, value.map_err(|error| reject_unbuildable(&error))?);
     }
     if let Some(fifo) = message.fifo {
         entry = entry.message_group_id(fifo.group_id).message_deduplication_id(fifo.deduplication_id);

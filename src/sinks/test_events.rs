@@ -36,5 +36,5 @@ pub(crate) fn event_at(
     })
     .to_string();
     let record = EventRecord::encode(event_type, building, key, body.as_bytes()).unwrap();
-    Outgoing { sequence, record, body: body.into() }
+    Outgoing { sequence, record, body: body.into(), trace: None }
 }

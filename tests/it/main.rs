@@ -8,6 +8,7 @@
 
 mod aws;
 mod chain;
+mod collector;
 mod consumer;
 mod cut_fs;
 mod daemon;
@@ -80,5 +81,6 @@ mod snapshots;
 mod stdout_sink;
 mod swipes;
 mod tls;
+mod traces;
 mod webhook;
 mod whole_job;

@@ -55,7 +55,7 @@ pub(crate) fn event(
     })
     .to_string();
     let record = EventRecord::encode(event_type, building, key, body.as_bytes()).unwrap();
-    Outgoing { sequence, record, body: body.into() }
+    Outgoing { sequence, record, body: body.into(), trace: None }
 }
 
 pub(crate) fn passage(event_type: &str, employee: &str, epoch: u64, sequence: u64) -> Outgoing {

@@ -280,7 +280,7 @@ impl<'a> Reader<'a> {
             return Ok(None);
         };
         let body = mark_replayed(edit_again(record.json(), &form)?)?;
-        Ok(Some(Outgoing { sequence: self.place, record, body }))
+        Ok(Some(Outgoing { sequence: self.place, record, body, trace: None }))
     }
 
     fn hand_on(&mut self, is_end: bool) {

@@ -132,7 +132,7 @@ impl WalSource {
                     return Ok(read);
                 }
                 bytes += body.len();
-                read.records.push(Outgoing { sequence, record, body });
+                read.records.push(Outgoing { sequence, record, body, trace: None });
             }
             read.scanned_to = sequence;
         }

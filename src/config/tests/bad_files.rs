@@ -18,8 +18,14 @@ const CASES: &[Case] = &[
     ("[auth]\n", "", &["1: auth: is required"]),
     (
         "[auth]\n",
-        "[auth]\n[telemetry]\n",
-        &["4: telemetry: `telemetry` is not supported by this version yet"],
+        "[auth]\n[telemetry]\nsample_ratio = 1.5\notlp_endpoint = 'collector:4317'\notlp_protocol = 'http'\npropagators = ['b3', 'xray']\nsample_rato = 1\n",
+        &[
+            "5: telemetry.sample_ratio: is not from 0 to 1",
+            "6: telemetry.otlp_endpoint: \"collector:4317\" is no http:// or https:// URL; write the collector's address, such as \"http://127.0.0.1:4317\"",
+            "7: telemetry.otlp_protocol: \"http\" is not one of \"grpc\", \"http/protobuf\"",
+            "8: telemetry.propagators[0]: \"b3\" is not one of \"xray\", \"tracecontext\"",
+            "9: telemetry.sample_rato: unknown key; did you mean \"sample_ratio\"?",
+        ],
     ),
     ("[auth]\n", "[auth]\n[autth]\n", &["4: autth: unknown key; did you mean \"auth\"?"]),
     (

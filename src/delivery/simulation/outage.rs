@@ -113,7 +113,7 @@ impl Outage {
     fn event(&self, sequence: u64) -> Outgoing {
         let record = self.records[(sequence % HOLDERS) as usize].clone();
         self.held.fetch_add(1, Relaxed);
-        Outgoing { sequence, record, body: Bytes::from_owner(Counted(Arc::clone(&self.held))) }
+        Outgoing { sequence, record, body: Bytes::from_owner(Counted(Arc::clone(&self.held))), trace: None }
     }
 
     /// The next thing that happens, until nothing is left to happen.

@@ -1,0 +1,146 @@
+//! The request's place in a trace: taken from the caller's headers or begun here, and passed on with the answer.
+
+use std::time::SystemTime;
+
+use actix_web::{
+    HttpMessage, HttpRequest,
+    dev::{ServiceRequest, ServiceResponse},
+    http::header::{HeaderMap, HeaderName, HeaderValue},
+};
+
+use super::cut;
+use crate::{
+    domain::trace::{Caller, Propagator, SpanId, TraceContext},
+    trace::{
+        Tracer, ids,
+        record::{self, Times},
+    },
+};
+
+/// Asked every few seconds by whoever looks after the process: no traces.
+const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+/// How requests are traced.
+#[derive(Clone, Debug, Default)]
+pub struct RequestTracing {
+    /// Who records.
+    pub tracer: Tracer,
+    /// Whose headers count. Of several that are there the last one's does, as in OpenTelemetry.
+    pub propagators: Vec<Propagator>,
+}
+
+/// One request's span.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestTrace {
+    /// The span that its events name. Without a collector it is the caller's, if there is one.
+    pub context: TraceContext,
+    parent: Option<SpanId>,
+    began: Option<SystemTime>,
+}
+
+/// Beside a request whose trace is recorded whatever the ratio says.
+#[derive(Clone, Copy, Debug)]
+struct Kept;
+
+impl RequestTracing {
+    /// The span of a request that has just arrived.
+    #[must_use]
+    pub fn begin(&self, request: &ServiceRequest) -> RequestTrace {
+        let headers = request.headers();
+        let caller = self.propagators.iter().rev().find_map(|propagator| read(*propagator, headers));
+        let (parent, sampled) = caller.map_or((None, None), |caller| (caller.span_id, caller.is_sampled));
+        let trace_id = caller.map_or_else(ids::new_trace_id, |caller| caller.trace_id);
+        let is_on = self.tracer.is_on();
+        let is_sampled = if is_on { self.tracer.samples(&trace_id, sampled) } else { sampled == Some(true) };
+        let span_id = parent.filter(|_| !is_on).unwrap_or_else(ids::new_span_id);
+        let context = TraceContext { trace_id, span_id, is_sampled };
+        RequestTrace { context, parent, began: is_on.then(SystemTime::now) }
+    }
+
+    /// Records the span of an answered request, as far as it is kept, and names it to the caller.
+    pub fn end<B>(&self, trace: &RequestTrace, route: &str, response: &mut ServiceResponse<B>) {
+        let Some(began) = trace.began else { return };
+        let status = response.status().as_u16();
+        let request = response.request();
+        let is_kept = status >= 400 || request.extensions().get::<Kept>().is_some();
+        let context = TraceContext { is_sampled: trace.context.is_sampled || is_kept, ..trace.context };
+        if context.is_sampled && !PROBES.contains(&route) {
+            let building = request.match_info().get("building").map(cut);
+            self.tracer.record(record::request(&record::Request {
+                context,
+                parent: trace.parent,
+                method: request.method().as_str(),
+                route,
+                building: building.as_deref(),
+                status,
+                times: Times { from: began, to: SystemTime::now() },
+            }));
+        }
+        for propagator in &self.propagators {
+            let (name, value) = header(*propagator, &context);
+            // an id is hex digits
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+    }
+}
+
+impl RequestTrace {
+    /// The span that the middleware began for this request.
+    #[must_use]
+    pub fn of(request: &HttpRequest) -> Option<TraceContext> {
+        request.extensions().get::<Self>().map(|trace| trace.context)
+    }
+}
+
+/// Records this request's trace whatever the ratio says.
+pub fn keep(request: &HttpRequest) {
+    request.extensions_mut().insert(Kept);
+}
+
+fn read(propagator: Propagator, headers: &HeaderMap) -> Option<Caller> {
+    let value = headers.get(propagator.header())?.to_str().ok()?;
+    match propagator {
+        Propagator::XRay => Caller::from_xray(value),
+        Propagator::TraceContext => Caller::from_traceparent(value),
+    }
+}
+
+fn header(propagator: Propagator, context: &TraceContext) -> (HeaderName, String) {
+    let value = match propagator {
+        Propagator::XRay => context.xray(),
+        Propagator::TraceContext => context.traceparent(),
+    };
+    (HeaderName::from_static(propagator.header()), value)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    const XRAY: (&str, &str) = ("X-Amzn-Trace-Id", "Root=1-5759e988-bd862e3fe1be46a994272793");
+    const W3C: (&str, &str) = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+
+    fn begun(headers: &[(&'static str, &'static str)]) -> RequestTrace {
+        let propagators = vec![Propagator::XRay, Propagator::TraceContext];
+        let tracing = RequestTracing { tracer: Tracer::off(), propagators };
+        let request =
+            headers.iter().fold(TestRequest::default(), |request, header| request.insert_header(*header));
+        tracing.begin(&request.to_srv_request())
+    }
+
+    #[test]
+    fn the_callers_trace_goes_on() {
+        assert_eq!(begun(&[W3C]).context.traceparent(), W3C.1);
+        assert_eq!(begun(&[XRAY, W3C]).context.traceparent(), W3C.1);
+        let root = begun(&[XRAY]);
+        assert_eq!((root.context.xray().starts_with(XRAY.1), root.parent), (true, None));
+        assert_ne!(root.context.span_id, [0; 8]);
+        assert!(begun(&[XRAY, ("traceparent", "00-x")]).context.xray().starts_with(XRAY.1));
+        assert_ne!(begun(&[]).context.trace_id, begun(&[]).context.trace_id);
+        assert!(!begun(&[]).context.is_sampled, "nobody has recorded it");
+    }
+}
