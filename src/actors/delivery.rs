@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::{sync::oneshot, task::yield_now};
 use turnstiled_wal::{LogReader, ReadError};
 
-use self::{spare::Borrowers, traced::Attempts};
+use self::spare::Borrowers;
 use super::{
     disk::DiskBoard,
     log::LogGrew,
@@ -37,11 +37,10 @@ use crate::{
         outbound::{EditError, edit},
         record::{EventRecord, RecordError},
         routes::RouteTable,
-        trace::TraceContext,
     },
     sinks::Sink,
     space::Step,
-    trace::{Tracer, current},
+    trace::Tracer,
 };
 
 /// Messages that may wait for a delivery: a wake-up that finds it full is not needed.
@@ -198,14 +197,9 @@ impl DeliveryActor {
                 Effect::Pull { after, max_records, max_bytes } => {
                     self.pull(after, max_records, max_bytes, ctx)
                 }
-                Effect::Send { batch, mut records } => {
-                    let traced = Attempts::begin(&self.tracer, &self.name, &mut records);
-                    let call = traced.as_ref().and_then(Attempts::call);
-                    let sent = current::within(call, self.sink.send(records)).into_actor(self);
+                Effect::Send { batch, records } => {
+                    let sent = self.send_traced(Arc::clone(&self.sink), records).into_actor(self);
                     ctx.spawn(sent.map(move |outcomes, actor, ctx| {
-                        if let Some(traced) = traced {
-                            traced.end(&outcomes);
-                        }
                         actor.feed(Input::Finished { batch, outcomes }, ctx);
                     }));
                 }
@@ -286,11 +280,7 @@ impl DeliveryActor {
     /// Writes it, or what waits for space together with it. A write that fails costs the process, so none is tried
     /// on a full disk: the sink rests until there is space. What is not written is sent again after a restart.
     fn settle(&mut self, settlement: Settlement) {
-        for dead in &settlement.dead {
-            let (sequence, code) = (dead.outgoing.sequence, &dead.trouble.code);
-            let _trace = current::enter(TraceContext::of_event(&dead.outgoing.body));
-            tracing::error!(sink = %self.name, sequence, code, "the service calls this event invalid; it is a dead letter now");
-        }
+        self.report_dead(&settlement);
         let is_waiting = self.unwritten.is_some();
         let settlement = match self.unwritten.take() {
             Some(before) => before.then(settlement),

@@ -113,7 +113,22 @@ pub(super) fn results(answer: &SendMessageBatchOutput) -> impl Iterator<Item = (
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{domain::trace::TraceContext, sinks::test_events::event};
     use aws_sdk_sqs::types::{BatchResultErrorEntry, SendMessageBatchResultEntry};
+
+    #[test]
+    fn x_ray_finds_the_trace_where_it_looks_for_it() {
+        let mut event = event("card.lost", "", "E1", 1);
+        event.trace = TraceContext::parse("00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-00");
+        let built = entry(0, message(&event, false, MAX_BATCH_BYTES).unwrap()).unwrap();
+        let system = built.message_system_attributes().unwrap();
+        let header = system[&MessageSystemAttributeNameForSends::AwsTraceHeader].string_value();
+        assert_eq!(
+            header,
+            Some("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0")
+        );
+        assert_eq!(built.message_attributes().unwrap().len(), 4);
+    }
 
     #[test]
     fn an_answer_with_both_kinds_of_results_is_read() {

@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex},
+    thread,
 };
 
 use bytes::Bytes;
@@ -17,12 +18,13 @@ use prost::Message;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    runtime::Builder,
 };
 
 /// How HTTP/2, and so gRPC, begins.
 const HTTP_2: &[u8] = b"PRI ";
 
-/// Lives as long as the test's runtime.
+/// Lives as long as the test program.
 #[derive(Clone)]
 pub(crate) struct Collector {
     address: SocketAddr,
@@ -45,17 +47,25 @@ pub(crate) struct Span {
 }
 
 impl Collector {
-    pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    /// On a thread of its own: a daemon that stops sends its last spans while the test waits for it.
+    pub(crate) fn start() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let collector = Self { address: listener.local_addr().unwrap(), spans: Arc::default() };
         let taking = collector.clone();
-        tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                let taking = taking.clone();
-                tokio::spawn(async move { taking.talk(socket).await });
-            }
+        thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(taking.accept(listener));
         });
         collector
+    }
+
+    async fn accept(self, listener: std::net::TcpListener) {
+        let listener = TcpListener::from_std(listener).unwrap();
+        while let Ok((socket, _)) = listener.accept().await {
+            let taking = self.clone();
+            tokio::spawn(async move { taking.talk(socket).await });
+        }
     }
 
     /// The section of `routes.toml` that leads here.

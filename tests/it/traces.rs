@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
+use aws_sdk_sqs::types::Message;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -63,23 +63,22 @@ fn sinks(topic_arn: &str, queue_url: &str) -> String {
     )
 }
 
-/// The trace that a message names in X-Ray's words, and its span.
+/// The trace that a message names, and its span. The emulator forgets `AWSTraceHeader` of a batch to SQS.
 fn named(message: &Message) -> (String, String) {
-    let system =
-        message.attributes.as_ref().and_then(|all| all.get(&MessageSystemAttributeName::AwsTraceHeader));
-    let ordinary = message.message_attributes.as_ref();
-    let attribute = |name: &str| ordinary.and_then(|all| all.get(name)?.string_value.clone());
-    let header = system.cloned().or_else(|| attribute("AWSTraceHeader")).unwrap();
-    let fields: Vec<&str> = header.split(';').map(|field| field.split_once('=').unwrap().1).collect();
-    let (trace, span) = (fields[0].replace("1-", "").replace('-', ""), fields[1].to_owned());
-    assert_eq!(attribute("traceparent").unwrap(), format!("00-{trace}-{span}-01"));
-    (trace, span)
+    let attributes = message.message_attributes.as_ref().unwrap();
+    let attribute = |name: &str| attributes.get(name).and_then(|attribute| attribute.string_value.as_deref());
+    let traceparent: Vec<&str> = attribute("traceparent").unwrap().split('-').collect();
+    let ["00", trace, span, "01"] = traceparent[..] else { panic!("{traceparent:?}") };
+    if let Some(xray) = attribute("AWSTraceHeader") {
+        assert_eq!(xray, format!("Root=1-{}-{};Parent={span};Sampled=1", &trace[..8], &trace[8..]));
+    }
+    (trace.to_owned(), span.to_owned())
 }
 
 #[tokio::test]
 async fn the_trace_of_an_entry_goes_on_after_a_restart_through_sns_and_sqs() {
     let Some(moto) = Moto::start() else { return };
-    let collector = Collector::start().await;
+    let collector = Collector::start();
     let (config, proxy) = (moto.sdk_config(), Proxy::start(&moto.endpoint_url()).await);
     let topic = create_topic(&config, "internal").await;
     let behind_topic = create_queue(&config, "behind-topic").await;
@@ -130,6 +129,8 @@ async fn the_trace_of_an_entry_goes_on_after_a_restart_through_sns_and_sqs() {
         let messages = drain(&config, &queue).await;
         assert_eq!(messages.len(), 1);
         assert_eq!(named(&messages[0]), (TRACE.to_owned(), delivered[sink].id.clone()));
+        let has_xray = messages[0].message_attributes.as_ref().unwrap().contains_key("AWSTraceHeader");
+        assert_eq!(has_xray, sink == "internal");
         let event: Value = serde_json::from_str(messages[0].body.as_ref().unwrap()).unwrap();
         assert_eq!(event["traceparent"], own);
     }
@@ -143,7 +144,7 @@ async fn the_trace_of_an_entry_goes_on_after_a_restart_through_sns_and_sqs() {
 
 #[tokio::test]
 async fn denied_entries_and_errors_are_kept_whatever_the_ratio() {
-    let collector = Collector::start().await;
+    let collector = Collector::start();
     let telemetry = collector.telemetry("otlp_protocol = \"http/protobuf\"\nsample_ratio = 0.0");
     let site = Site::new(&format!("{TWO_BUILDINGS}{FILE_SINK}{telemetry}"));
     let daemon = site.start();
@@ -168,11 +169,11 @@ async fn denied_entries_and_errors_are_kept_whatever_the_ratio() {
     let (status, log) = daemon.stop();
     assert!(status.success());
 
-    let traces: HashMap<String, Vec<Span>> =
-        collector.spans().into_iter().fold(HashMap::new(), |mut all, span| {
-            all.entry(span.trace.clone()).or_default().push(span);
-            all
-        });
+    let mut traces: HashMap<String, Vec<Span>> = HashMap::new();
+    // what else was written at once is no part of it
+    for span in collector.spans().into_iter().filter(|span| span.name != "send files") {
+        traces.entry(span.trace.clone()).or_default().push(span);
+    }
     let id =
         |answer: &crate::http::Answer| answer.header("traceparent").split('-').nth(1).unwrap().to_owned();
     let caller = CALLER.split('-').nth(1).unwrap();
@@ -207,7 +208,7 @@ async fn denied_entries_and_errors_are_kept_whatever_the_ratio() {
 #[tokio::test]
 async fn a_batch_links_to_its_events_and_cards_are_named_when_that_is_wanted() {
     let Some(moto) = Moto::start() else { return };
-    let collector = Collector::start().await;
+    let collector = Collector::start();
     let config = moto.sdk_config();
     let queue = create_queue(&config, "direct").await;
     let proxy = Proxy::start(&moto.endpoint_url()).await;
@@ -251,7 +252,7 @@ async fn a_batch_links_to_its_events_and_cards_are_named_when_that_is_wanted() {
 
 #[tokio::test]
 async fn a_webhook_and_a_service_are_told_the_trace() {
-    let collector = Collector::start().await;
+    let collector = Collector::start();
     let (told, hears) = std::sync::mpsc::channel();
     let url = serve_requests(move |request| {
         let header = |name| request.header(name).to_owned();
@@ -271,7 +272,7 @@ async fn a_webhook_and_a_service_are_told_the_trace() {
         let answer = gate.post("/v1/buildings/hq/exits", &swipe("C1")).await;
         answer.expect(202);
         let trace = answer.header("traceparent").split('-').nth(1).unwrap().to_owned();
-        let (w3c, xray) = tokio::task::block_in_place(|| hears.recv_timeout(crate::wait::LIMIT)).unwrap();
+        let (w3c, xray) = eventually("a request arrives", async || hears.try_recv().ok()).await;
         assert!(xray.starts_with(&format!("Root=1-{}-{};Parent=", &trace[..8], &trace[8..])), "{xray}");
         assert_eq!(w3c.split('-').nth(1), (sink == "hook").then_some(trace.as_str()), "{w3c}");
         daemon.stop();
@@ -281,7 +282,7 @@ async fn a_webhook_and_a_service_are_told_the_trace() {
 
 #[tokio::test]
 async fn a_collector_that_is_down_costs_no_decision() {
-    let collector = Collector::start().await;
+    let collector = Collector::start();
     let closed = collector.telemetry("").replace(&collector.port(), "9");
     let site = Site::new(&format!("{TWO_BUILDINGS}{FILE_SINK}{closed}"));
     let daemon = site.start();

@@ -5,16 +5,27 @@ use crate::{
     delivery::{
         notices::{Notice, REPEAT_EVERY},
         outcome::Trouble,
-        progress::Detached,
+        progress::{Detached, Settlement},
         status::Status,
     },
+    domain::trace::TraceContext,
     sinks::advice::next_step,
+    trace::current,
 };
 
 /// What codes of an answer begin with whose text is not the service's own: a receiver may repeat the event in it.
 const FOREIGN_TEXT: &str = "Http";
 
 impl DeliveryActor {
+    /// Says which events are dead letters from now on.
+    pub(super) fn report_dead(&self, settlement: &Settlement) {
+        for dead in &settlement.dead {
+            let (sequence, code) = (dead.outgoing.sequence, &dead.trouble.code);
+            let _trace = current::enter(TraceContext::of_event(&dead.outgoing.body));
+            tracing::error!(sink = %self.name, sequence, code, "the service calls this event invalid; it is a dead letter now");
+        }
+    }
+
     pub(super) fn report(&mut self, status: &Status) {
         if status.detached.last() != self.last_detached.as_ref() {
             self.last_detached = status.detached.last().copied();

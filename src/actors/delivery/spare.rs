@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture};
 use tokio::sync::oneshot;
 
-use super::{DeliveryActor, traced::Attempts};
+use super::DeliveryActor;
 use crate::{
     delivery::{
         Outgoing,
@@ -13,7 +13,6 @@ use crate::{
         outcome::Outcome,
     },
     sinks::Sink,
-    trace::current,
 };
 
 /// Send these when the sink has a place to spare: nothing of the live stream is due. The reply is dropped if that does
@@ -72,18 +71,13 @@ impl DeliveryActor {
     }
 
     fn send_lent(&mut self, ctx: &mut Context<Self>) {
-        let Some(SendSpare { mut records, by, reply }) = self.borrowers.waiting.pop_front() else {
+        let Some(SendSpare { records, by, reply }) = self.borrowers.waiting.pop_front() else {
             return self.machine.give_back(&[]);
         };
         self.borrowers.is_lent = true;
-        let traced = Attempts::begin(&self.tracer, &self.name, &mut records);
-        let call = traced.as_ref().and_then(Attempts::call);
-        let sent = by.unwrap_or_else(|| Arc::clone(&self.sink)).send(records);
-        let sent = current::within(call, sent).into_actor(self);
+        let sink = by.unwrap_or_else(|| Arc::clone(&self.sink));
+        let sent = self.send_traced(sink, records).into_actor(self);
         ctx.spawn(sent.map(move |outcomes, actor, ctx| {
-            if let Some(traced) = traced {
-                traced.end(&outcomes);
-            }
             actor.machine.give_back(&outcomes);
             actor.borrowers.is_lent = false;
             let _ = reply.send(outcomes);

@@ -4,18 +4,39 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use super::DeliveryActor;
 use crate::{
     delivery::{Outgoing, outcome::Outcome},
     domain::{record::EventRecord, trace::TraceContext},
+    sinks::Sink,
     trace::{
-        Annotations, Tracer, ids,
+        Annotations, Tracer, current, ids,
         record::{Attempt, Times, batch, delivered},
     },
 };
 
+impl DeliveryActor {
+    /// Sends a batch, and records what came of it.
+    pub(super) fn send_traced(
+        &self,
+        sink: Arc<dyn Sink>,
+        mut records: Vec<Outgoing>,
+    ) -> impl Future<Output = Vec<Outcome>> + use<> {
+        let attempts = Attempts::begin(&self.tracer, &self.name, &mut records);
+        let call = attempts.as_ref().and_then(Attempts::call);
+        async move {
+            let outcomes = current::within(call, sink.send(records)).await;
+            if let Some(attempts) = attempts {
+                attempts.end(&outcomes);
+            }
+            outcomes
+        }
+    }
+}
+
 /// Events that are being sent together.
 #[derive(Debug)]
-pub(super) struct Attempts {
+struct Attempts {
     tracer: Tracer,
     sink: Arc<str>,
     from: SystemTime,
@@ -33,7 +54,7 @@ struct TracedEvent {
 
 impl Attempts {
     /// Gives each record its span; `None` without a collector.
-    pub(super) fn begin(tracer: &Tracer, sink: &Arc<str>, records: &mut [Outgoing]) -> Option<Self> {
+    fn begin(tracer: &Tracer, sink: &Arc<str>, records: &mut [Outgoing]) -> Option<Self> {
         if !tracer.is_on() {
             return None;
         }
@@ -46,12 +67,12 @@ impl Attempts {
     }
 
     /// The span of the call.
-    pub(super) fn call(&self) -> Option<TraceContext> {
+    fn call(&self) -> Option<TraceContext> {
         self.batch.or_else(|| self.events.iter().flatten().next().map(|event| event.context))
     }
 
     /// Records what came of it.
-    pub(super) fn end(self, outcomes: &[Outcome]) {
+    fn end(self, outcomes: &[Outcome]) {
         let Self { tracer, sink, from, events, batch: call } = self;
         let times = Times { from, to: SystemTime::now() };
         let (count, mut kept) = (events.len(), Vec::new());
