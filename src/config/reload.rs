@@ -208,5 +208,7 @@ mod tests {
         let queue = "[dead_letters]\nqueue_url = \"https://sqs.eu-central-1.amazonaws.com/000000000000/q\"\n";
         let refused = to(&format!("{EMBEDDED}{queue}")).unwrap_err();
         assert_eq!(refused.0, ["dead_letters.queue_url"]);
+        let refused = to(&format!("{EMBEDDED}[telemetry]\nsample_ratio = 0.5\n")).unwrap_err();
+        assert_eq!(refused.0, ["telemetry"]);
     }
 }

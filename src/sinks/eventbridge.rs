@@ -117,6 +117,7 @@ fn entry(event: &Outgoing, bus: &str, detail_type: Option<&str>) -> Result<PutEv
         return Err(reject_too_large(bytes, MAX_BATCH_BYTES));
     }
     let entry = PutEventsRequestEntry::builder().event_bus_name(bus).source(origin.source).time(time);
+    let entry = entry.set_trace_header(event.trace.map(|trace| trace.xray()));
     Ok(entry.detail_type(detail_type).detail(detail).build())
 }
 

@@ -1,6 +1,7 @@
 //! An event as a message of SNS or SQS: text, attributes for filter policies, and the FIFO identities.
 //!
-//! Every message has the attributes `type`, `building` and `server`, a traced one `traceparent` and `AWSTraceHeader`, too. An event of no building has
+//! Every message has the attributes `type`, `building` and `server`, a traced one `traceparent` and its trace in
+//! X-Ray's words, too. An event of no building has
 //! `building = _server`, as in S3: a filter policy selects it by value like any other.
 
 use std::str;
@@ -24,8 +25,8 @@ pub const ATTRIBUTES_BYTES: usize = 1_024;
 const MAX_GROUP_ID_CHARS: usize = 128;
 /// The ending by which AWS itself knows FIFO topics and queues.
 const FIFO_ENDING: &str = ".fifo";
-/// The attribute by which X-Ray finds the trace of a message.
-pub const AWS_TRACE_HEADER: &str = "AWSTraceHeader";
+/// The attribute that names the trace where a service has no place of its own for it: no prefix that AWS keeps for itself.
+pub const XRAY_ATTRIBUTE: &str = "X-Amzn-Trace-Id";
 /// Each attribute's data type.
 pub const ATTRIBUTE_TYPE: &str = "String";
 
@@ -37,7 +38,7 @@ pub struct Message {
     /// Name and value of each attribute.
     pub attributes: Vec<(&'static str, String)>,
     /// The trace in X-Ray's words, if it is traced.
-    pub aws_trace_header: Option<String>,
+    pub xray: Option<String>,
     /// What a FIFO topic or queue needs; `None` for the others.
     pub fifo: Option<Fifo>,
 }
@@ -74,7 +75,7 @@ pub fn message(event: &Outgoing, fifo: bool, max_bytes: usize) -> Result<Message
         .into_iter()
         .chain(event.trace.map(|trace| ("traceparent", trace.traceparent())))
         .collect(),
-        aws_trace_header: event.trace.map(|trace| trace.xray()),
+        xray: event.trace.map(|trace| trace.xray()),
         fifo: fifo.then(|| Fifo { group_id: group_id(key_or_server(event)), deduplication_id: envelope.id }),
     };
     match message.bytes() {
@@ -89,8 +90,8 @@ impl Message {
     pub fn bytes(&self) -> usize {
         let attributes =
             self.attributes.iter().map(|(name, value)| name.len() + ATTRIBUTE_TYPE.len() + value.len());
-        let trace = self.aws_trace_header.as_ref();
-        let trace = trace.map_or(0, |value| AWS_TRACE_HEADER.len() + ATTRIBUTE_TYPE.len() + value.len());
+        let trace = self.xray.as_ref();
+        let trace = trace.map_or(0, |value| XRAY_ATTRIBUTE.len() + ATTRIBUTE_TYPE.len() + value.len());
         self.text.len() + attributes.sum::<usize>() + trace
     }
 }
@@ -116,7 +117,7 @@ mod tests {
         let message = message(&event("access.entry.granted", "hq", "E1", 1), false, 10_000).unwrap();
         let expected = [("type", "access.entry.granted"), ("building", "hq"), ("server", "hq-1")];
         assert_eq!(message.attributes, expected.map(|(name, value)| (name, value.to_owned())));
-        assert_eq!(message.aws_trace_header, None);
+        assert_eq!(message.xray, None);
         assert_eq!(message.fifo, None);
         let sizes = "typebuildingserver".len() + 3 * "String".len() + "access.entry.grantedhqhq-1".len();
         assert_eq!(message.bytes(), message.text.len() + sizes);
@@ -128,7 +129,7 @@ mod tests {
         event.trace = TraceContext::parse("00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01");
         let message = message(&event, false, 10_000).unwrap();
         let xray = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
-        assert_eq!(message.aws_trace_header.as_deref(), Some(xray));
+        assert_eq!(message.xray.as_deref(), Some(xray));
         assert_eq!(message.attributes[3], ("traceparent", event.trace.unwrap().traceparent()));
         // each of the three values as long as it can be
         assert!(message.bytes() - message.text.len() + 3 * 255 <= ATTRIBUTES_BYTES + 30);

@@ -23,7 +23,7 @@ use crate::{
         envelope::reject_unbuildable,
         failure::outcome_of_entry,
         messages::{
-            ATTRIBUTE_TYPE, ATTRIBUTES_BYTES, AWS_TRACE_HEADER, MAX_BATCH_MESSAGES, Message, is_fifo, message,
+            ATTRIBUTE_TYPE, ATTRIBUTES_BYTES, MAX_BATCH_MESSAGES, Message, XRAY_ATTRIBUTE, is_fifo, message,
         },
         outcomes::entries,
     },
@@ -83,7 +83,7 @@ impl Sink for SnsSink {
 
 fn entry(place: usize, message: Message) -> Result<PublishBatchRequestEntry, Outcome> {
     let mut entry = PublishBatchRequestEntry::builder().id(place.to_string()).message(message.text);
-    let trace = message.aws_trace_header.map(|value| (AWS_TRACE_HEADER, value));
+    let trace = message.xray.map(|value| (XRAY_ATTRIBUTE, value));
     for (name, value) in message.attributes.into_iter().chain(trace) {
         let value = MessageAttributeValue::builder().data_type(ATTRIBUTE_TYPE).string_value(value).build();
         entry = entry.message_attributes(name, value.map_err(|error| reject_unbuildable(&error))?);

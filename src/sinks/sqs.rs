@@ -1,7 +1,8 @@
 //! SQS: the event is the message, in batches of up to ten.
 //!
 //! A queue whose URL ends in `.fifo` keeps the order of each partition key. The attributes are those of the
-//! SNS sink, but for `AWSTraceHeader`, which SQS has a place of its own for.
+//! SNS sink, but that the trace in X-Ray's words is the system attribute
+//! `AWSTraceHeader`.
 
 use std::time::Duration;
 
@@ -88,7 +89,7 @@ fn entry(place: usize, message: Message) -> Result<SendMessageBatchRequestEntry,
         let value = MessageAttributeValue::builder().data_type(ATTRIBUTE_TYPE).string_value(value).build();
         entry = entry.message_attributes(name, value.map_err(|error| reject_unbuildable(&error))?);
     }
-    if let Some(trace) = message.aws_trace_header {
+    if let Some(trace) = message.xray {
         let value =
             MessageSystemAttributeValue::builder().data_type(ATTRIBUTE_TYPE).string_value(trace).build();
         let name = MessageSystemAttributeNameForSends::AwsTraceHeader;

@@ -69,7 +69,7 @@ fn named(message: &Message) -> (String, String) {
     let attribute = |name: &str| attributes.get(name).and_then(|attribute| attribute.string_value.as_deref());
     let traceparent: Vec<&str> = attribute("traceparent").unwrap().split('-').collect();
     let ["00", trace, span, "01"] = traceparent[..] else { panic!("{traceparent:?}") };
-    if let Some(xray) = attribute("AWSTraceHeader") {
+    if let Some(xray) = attribute("X-Amzn-Trace-Id") {
         assert_eq!(xray, format!("Root=1-{}-{};Parent={span};Sampled=1", &trace[..8], &trace[8..]));
     }
     (trace.to_owned(), span.to_owned())
@@ -129,7 +129,7 @@ async fn the_trace_of_an_entry_goes_on_after_a_restart_through_sns_and_sqs() {
         let messages = drain(&config, &queue).await;
         assert_eq!(messages.len(), 1);
         assert_eq!(named(&messages[0]), (TRACE.to_owned(), delivered[sink].id.clone()));
-        let has_xray = messages[0].message_attributes.as_ref().unwrap().contains_key("AWSTraceHeader");
+        let has_xray = messages[0].message_attributes.as_ref().unwrap().contains_key("X-Amzn-Trace-Id");
         assert_eq!(has_xray, sink == "internal");
         let event: Value = serde_json::from_str(messages[0].body.as_ref().unwrap()).unwrap();
         assert_eq!(event["traceparent"], own);

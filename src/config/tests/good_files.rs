@@ -9,6 +9,7 @@ use crate::config::{
     EMBEDDED,
     auth::JwtConfig,
     sinks::{AwsOverrides, Compression, ObjectFormat, SinkConfig, SinkKind, SinkOrder, StartAt},
+    telemetry::OtlpProtocol,
     wal::WalStore,
 };
 use crate::domain::{
@@ -16,6 +17,7 @@ use crate::domain::{
     hosts::HostName,
     ids::{GateId, GroupId},
     reason::Reason,
+    trace::Propagator,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -289,4 +291,17 @@ fn the_aws_file_names_every_variable_it_needs_and_is_clean_with_them() {
     for test in &config.tests {
         assert_eq!(config.routes.sinks_for(&test.event_type).len(), test.to.len(), "{}", test.event_type);
     }
+}
+
+#[test]
+fn traces_go_nowhere_unless_a_collector_is_named() {
+    let least = parse(LEAST).unwrap().telemetry;
+    assert_eq!((least.otlp_endpoint, least.sample_ratio, least.annotate_ids), (None, 1.0, false));
+    assert_eq!(least.propagators, [Propagator::XRay, Propagator::TraceContext]);
+    let section = "[telemetry]\notlp_endpoint = 'https://collector:4318'\notlp_protocol = 'http/protobuf'\n\
+                   sample_ratio = 1\npropagators = ['tracecontext']\nannotate_ids = true\n";
+    let telemetry = parse(&format!("{section}{LEAST}")).unwrap().telemetry;
+    assert_eq!(telemetry.otlp_endpoint.as_deref(), Some("https://collector:4318"));
+    assert_eq!((telemetry.otlp_protocol, telemetry.annotate_ids), (OtlpProtocol::Http, true));
+    assert_eq!(telemetry.propagators, [Propagator::TraceContext]);
 }
