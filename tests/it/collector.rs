@@ -125,7 +125,7 @@ impl Collector {
     async fn talk_http(&self, socket: &mut TcpStream) {
         let mut bytes = Vec::new();
         let body = loop {
-            let mut chunk = [0; 16_384];
+            let mut chunk = vec![0; 16_384];
             let read = socket.read(&mut chunk).await.unwrap_or(0);
             if read == 0 {
                 return;

@@ -24,8 +24,10 @@ impl DeliveryActor {
     ) -> impl Future<Output = Vec<Outcome>> + use<> {
         let attempts = Attempts::begin(&self.tracer, &self.name, &mut records);
         let call = attempts.as_ref().and_then(Attempts::call);
+        // at once, as its order among other effects is
+        let sent = current::within(call, sink.send(records));
         async move {
-            let outcomes = current::within(call, sink.send(records)).await;
+            let outcomes = sent.await;
             if let Some(attempts) = attempts {
                 attempts.end(&outcomes);
             }
