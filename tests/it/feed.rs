@@ -242,6 +242,22 @@ async fn a_feed_ends_with_its_token_or_the_server() {
 }
 
 #[tokio::test]
+async fn a_feed_ends_with_its_key() {
+    let site = Site::with_files();
+    let key = site.run_well(&["keys", "add", "--building", "hq", "--kind", "break-glass"]).trim().to_owned();
+    let gate = site.key("hq");
+    let daemon = site.start();
+    let mut feed = open(&daemon.person(&key), "", None).await;
+    site.run_well(&["keys", "revoke", key.split_once('.').unwrap().0]);
+    exit_batch(&daemon.device(&gate), 3).await;
+    let mut reader = Reader::default();
+    reader.read(&mut feed, |_| false).await;
+    assert_eq!(reader.comments, ["the key is revoked"]);
+    assert!(reader.events.iter().all(|(_, kind, _)| kind != "access.exit.recorded"), "nothing more is shown");
+    daemon.stop();
+}
+
+#[tokio::test]
 async fn a_reader_who_does_not_read_is_dropped_and_the_gates_go_on() {
     let site = Site::with_files();
     let (key, token) = (site.key("hq"), site.token("security"));
