@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fs::File, io::Read as _, path::Path};
 
+use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
 use super::{
@@ -19,6 +20,7 @@ use super::{
     wal::{self, WalConfig},
 };
 use crate::domain::{
+    hex::hex,
     ids::GroupId,
     routes::{Route, RouteTable},
 };
@@ -71,6 +73,7 @@ impl Config {
         });
         let (mut config, warnings) = document.conclude(config.flatten())?;
         config.warnings = warnings;
+        config.sha256 = hex(&Sha256::digest(text));
         Ok(config)
     }
 }
@@ -125,6 +128,7 @@ fn read(mut root: TableReader<'_>) -> Option<Config> {
         card_sync,
         tests: tests.unwrap_or_default(),
         warnings: Vec::new(),
+        sha256: String::new(),
     })
 }
 
