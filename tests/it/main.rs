@@ -18,6 +18,7 @@ mod moto;
 mod provider;
 mod proxy;
 mod random;
+mod service_manager;
 mod sinks;
 mod small_disk;
 mod traffic;
