@@ -21,7 +21,7 @@ SUFFIXES = ("_bucket", "_sum", "_count")
 
 def main():
     checks = [the_glue_table_is_athena_sql, dashboards_and_alerts_name_metrics_that_are_served, every_alert_is_in_the_runbook,
-              alarms_lead_to_sections_of_the_runbook, every_suppression_has_its_reason, deploy_py_knows_every_output,
+              alarms_lead_to_sections_of_the_runbook, every_suppression_has_its_reason, the_role_may_do_what_the_daemon_calls, deploy_py_knows_every_output,
               yaml_can_be_read, promtool_takes_the_alerts]
     failures = 0
     for check in checks:
@@ -105,6 +105,34 @@ def every_suppression_has_its_reason():
                 assert len(skip.get("comment", "")) > 20, f"{name}: {skip}"
                 count += 1
     return f"{count} rules of checkov suppressed"
+
+
+# What each call of the AWS SDK needs. Firehose and EventBridge are not in routes.aws.toml, and not in its role.
+RIGHTS = {
+    "publish_batch": "sns:Publish", "put_records": "kinesis:PutRecords", "list_shards": "kinesis:ListShards",
+    "put_object": "s3:PutObject", "head_object": "s3:GetObject", "get_object": "s3:GetObject", "list_objects_v2": "s3:ListBucket",
+    "put_item": "dynamodb:PutItem", "send_message_batch": "sqs:SendMessage", "receive_message": "sqs:ReceiveMessage",
+    "delete_message_batch": "sqs:DeleteMessage", "get_queue_attributes": "sqs:GetQueueAttributes",
+    "put_record_batch": None, "put_events": None,
+}
+# By which what is encrypted is written and read.
+KEY_RIGHTS = {"kms:GenerateDataKey", "kms:Decrypt"}
+
+
+def the_role_may_do_what_the_daemon_calls():
+    text = "".join(path.read_text() for path in (templates.ROOT / "src" / "sinks").rglob("*.rs"))
+    calls = set(re.findall(r"\bclient\s*\.(\w+)\(\)", text))
+    calls -= {"clone", "config"}
+    assert calls <= set(RIGHTS), f"calls whose rights are not known here: {sorted(calls - set(RIGHTS))}"
+    needed = {RIGHTS[call] for call in calls} - {None} | KEY_RIGHTS
+    resources = templates.load("access")["Resources"]
+    statements = resources["Role"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    statements = statements + resources["CardSync"]["Properties"]["PolicyDocument"]["Statement"]
+    allowed = set()
+    for statement in statements:
+        allowed |= set([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    assert allowed == needed, f"not allowed: {sorted(needed - allowed)}, not needed: {sorted(allowed - needed)}"
+    return f"{len(calls)} calls, {len(allowed)} rights"
 
 
 def deploy_py_knows_every_output():
