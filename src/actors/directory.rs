@@ -147,7 +147,10 @@ pub struct HearOfCard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// It counts here, too.
-    Applied,
+    Applied {
+        /// Whether it took away, which a full disk does not hinder.
+        takes_away: bool,
+    },
     /// What is known here counts more, or is the same.
     Outdated,
 }
@@ -170,7 +173,7 @@ impl Handler<HearOfCard> for DirectoryActor {
                 return;
             }
         };
-        let came_of_it = if heard.is_some() { Heard::Applied } else { Heard::Outdated };
+        let came_of_it = if heard.is_some() { Heard::Applied { takes_away } } else { Heard::Outdated };
         if let Some(body) = heard {
             directory.apply(&group.add(body, &by));
         }
