@@ -89,10 +89,10 @@ impl CardSync {
 
     /// Takes and settles what the queue gives; why the log did not take some of it.
     async fn step(&mut self) -> Result<(Look, Option<NoPlace>), Trouble> {
-        if !self.has_looked_for_redrive_policy {
-            self.look_for_redrive_policy().await?;
-        }
         let messages = self.parts.queue.receive().await?;
+        if !self.has_looked_for_redrive_policy {
+            self.look_for_redrive_policy().await;
+        }
         self.parts.metrics.card_sync.received.inc_by(messages.len() as u64);
         let fates = join_all(messages.iter().map(|message| self.settle(&message.body))).await;
         let (mut done, mut look, mut refused) = (Vec::new(), Look::Quiet, None);
@@ -164,15 +164,21 @@ impl CardSync {
         );
     }
 
-    async fn look_for_redrive_policy(&mut self) -> Result<(), Trouble> {
-        if !self.parts.queue.has_redrive_policy().await? {
-            tracing::warn!(
+    /// Once, of a queue that answers: to be allowed to ask this is a help and no condition.
+    async fn look_for_redrive_policy(&mut self) {
+        self.has_looked_for_redrive_policy = true;
+        match self.parts.queue.has_redrive_policy().await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(
                 "the queue of [card_sync] has no redrive policy: a message that cannot be read comes again and again; give \
                  the queue a dead-letter queue"
-            );
+            ),
+            Err(trouble) => tracing::warn!(
+                error = format!("{}: {}", trouble.code, trouble.text),
+                "whether the queue of [card_sync] has a redrive policy is not known, and messages are taken all the same; \
+                 allow sqs:GetQueueAttributes, or see to it that it has one"
+            ),
         }
-        self.has_looked_for_redrive_policy = true;
-        Ok(())
     }
 
     fn looked(&mut self, look: Look, refused: Option<NoPlace>) -> Next {
