@@ -161,8 +161,7 @@ impl Handler<HearOfCard> for DirectoryActor {
     fn handle(&mut self, HearOfCard { foreign, reply }: HearOfCard, _: &mut Self::Context) {
         let server = &self.recorder.log_name().server;
         let mut directory = self.directory.borrow_mut();
-        let known = directory.find(&foreign.card.card_id).map_or(Status::Active, |card| card.status);
-        let takes_away = foreign.card.status > known;
+        let takes_away = foreign.takes_away_from(directory.find(&foreign.card.card_id));
         let by = Origin { by: format!("server/{}", foreign.from_server()), traceparent: None };
         let heard = directory.hear(foreign, server);
         let need = if heard.is_some() { Need::card(takes_away) } else { Need::Nothing };

@@ -68,6 +68,13 @@ impl ForeignCard {
     pub fn from_server(&self) -> &str {
         self.card.version_by.as_deref().unwrap_or_default()
     }
+
+    /// Whether it takes away from a card that is known here, for which a full disk keeps some space. One that is not known
+    /// opens nothing as it is.
+    #[must_use]
+    pub fn takes_away_from(&self, known: Option<&Card>) -> bool {
+        known.is_some_and(|known| self.card.status > known.status)
+    }
 }
 
 /// What a message comes to.

@@ -66,6 +66,21 @@ fn a_name_that_is_missing_erases_none() {
     assert_eq!(name(card(2, Status::Active, Some("a"), "E2")), None, "another person's card now");
 }
 
+#[test]
+fn only_from_a_known_card_something_is_taken_away() {
+    let takes_away = |status: Status, known: Option<Status>| {
+        let Ok(Message::Change(foreign)) = with(|event| event["data"]["status"] = json!(status)) else {
+            panic!("a change")
+        };
+        foreign.takes_away_from(known.map(|known| card(1, known, None, "E1")).as_ref())
+    };
+    assert!(takes_away(Status::Revoked, Some(Status::Active)) && takes_away(Status::Lost, Some(Status::Suspended)));
+    assert!(!takes_away(Status::Active, Some(Status::Lost)) && !takes_away(Status::Lost, Some(Status::Lost)));
+    for status in [Status::Active, Status::Suspended, Status::Lost, Status::Revoked] {
+        assert!(!takes_away(status, None), "{status:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn merging_is_commutative_associative_and_idempotent(a in any_card(), b in any_card(), c in any_card()) {
