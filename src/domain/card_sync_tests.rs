@@ -74,7 +74,10 @@ fn only_from_a_known_card_something_is_taken_away() {
         };
         foreign.takes_away_from(known.map(|known| card(1, known, None, "E1")).as_ref())
     };
-    assert!(takes_away(Status::Revoked, Some(Status::Active)) && takes_away(Status::Lost, Some(Status::Suspended)));
+    assert!(
+        takes_away(Status::Revoked, Some(Status::Active))
+            && takes_away(Status::Lost, Some(Status::Suspended))
+    );
     assert!(!takes_away(Status::Active, Some(Status::Lost)) && !takes_away(Status::Lost, Some(Status::Lost)));
     for status in [Status::Active, Status::Suspended, Status::Lost, Status::Revoked] {
         assert!(!takes_away(status, None), "{status:?}");
