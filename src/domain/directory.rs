@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::{
     card::{Card, CardDetails, Status},
-    card_sync::{CardSynced, ForeignCard, merge},
+    card_sync::{CardSynced, ForeignCard, MAX_VERSION, merge},
     event::{Body, CardChange, CardChanged, Event},
     ids::{CardId, EmployeeId},
     sorted_cards::SortedCards,
@@ -77,6 +77,14 @@ pub enum CardRefusal {
         status: Status,
         /// What was asked for, as in the sentence above.
         wanted: &'static str,
+    },
+    /// [`MAX_VERSION`]: nobody would hear of the next one.
+    #[error(
+        "card {card_id} has the highest version there is: it can be suspended, reported lost and revoked, and not be changed; revoke it and register a new card instead"
+    )]
+    LastVersion {
+        /// The card.
+        card_id: CardId,
     },
 }
 
@@ -234,6 +242,7 @@ fn put(
     if card.status == Status::Revoked {
         return Err(conflict(card, "changed"));
     }
+    must_have_next_version(card)?;
     Ok(Some((CardChange::Updated, Card { details, ..next_version(card) })))
 }
 
@@ -254,15 +263,25 @@ fn set_status(
     let final_state = card.status == Status::Revoked;
     let loosens = status < card.status && change != CardChange::Reinstated;
     match card.status {
-        now if now == status => Ok(None),
-        _ if final_state || loosens => Err(conflict(card, wanted)),
-        _ => Ok(Some((change, Card { status, ..next_version(card) }))),
+        now if now == status => return Ok(None),
+        _ if final_state || loosens => return Err(conflict(card, wanted)),
+        now if status < now => must_have_next_version(card)?,
+        _ => {}
     }
+    Ok(Some((change, Card { status, ..next_version(card) })))
 }
 
 /// The card with the version that this server is about to make.
 fn next_version(card: &Card) -> Card {
-    Card { version: card.version.saturating_add(1), version_by: None, ..card.clone() }
+    Card { version: card.version.saturating_add(1).min(MAX_VERSION), version_by: None, ..card.clone() }
+}
+
+/// With the same version again only what takes away counts at other servers.
+fn must_have_next_version(card: &Card) -> Result<(), CardRefusal> {
+    if card.version < MAX_VERSION {
+        return Ok(());
+    }
+    Err(CardRefusal::LastVersion { card_id: card.card_id.clone() })
 }
 
 fn conflict(card: &Card, wanted: &'static str) -> CardRefusal {
