@@ -26,6 +26,7 @@ use crate::{
         device_schema::{DeviceSchemas, depth},
         ids::{BuildingId, CardId, GateId},
         time::Timestamp,
+        whole_numbers,
     },
 };
 
@@ -96,6 +97,11 @@ fn read(body: &[u8], building: &BuildingId, schemas: &DeviceSchemas) -> Result<D
         }
         schema
     });
+    // the body, then `data`, then as deep as data may nest
+    let too_large = whole_numbers::too_large(body, MAX_DATA_DEPTH + 2, MAX_FIELD_ERRORS);
+    for pointer in too_large.iter().filter(|pointer| pointer.starts_with("/data/")) {
+        fields.error(&cut(pointer), "is a whole number that no 64 bits hold: send it as a string".to_owned());
+    }
     let violations = match (&data, schema) {
         (Some((data, _)), Some(schema)) => schema.violations(data, MAX_FIELD_ERRORS),
         _ => Vec::new(),
@@ -150,7 +156,11 @@ mod tests {
     }
 
     fn fields(body: &Value) -> Vec<String> {
-        match read(body.to_string().as_bytes(), &BuildingId::parse("hq").unwrap(), &schemas()) {
+        fields_of(body.to_string().as_bytes())
+    }
+
+    fn fields_of(body: &[u8]) -> Vec<String> {
+        match read(body, &BuildingId::parse("hq").unwrap(), &schemas()) {
             Ok(_) => Vec::new(),
             Err(ApiError::Invalid(errors)) => errors.into_iter().map(|error| error.field).collect(),
             Err(other) => panic!("{other:?}"),
@@ -169,6 +179,8 @@ mod tests {
         assert_eq!(fields(&json!({ "type": sale, "data": { "slot": 1, "by": "me" } })), ["data"]);
         let deep = (0..MAX_DATA_DEPTH).fold(json!({}), |inner, _| json!({ "slot": inner }));
         assert_eq!(fields(&json!({ "type": sale, "data": deep })), ["data"]);
+        let number = br#"{"type": "device.vending.sale", "data": {"slot": 18446744073709551617, "a": [-9223372036854775809]}}"#;
+        assert_eq!(fields_of(number), ["/data/slot", "/data/a/0"]);
         let large = json!({ "slot": 1, "note": "x".repeat(MAX_DATA_BYTES) });
         assert_eq!(fields(&json!({ "type": sale, "data": large })), ["data"]);
     }
