@@ -10,6 +10,7 @@ use std::{
 
 use aws_config::SdkConfig;
 use aws_sdk_sqs::types::QueueAttributeName;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
@@ -277,6 +278,12 @@ async fn what_others_say_counts_from_the_commit_on_and_nothing_else_does() {
         .await;
     assert_eq!(enter("C7").await["decision"], "granted");
     assert_eq!(enter("C1").await["reason"], "anti_passback", "the same person");
+    // its tag says whose version it is: this server's own version 3 would be another one
+    let tag = person.get("/v1/cards/C7").await.headers["etag"].to_str().unwrap().to_owned();
+    let same = json!({ "employee_id": "E1" }).to_string();
+    let put_if =
+        async |tag: &str| person.send(Method::PUT, "/v1/cards/C7", &[("If-Match", tag)], &same).await.status;
+    assert_eq!((tag.as_str(), put_if("\"3\"").await, put_if(&tag).await), ("\"3-annex-1\"", 412, 200));
     for _ in 0..3 {
         send(
             &aws,
