@@ -30,11 +30,15 @@ impl CardState {
         }
         let less: Vec<String> =
             self.less_restrictive().map(|status| format!(":{}", status.as_str())).collect();
-        let is_less =
-            if less.is_empty() { String::new() } else { format!("#status IN ({}) OR ", less.join(", ")) };
+        // DynamoDB refuses parentheses around parentheses
+        let is_same = format!("#status = :status AND ({is_by_less})");
+        let tie = if less.is_empty() {
+            is_same
+        } else {
+            format!("#status IN ({}) OR ({is_same})", less.join(", "))
+        };
         format!(
-            "attribute_not_exists(PK) OR (#status <> :revoked AND (#version < :version OR (#version = :version AND \
-             ({is_less}(#status = :status AND ({is_by_less}))))))"
+            "attribute_not_exists(PK) OR (#status <> :revoked AND (#version < :version OR (#version = :version AND ({tie}))))"
         )
     }
 
