@@ -110,8 +110,9 @@ fn read(mut root: TableReader<'_>) -> Option<Config> {
     let letters = root.optional("dead_letters").and_then(|value| value.table("dead_letters"));
     let letter_queue = letters.and_then(dead_letters::read);
     let own = server.as_ref().map(|server| server.id.as_str());
-    let card_sync =
-        root.optional("card_sync").and_then(|value| card_sync::read(value.table("card_sync")?, own));
+    let card_sync = root.optional("card_sync");
+    let card_sync = card_sync
+        .and_then(|value| card_sync::read(value.table("card_sync")?, own, &sinks, letter_queue.as_ref()));
     let data_dir = server.as_ref().map(|server| server.data_dir.as_path());
     sink_checks::check_with_others(root.document, &sinks, data_dir, letter_queue.as_ref());
     root.finish();

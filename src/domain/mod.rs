@@ -39,3 +39,4 @@ mod sorted_cards;
 pub mod swipes;
 pub mod time;
 pub mod webhook_secret;
+pub mod whole_numbers;
