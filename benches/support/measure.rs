@@ -22,6 +22,10 @@ impl Window {
         let begin = Instant::now() + Duration::from_secs_f64(seconds * WARM_UP_SHARE);
         Self { begin, end: begin + Duration::from_secs_f64(seconds) }
     }
+
+    pub(crate) fn is_over(self) -> bool {
+        Instant::now() >= self.end
+    }
 }
 
 /// What one case of one round came to.
@@ -65,6 +69,12 @@ impl Tally {
             }
         }
         true
+    }
+
+    /// Counts the answers of another connection, too.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.swipes += other.swipes;
+        self.nanos.add(&other.nanos).unwrap();
     }
 
     pub(crate) fn measured(self, window: Window) -> Measured {
