@@ -47,6 +47,8 @@ pub(crate) struct Answers {
     /// How often, by kind and by what the client saw.
     pub(crate) counts: BTreeMap<(&'static str, String), u64>,
     pub(crate) bytes: u64,
+    /// From the first request to the last answer, without slow clients.
+    pub(crate) seconds: f64,
 }
 
 impl Answers {
@@ -55,11 +57,17 @@ impl Answers {
         self.counts.iter().filter(|((kind, _), _)| *kind != SLOW_CLIENTS).map(|(_, count)| count).sum()
     }
 
+    /// Nothing, where nobody attacked.
+    pub(crate) fn per_second(&self, what: u64) -> f64 {
+        if self.seconds > 0.0 { what as f64 / self.seconds } else { 0.0 }
+    }
+
     pub(crate) fn add(&mut self, other: Self) {
         for (what, count) in other.counts {
             *self.counts.entry(what).or_default() += count;
         }
         self.bytes += other.bytes;
+        self.seconds += other.seconds;
     }
 
     fn count(&mut self, kind: &'static str, what: String) {
@@ -79,11 +87,15 @@ pub(crate) fn run(
     let (begun, next, answers) = (Instant::now(), Cell::new(0), RefCell::default());
     let attack = Attack { address, kinds, pace, window, begun, next, answers };
     let slow_heads = requests::slow_heads(key_line);
-    runtime.block_on(join(
-        join_all((0..ATTACKERS).map(|_| attack.one_after_the_other())),
+    let attackers = async {
+        join_all((0..ATTACKERS).map(|_| attack.one_after_the_other())).await;
+        begun.elapsed().as_secs_f64()
+    };
+    let (seconds, _) = runtime.block_on(join(
+        attackers,
         join_all(slow_heads.iter().cycle().take(SLOW).map(|head| attack.slowly(head))),
     ));
-    attack.answers.into_inner()
+    Answers { seconds, ..attack.answers.into_inner() }
 }
 
 struct Attack<'a> {

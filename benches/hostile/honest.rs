@@ -52,20 +52,18 @@ impl Devices {
 }
 
 impl Device {
-    /// A swipe is timed from when it is sent; from when it was due if the answer before it came too late for that, so that
-    /// one slow answer counts for all that it kept waiting.
+    /// At a pace; what a slow answer keeps from being sent in time is not made up for, but counted.
     fn work(&mut self, mut client: Client, first: Instant, window: Window) -> Tally {
         let mut tally = Tally::default();
         let mut due = first;
         loop {
-            let early = due.saturating_duration_since(Instant::now());
-            thread::sleep(early);
-            let begun = if early.is_zero() { due } else { Instant::now() };
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            let sent = Instant::now();
             self.swipe(&mut client);
-            if !tally.count_of(1, true, begun, window) {
+            if !tally.count_at_pace(EVERY, sent, window) {
                 return tally;
             }
-            due += EVERY;
+            due = (due + EVERY).max(Instant::now());
         }
     }
 

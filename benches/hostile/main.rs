@@ -154,8 +154,8 @@ impl Site {
         };
         let outcome = Outcome {
             honest,
-            hostile_per_second: came.requests() as f64 / took,
-            bytes_per_second: came.bytes as f64 / took,
+            hostile_per_second: came.per_second(came.requests()),
+            bytes_per_second: came.per_second(came.bytes),
             daemon_cores: cores(0),
             load_cores: cores(1),
         };

@@ -102,9 +102,9 @@ fn method() -> String {
         "\
 The release executable as shipped, on one disk and over loopback, with hard anti-passback, API keys, hash chain, metrics
 and no sink. {DEVICES} honest devices with a keep-alive connection each send an entry or an exit every {EVERY:?}: people
-enter, then leave, each answer is durable before it is sent, and checked. A swipe is timed from when it is sent; from when
-it was due if the answer before it came too late for that. That is some hundred times what {DEVICES} gates ask, so
-that a p99 has enough answers behind it.
+enter, then leave, each answer is durable before it is sent, and checked. An answer that takes longer than that counts also
+for the swipes that it kept from being sent (HdrHistogram's correction for coordinated omission). That is some hundred
+times what {DEVICES} gates ask, so that a p99 has enough answers behind it.
 
 Hostile clients are {ATTACKERS} that send one request a connection, of eight kinds in turn (`benches/hostile/requests.rs`):
 seven wait for the answer, one goes away in the middle. Most have a good key, so that they get past authentication and their

@@ -58,15 +58,33 @@ impl Tally {
 
     /// The same for what is no request.
     pub(crate) fn count_of(&mut self, swipes: u64, is_timed: bool, sent: Instant, window: Window) -> bool {
+        self.count_within(swipes, sent, window, |nanos, took| {
+            if is_timed {
+                nanos.record(took).unwrap();
+            }
+        })
+    }
+
+    /// The same for a client that sends at a pace: a slow answer counts for those, too, that it kept from being sent.
+    pub(crate) fn count_at_pace(&mut self, every: Duration, sent: Instant, window: Window) -> bool {
+        let every = u64::try_from(every.as_nanos()).unwrap();
+        self.count_within(1, sent, window, |nanos, took| nanos.record_correct(took, every).unwrap())
+    }
+
+    fn count_within(
+        &mut self,
+        swipes: u64,
+        sent: Instant,
+        window: Window,
+        record: impl FnOnce(&mut Histogram<u64>, u64),
+    ) -> bool {
         let now = Instant::now();
         if now >= window.end {
             return false;
         }
         if now >= window.begin {
             self.swipes += swipes;
-            if is_timed {
-                self.nanos.record(u64::try_from((now - sent).as_nanos()).unwrap()).unwrap();
-            }
+            record(&mut self.nanos, u64::try_from((now - sent).as_nanos()).unwrap());
         }
         true
     }
