@@ -30,7 +30,7 @@ use crate::{
     support::{
         daemon::{Daemon, Setup},
         measure::{Measured, Window},
-        processor::{TICKS_PER_SECOND, ticks},
+        processor::{TICKS_PER_SECOND, stolen_ticks, ticks},
     },
 };
 
@@ -87,6 +87,8 @@ struct Outcome {
     bytes_per_second: f64,
     daemon_cores: f64,
     load_cores: f64,
+    /// Given to other virtual machines.
+    stolen_cores: f64,
 }
 
 /// A store's daemon, and all that is known of it.
@@ -135,8 +137,9 @@ impl Site {
         if pace.is_some() {
             self.peak_before.get_or_insert_with(|| self.daemon.memory_bytes("VmHWM"));
         }
-        let processes = [self.daemon.pid(), process::id()];
-        let ticks_before = processes.map(|pid| ticks(pid).unwrap());
+        let pid = self.daemon.pid();
+        let ticks_now = || [ticks(pid).unwrap(), ticks(process::id()).unwrap(), stolen_ticks()];
+        let ticks_before = ticks_now();
         let begun = Instant::now();
         let window = Window::from_now(seconds);
         let (address, key_line, kinds) = (self.daemon.address, self.daemon.device_header(), &self.kinds);
@@ -148,16 +151,16 @@ impl Site {
             (honest, came.unwrap_or_default())
         });
         let took = begun.elapsed().as_secs_f64();
-        let cores = |index: usize| {
-            let ticks = ticks(processes[index]).unwrap() - ticks_before[index];
-            ticks as f64 / TICKS_PER_SECOND / took
-        };
+        let ticks_after = ticks_now();
+        let cores =
+            |index: usize| (ticks_after[index] - ticks_before[index]) as f64 / TICKS_PER_SECOND / took;
         let outcome = Outcome {
             honest,
             hostile_per_second: came.per_second(came.requests()),
             bytes_per_second: came.per_second(came.bytes),
             daemon_cores: cores(0),
             load_cores: cores(1),
+            stolen_cores: cores(2),
         };
         self.outcomes[others as usize].push(outcome);
         self.answers[others as usize].add(came);

@@ -24,8 +24,8 @@ pub(crate) fn write(options: &Options, machine: &[(&str, String)], sites: &[Site
     }
     let _ = writeln!(page, "| rounds | {} of {} s a case |\n", options.rounds, options.seconds);
     page.push_str(
-        "| store | hostile clients | honest p50, µs | honest p99, µs | aim | p99 over alone | honest answers/s | hostile requests/s | MB/s of them | cores: daemon | cores: clients |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|\n",
+        "| store | hostile clients | honest p50, µs | honest p99, µs | aim | p99 over alone | honest answers/s | hostile requests/s | MB/s of them | cores: daemon | cores: clients | cores: stolen |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for site in sites {
         Others::ALL.iter().for_each(|others| line(&mut page, site, *others));
@@ -60,7 +60,7 @@ fn line(page: &mut String, site: &Site, others: Others) {
     };
     let _ = writeln!(
         page,
-        "| `{}` | {} | {} | {p99} | {aim} | {} × | {} | {} | {} | {} | {} |",
+        "| `{}` | {} | {} | {p99} | {aim} | {} × | {} | {} | {} | {} | {} | {} |",
         site.store,
         name(others),
         figure(|of| of.honest.p50_micros),
@@ -70,6 +70,7 @@ fn line(page: &mut String, site: &Site, others: Others) {
         figure(|of| of.bytes_per_second / 1e6),
         figure(|of| of.daemon_cores),
         figure(|of| of.load_cores),
+        figure(|of| of.stolen_cores),
     );
 }
 
@@ -116,7 +117,8 @@ a right are not among them: they are decided and recorded as any swipe is.
 Daemon and clients, hostile and honest, share the cores, so a rate has to be stated: {} a second, which leaves the
 cores idle time. The second case has no pace: there the clients take what they can get of the same cores, and the
 honest devices' threads wait for one as the daemon's do. Figures are medians of the rounds with the smallest and the largest in brackets, ratios
-are taken within each round. MB/s is what hostile clients had ready to send; of an oversized body less is taken.
+are taken within each round. Cores are processor time a second, stolen what the host of the virtual machine gave to
+others meanwhile. MB/s is what hostile clients had ready to send; of an oversized body less is taken.
 ",
         number(PACE_PER_SECOND)
     )

@@ -1,4 +1,4 @@
-//! Processor time of processes, and whose child each is, as `/proc` says it.
+//! Processor time of processes and of neighbours, and whose child each is, as `/proc` says it.
 
 use std::fs;
 
@@ -10,6 +10,9 @@ const PARENT_FIELD: usize = 1;
 const USER_FIELD: usize = 11;
 const SYSTEM_FIELD: usize = 12;
 
+/// In the line of all cores of `/proc/stat`, its name counted.
+const STOLEN_FIELD: usize = 8;
+
 /// Processor time of a process, in ticks; none once it has ended.
 pub(crate) fn ticks(pid: u32) -> Option<u64> {
     let fields = stat(pid)?;
@@ -19,6 +22,13 @@ pub(crate) fn ticks(pid: u32) -> Option<u64> {
 /// Who started a process; none once it has ended.
 pub(crate) fn parent(pid: u32) -> Option<u32> {
     stat(pid)?.get(PARENT_FIELD)?.parse().ok()
+}
+
+/// Ticks that a virtual machine's host gave to others while this one had work, of all cores.
+pub(crate) fn stolen_ticks() -> u64 {
+    let text = fs::read_to_string("/proc/stat").unwrap();
+    let field = text.lines().next().and_then(|all_cores| all_cores.split_whitespace().nth(STOLEN_FIELD));
+    field.unwrap().parse().unwrap()
 }
 
 fn stat(pid: u32) -> Option<Vec<String>> {
