@@ -116,9 +116,10 @@ a right are not among them: they are decided and recorded as any swipe is.
 
 Daemon and clients, hostile and honest, share the cores, so a rate has to be stated: {} a second, which leaves the
 cores idle time. The second case has no pace: there the clients take what they can get of the same cores, and the
-honest devices' threads wait for one as the daemon's do. Figures are medians of the rounds with the smallest and the largest in brackets, ratios
-are taken within each round. Cores are processor time a second, stolen what the host of the virtual machine gave to
-others meanwhile. MB/s is what hostile clients had ready to send; of an oversized body less is taken.
+honest devices' threads wait for one as the daemon's do. Figures are medians of the rounds with the smallest and the
+largest in brackets, ratios are taken within each round. Cores are processor time a second, stolen what the host of the
+virtual machine gave to others meanwhile. MB/s is what hostile clients had ready to send; of an oversized body less is
+taken.
 ",
         number(PACE_PER_SECOND)
     )
