@@ -21,6 +21,7 @@ mod random;
 mod sinks;
 mod small_disk;
 mod traffic;
+mod trimmed;
 mod wait;
 
 mod access;
@@ -40,6 +41,7 @@ mod demo;
 mod detach;
 mod device_events;
 mod dlq;
+mod evacuation;
 mod faults;
 mod feed;
 mod full_disk;

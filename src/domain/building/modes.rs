@@ -102,6 +102,12 @@ impl Building {
         self.mode.mode.refusal(card).filter(|_| is_in_mode)
     }
 
+    /// Whether a card is one of those that a lockdown or an evacuation calls for.
+    #[must_use]
+    pub fn calls_for(&self, card: &Card) -> bool {
+        self.mode.mode != Mode::Normal && card.details.responder
+    }
+
     /// Whether anti-passback and occupancy do not count for a card now.
     pub(super) fn lets_in_freely(&self, card: &Card) -> bool {
         self.mode.muster.is_some() && card.details.responder
