@@ -22,6 +22,7 @@ mod service_manager;
 mod sinks;
 mod small_disk;
 mod traffic;
+mod trimmed;
 mod wait;
 
 mod access;
@@ -41,6 +42,7 @@ mod demo;
 mod detach;
 mod device_events;
 mod dlq;
+mod evacuation;
 mod faults;
 mod feed;
 mod full_disk;

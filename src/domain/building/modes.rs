@@ -103,9 +103,11 @@ impl Building {
         self.mode.mode.refusal(card).filter(|_| is_in_mode)
     }
 
-    /// Whether anti-passback and occupancy do not count for a card now.
-    pub(super) fn lets_in_freely(&self, card: &Card) -> bool {
-        (self.mode.mode != Mode::Normal || self.mode.muster.is_some()) && card.details.responder
+    /// Whether a card is one of those that a lockdown or an evacuation calls for: then anti-passback and occupancy do not
+    /// count for it.
+    #[must_use]
+    pub fn calls_for(&self, card: &Card) -> bool {
+        self.mode.mode != Mode::Normal && card.details.responder
     }
 
     pub(super) fn change_mode(&mut self, event: &Event, changed: &ModeChanged) {
