@@ -4,6 +4,9 @@ PYTHON ?= python3
 CARGO ?= cargo
 VENV := .venv
 MADE := $(VENV)/.made
+# What looks at deploy/ wants other versions of the same packages.
+DEPLOY_VENV := .venv-deploy
+DEPLOY_MADE := $(DEPLOY_VENV)/.made
 
 # The emulator that was pinned, not one that happens to be about; a test that cannot start it fails.
 export MOTO_SERVER ?= $(CURDIR)/$(VENV)/bin/moto_server
@@ -12,16 +15,19 @@ export MOTO_SERVER ?= $(CURDIR)/$(VENV)/bin/moto_server
 PROVIDER := tests/provider/node_modules
 export MUST_HAVE_PROVIDER := 1
 
-.PHONY: help test test-long bench bench-compare bench-delivery lint deny clean-venv fuzz
+.PHONY: help test test-long bench bench-compare bench-delivery bench-hostile lint deny clean-venv fuzz deploy-check deploy-smoke
 
 help:
 	@echo "make test       every test (makes $(VENV) with the AWS emulator at the first time)"
 	@echo "make test-long  the same, with long outages and ten times the power cuts"
-	@echo "make bench      the benchmarks; then bench-compare and bench-delivery"
+	@echo "make bench      the benchmarks; then bench-compare, bench-delivery and bench-hostile"
 	@echo "make bench-compare  beside a bare append, Redis and PostgreSQL: writes benches/RESULTS.md, about 10 minutes"
 	@echo "make bench-delivery  from HTTP to a Kinesis stream of its own: writes benches/DELIVERY.md, about 3 minutes"
+	@echo "make bench-hostile  honest devices among hostile clients: writes benches/HOSTILE.md, about 2 minutes"
 	@echo "make deny       licences, bans and sources of dependencies (needs cargo-deny: cargo install cargo-deny)"
 	@echo "make fuzz       the frame decoder and the snapshot reader, 60 s each (needs cargo-fuzz: cargo install cargo-fuzz)"
+	@echo "make deploy-check  deploy/: cfn-lint, checkov, and names that two files have to agree on"
+	@echo "make deploy-smoke  deploy/: the stacks in the AWS emulator, and the daemon that make test has built writing to them"
 	@echo "make lint       formatting, and clippy with warnings as errors"
 
 test: $(MADE) $(PROVIDER)
@@ -34,6 +40,7 @@ bench:
 	$(CARGO) bench --locked --bench decide --bench append --bench entry
 	$(MAKE) bench-compare
 	$(MAKE) bench-delivery
+	$(MAKE) bench-hostile
 
 # Redis and PostgreSQL are asked where they are installed (Debian: redis-server, postgresql), and started and
 # stopped here. ARGUMENTS="--rounds 1 --seconds 0.5" and so on; BENCH_DIR names a directory of another disk.
@@ -42,6 +49,9 @@ bench-compare:
 
 bench-delivery:
 	$(CARGO) bench --locked --bench delivery -- $(ARGUMENTS)
+
+bench-hostile:
+	$(CARGO) bench --locked --bench hostile -- $(ARGUMENTS)
 
 # nightly's sanitizers are not needed: -s none works with the stable compiler
 FUZZ_SECONDS ?= 60
@@ -58,18 +68,31 @@ lint:
 deny:
 	$(CARGO) deny --offline check licenses bans sources
 
+# checkov looks at nothing but the files: without --skip-download it asks its maker's server for links to put beside findings
+deploy-check: $(DEPLOY_MADE)
+	$(DEPLOY_VENV)/bin/cfn-lint deploy/cloudformation/*.yaml
+	$(DEPLOY_VENV)/bin/checkov --directory deploy/cloudformation --framework cloudformation --compact --quiet --skip-download
+	$(DEPLOY_VENV)/bin/python tests/deploy/check.py
+
+TURNSTILED ?= target/debug/turnstiled
+deploy-smoke: $(MADE)
+	@test -x $(TURNSTILED) || { echo "make: no $(TURNSTILED): cargo build first, or TURNSTILED=/path/to/it" >&2; exit 1; }
+	$(VENV)/bin/python tests/deploy/smoke.py $(TURNSTILED)
+
 clean-venv:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(DEPLOY_VENV)
 
 # Made once, and again when the requirements change. A half-made one has no stamp and is begun anew.
 $(MADE): tests/requirements.txt
+$(DEPLOY_MADE): tests/deploy/requirements.txt
+$(MADE) $(DEPLOY_MADE):
 	@$(PYTHON) -c 'import venv, ensurepip' || { \
-		echo "make: $(PYTHON) cannot make a virtual environment, which the AWS emulator of the tests needs;" >&2; \
+		echo "make: $(PYTHON) cannot make a virtual environment, which the tests need;" >&2; \
 		echo "make: install python3 with venv (Debian, Ubuntu: apt-get install python3-venv)," >&2; \
 		echo "make: or name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; \
 		exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 # npm makes the directory anew, so a half-made one has no such file.

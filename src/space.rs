@@ -219,7 +219,7 @@ fn step_at(used_bytes: u64, limit_bytes: u64, is_in_reserve: bool) -> Step {
 pub enum Need {
     /// Nothing: it only waits for what is before it.
     Nothing,
-    /// An entry, a new card: refused when the disk is full.
+    /// An entry, a new card, what another device says: refused when the disk is full.
     Entry {
         /// In bytes.
         bytes: u64,

@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::support::processor;
+
 /// How often to look whether a woken server is still at work.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -65,7 +67,7 @@ fn signal(name: &str, pids: &[u32]) {
 fn family(pid: u32) -> Vec<u32> {
     let all: Vec<(u32, u32)> = (fs::read_dir("/proc").unwrap().flatten())
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| Some((pid, stat(pid)?.get(PARENT_FIELD)?.parse().ok()?)))
+        .filter_map(|pid| Some((pid, processor::parent(pid)?)))
         .collect();
     let mut family = vec![pid];
     let mut next = 0;
@@ -78,20 +80,5 @@ fn family(pid: u32) -> Vec<u32> {
 
 /// Processor time of the whole family, in ticks.
 fn ticks(pid: u32) -> u64 {
-    let ticks_of = |pid| {
-        let fields = stat(pid)?;
-        Some(fields.get(USER_FIELD)?.parse::<u64>().ok()? + fields.get(SYSTEM_FIELD)?.parse::<u64>().ok()?)
-    };
-    family(pid).into_iter().filter_map(ticks_of).sum()
-}
-
-// Fields of `/proc/<pid>/stat` after the name of the program, which is in brackets and may have blanks.
-const PARENT_FIELD: usize = 1;
-const USER_FIELD: usize = 11;
-const SYSTEM_FIELD: usize = 12;
-
-fn stat(pid: u32) -> Option<Vec<String>> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = text.rsplit_once(')')?;
-    Some(fields.split_whitespace().map(str::to_owned).collect())
+    family(pid).into_iter().filter_map(processor::ticks).sum()
 }

@@ -22,6 +22,10 @@ impl Window {
         let begin = Instant::now() + Duration::from_secs_f64(seconds * WARM_UP_SHARE);
         Self { begin, end: begin + Duration::from_secs_f64(seconds) }
     }
+
+    pub(crate) fn is_over(self) -> bool {
+        Instant::now() >= self.end
+    }
 }
 
 /// What one case of one round came to.
@@ -54,17 +58,41 @@ impl Tally {
 
     /// The same for what is no request.
     pub(crate) fn count_of(&mut self, swipes: u64, is_timed: bool, sent: Instant, window: Window) -> bool {
+        self.count_within(swipes, sent, window, |nanos, took| {
+            if is_timed {
+                nanos.record(took).unwrap();
+            }
+        })
+    }
+
+    /// The same for a client that sends at a pace: a slow answer counts for those, too, that it kept from being sent.
+    pub(crate) fn count_at_pace(&mut self, every: Duration, sent: Instant, window: Window) -> bool {
+        let every = u64::try_from(every.as_nanos()).unwrap();
+        self.count_within(1, sent, window, |nanos, took| nanos.record_correct(took, every).unwrap())
+    }
+
+    fn count_within(
+        &mut self,
+        swipes: u64,
+        sent: Instant,
+        window: Window,
+        record: impl FnOnce(&mut Histogram<u64>, u64),
+    ) -> bool {
         let now = Instant::now();
         if now >= window.end {
             return false;
         }
         if now >= window.begin {
             self.swipes += swipes;
-            if is_timed {
-                self.nanos.record(u64::try_from((now - sent).as_nanos()).unwrap()).unwrap();
-            }
+            record(&mut self.nanos, u64::try_from((now - sent).as_nanos()).unwrap());
         }
         true
+    }
+
+    /// Counts the answers of another connection, too.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.swipes += other.swipes;
+        self.nanos.add(&other.nanos).unwrap();
     }
 
     pub(crate) fn measured(self, window: Window) -> Measured {

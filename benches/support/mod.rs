@@ -15,6 +15,7 @@ pub(crate) mod load;
 pub(crate) mod machine;
 pub(crate) mod measure;
 pub(crate) mod page;
+pub(crate) mod processor;
 pub(crate) mod spread;
 pub(crate) mod swipes;
 pub(crate) mod turnstiled;

@@ -251,12 +251,7 @@ impl BuildingActor {
     fn answer(&mut self, message: DecideSwipe) {
         let DecideSwipe { swipe, origin, reply } = message;
         let recorder = self.recorder.clone();
-        let need = match swipe.direction {
-            // its first answer leaves again, also when the disk is full
-            _ if self.building.has_answered(&swipe, recorder.now()) => Need::Nothing,
-            direction => need_of(direction, 1),
-        };
-        let mut group = match recorder.place(need) {
+        let mut group = match recorder.place(self.need_of_swipe(&swipe, recorder.now())) {
             Ok(group) => group,
             Err(error) => return drop(reply.send(Err(error.into()))),
         };

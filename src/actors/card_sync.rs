@@ -3,15 +3,15 @@
 //! A message whose change counts is deleted after its commit, one that changes nothing after everything it was held
 //! against is durable. What cannot be committed now, and what cannot be read ever, stays in the queue.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    time::Duration,
-};
+mod course;
+
+use std::collections::{HashSet, VecDeque};
 
 use actix::Addr;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
+use self::course::{Course, Look, Next};
 use super::{
     delivery::random,
     directory::{DirectoryActor, HearOfCard, Heard},
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     clock,
-    delivery::{outcome::Trouble, retry::Backoff},
+    delivery::outcome::Trouble,
     domain::{
         card_sync::{Ignored, Message, Poison, read},
         trace::TraceContext,
@@ -52,13 +52,14 @@ pub struct CardSync {
     parts: CardSyncParts,
     known_poison: HashSet<String>,
     oldest_poison_first: VecDeque<String>,
-    /// In a row.
-    failures: u32,
+    course: Course,
     has_looked_for_redrive_policy: bool,
 }
 
 /// What became of a message.
 enum Fate {
+    /// The log took its change, for which there has to be room.
+    Taken,
     Delete,
     Stays,
     /// The log takes nothing now.
@@ -73,7 +74,7 @@ impl CardSync {
             parts,
             known_poison: HashSet::new(),
             oldest_poison_first: VecDeque::new(),
-            failures: 0,
+            course: Course::default(),
             has_looked_for_redrive_policy: false,
         }
     }
@@ -81,40 +82,41 @@ impl CardSync {
     /// Follows the queue for as long as its thread runs: what is not deleted by then comes again.
     pub async fn run(mut self) {
         loop {
-            match self.step().await {
-                Ok(None) => self.worked(),
-                Ok(Some(refused)) => {
-                    self.say_once(&format!("the log takes them not now: {refused}"));
-                    // not at once: what is received too often is moved away as if it could not be read
-                    self.wait(Backoff::BREAKER, None).await;
-                }
-                Err(trouble) => {
-                    self.say_once(&format!("{}: {}", trouble.code, trouble.text));
-                    self.wait(Backoff::RECORD, trouble.retry_after).await;
-                }
-            }
+            let next = match self.step().await {
+                Ok((look, refused)) => self.looked(look, refused),
+                Err(trouble) => self.failed(&trouble),
+            };
+            tokio::time::sleep(next.wait).await;
         }
     }
 
     /// Takes and settles what the queue gives; why the log did not take some of it.
-    async fn step(&mut self) -> Result<Option<NoPlace>, Trouble> {
-        if !self.has_looked_for_redrive_policy {
-            self.look_for_redrive_policy().await?;
-        }
+    async fn step(&mut self) -> Result<(Look, Option<NoPlace>), Trouble> {
         let messages = self.parts.queue.receive().await?;
+        if !self.has_looked_for_redrive_policy {
+            self.look_for_redrive_policy().await;
+        }
         self.parts.metrics.card_sync.received.inc_by(messages.len() as u64);
         let fates = join_all(messages.iter().map(|message| self.settle(&message.body))).await;
-        let (mut done, mut refused) = (Vec::new(), None);
+        let (mut done, mut look, mut refused) = (Vec::new(), Look::Quiet, None);
         for (message, fate) in messages.into_iter().zip(fates) {
             match fate {
+                Ok(Fate::Taken) => {
+                    look = Look::Took;
+                    done.push(message.receipt);
+                }
                 Ok(Fate::Delete) => done.push(message.receipt),
                 Ok(Fate::Stays) => {}
                 Ok(Fate::NotNow(error)) => refused = Some(error),
                 Err(poison) => self.note_poison(&message, &poison),
             }
         }
-        self.parts.queue.delete(done).await?;
-        Ok(refused)
+        let deleted = self.parts.queue.delete(done).await;
+        match refused {
+            // that counts, whatever became of the others: what is not deleted comes again
+            Some(_) => Ok((Look::Refused, refused)),
+            None => deleted.map(|()| (look, None)),
+        }
     }
 
     async fn settle(&self, body: &str) -> Result<Fate, Poison> {
@@ -135,9 +137,9 @@ impl CardSync {
             return Ok(Fate::NotNow(NoPlace::Stopping));
         }
         Ok(match answer.await {
-            Ok(Ok(Heard::Applied)) => {
+            Ok(Ok(Heard::Applied { takes_away })) => {
                 metrics.card_sync.applied.inc();
-                Fate::Delete
+                if takes_away { Fate::Delete } else { Fate::Taken }
             }
             Ok(Ok(Heard::Outdated)) => {
                 ignored(Ignored::Outdated.as_str());
@@ -166,33 +168,47 @@ impl CardSync {
         );
     }
 
-    async fn look_for_redrive_policy(&mut self) -> Result<(), Trouble> {
-        if !self.parts.queue.has_redrive_policy().await? {
-            tracing::warn!(
+    /// Once, of a queue that answers: to be allowed to ask this is a help and no condition.
+    async fn look_for_redrive_policy(&mut self) {
+        self.has_looked_for_redrive_policy = true;
+        match self.parts.queue.has_redrive_policy().await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(
                 "the queue of [card_sync] has no redrive policy: a message that cannot be read comes again and again; give \
                  the queue a dead-letter queue"
-            );
-        }
-        self.has_looked_for_redrive_policy = true;
-        Ok(())
-    }
-
-    fn worked(&mut self) {
-        if self.failures > 0 {
-            tracing::info!("changes of cards from other servers are taken again");
-        }
-        self.failures = 0;
-        self.parts.metrics.card_sync.last_success.set(clock::wall().as_millis() / 1_000);
-    }
-
-    fn say_once(&self, error: &str) {
-        if self.failures == 0 {
-            tracing::warn!(error, "changes of cards from other servers wait in their queue");
+            ),
+            Err(trouble) => tracing::warn!(
+                error = format!("{}: {}", trouble.code, trouble.text),
+                "whether the queue of [card_sync] has a redrive policy is not known, and messages are taken all the same; \
+                 allow sqs:GetQueueAttributes, or see to it that it has one"
+            ),
         }
     }
 
-    async fn wait(&mut self, backoff: Backoff, wish: Option<Duration>) {
-        self.failures = self.failures.saturating_add(1);
-        tokio::time::sleep(backoff.delay_after(self.failures, random(), wish)).await;
+    fn looked(&mut self, look: Look, refused: Option<NoPlace>) -> Next {
+        let next = self.course.looked(look);
+        if next.is_well {
+            self.parts.metrics.card_sync.last_success.set(clock::wall().as_millis() / 1_000);
+        }
+        match refused {
+            Some(error) if next.is_news => {
+                say_that_they_wait(&format!("the log takes them not now: {error}"))
+            }
+            None if next.is_news => tracing::info!("changes of cards from other servers are taken again"),
+            _ => {}
+        }
+        next
     }
+
+    fn failed(&mut self, trouble: &Trouble) -> Next {
+        let next = self.course.failed(random(), trouble.retry_after);
+        if next.is_news {
+            say_that_they_wait(&format!("{}: {}", trouble.code, trouble.text));
+        }
+        next
+    }
+}
+
+fn say_that_they_wait(error: &str) {
+    tracing::warn!(error, "changes of cards from other servers wait in their queue");
 }

@@ -46,12 +46,14 @@ pub enum DeviceEventError {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct RecordDeviceEvent {
-    /// What it says, as its schema has it. Whose card it is, is found here.
+    /// What it says. Whose card it is, is found here.
     pub event: DeviceEvent,
+    /// Whether its type is declared now, and it is as that has it. What was answered before does not depend on it.
+    pub is_declared: bool,
     /// Who asks.
     pub origin: Origin,
-    /// The answer.
-    pub reply: oneshot::Sender<Result<Answer, DeviceEventError>>,
+    /// The answer; `None`: it is not as declared, and was not recorded.
+    pub reply: oneshot::Sender<Result<Option<Answer>, DeviceEventError>>,
 }
 
 impl DeviceEventsActor {
@@ -74,8 +76,8 @@ impl Handler<RecordDeviceEvent> for DeviceEventsActor {
     type Result = ();
 
     fn handle(&mut self, record: RecordDeviceEvent, _: &mut Self::Context) {
-        let RecordDeviceEvent { mut event, origin, reply } = record;
-        let said = self.answers.decide(&event, self.recorder.now());
+        let RecordDeviceEvent { mut event, is_declared, origin, reply } = record;
+        let said = self.answers.decide(&event, is_declared, self.recorder.now());
         let need = if said == Said::New { Need::DEVICE_EVENT } else { Need::Nothing };
         let mut group = match self.recorder.place(need) {
             Ok(group) => group,
@@ -91,10 +93,11 @@ impl Handler<RecordDeviceEvent> for DeviceEventsActor {
                 let event = group.add(Body::Device(Box::new(event)), &origin);
                 self.answers.apply(&event);
                 self.metrics.count_event(&event);
-                Ok(Answer::of(&event))
+                Ok(Some(Answer::of(&event)))
             }
             // neither leaves before the first event is durable
-            Said::Again(first) => Ok(first),
+            Said::Again(first) => Ok(Some(first)),
+            Said::NotDeclared => Ok(None),
             Said::Reused => Err(DeviceEventError::Reused),
         };
         group.send(move || drop(reply.send(answer)));

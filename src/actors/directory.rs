@@ -150,7 +150,10 @@ pub struct HearOfCard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// It counts here, too.
-    Applied,
+    Applied {
+        /// Whether it took away, which a full disk does not hinder.
+        takes_away: bool,
+    },
     /// What is known here counts more, or is the same.
     Outdated,
 }
@@ -161,8 +164,7 @@ impl Handler<HearOfCard> for DirectoryActor {
     fn handle(&mut self, HearOfCard { foreign, trace, reply }: HearOfCard, _: &mut Self::Context) {
         let server = &self.recorder.log_name().server;
         let mut directory = self.directory.borrow_mut();
-        let known = directory.find(&foreign.card.card_id).map_or(Status::Active, |card| card.status);
-        let takes_away = foreign.card.status > known;
+        let takes_away = foreign.takes_away_from(directory.find(&foreign.card.card_id));
         let by = Origin { by: format!("server/{}", foreign.from_server()), trace };
         let heard = directory.hear(foreign, server);
         let need = if heard.is_some() { Need::card(takes_away) } else { Need::Nothing };
@@ -173,7 +175,7 @@ impl Handler<HearOfCard> for DirectoryActor {
                 return;
             }
         };
-        let came_of_it = if heard.is_some() { Heard::Applied } else { Heard::Outdated };
+        let came_of_it = if heard.is_some() { Heard::Applied { takes_away } } else { Heard::Outdated };
         if let Some(body) = heard {
             directory.apply(&group.add(body, &by));
         }

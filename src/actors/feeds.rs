@@ -76,7 +76,7 @@ pub enum NoFeed {
     NotYet(FeedPlace),
     /// What comes after the place is gone.
     #[error(
-        "the events after {0} are no longer in the log; an archive has them; begin anew without Last-Event-ID"
+        "the events after {0} are no longer in the log; an archive may have them; begin anew without Last-Event-ID"
     )]
     TooOld(FeedPlace),
 }

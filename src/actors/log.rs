@@ -131,16 +131,18 @@ impl LogActor {
         }
         self.rotate_on_a_new_day();
         let (started, metrics, places_of_log) = (Instant::now(), &self.metrics, &self.places);
+        let end = self.log.next_sequence().saturating_add(appends.len() as u64).saturating_sub(1);
         let committed = self.log.commit_then(&appends, || {
             metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+            // before the answers leave: whoever has one finds it counted
+            metrics.log_sequence.set(i64::try_from(end).unwrap_or(i64::MAX));
             leave(places_of_log);
         });
         match committed {
             Err(error) => self.stop(&error.to_string()),
-            Ok(sequences) => {
+            Ok(_) => {
                 self.metrics.commit_records.observe(appends.len() as f64);
                 self.disk.committed(log_bytes, &self.log, &self.places);
-                self.metrics.log_sequence.set(i64::try_from(*sequences.end()).unwrap_or(i64::MAX));
                 self.tell_router_soon(ctx);
                 self.busy_poll.committed(appends.len());
                 if self.busy_poll.is_worth_it() {

@@ -14,7 +14,9 @@ use tokio::task::JoinHandle;
 
 use super::{StartError, listen};
 use crate::{
+    clock,
     config::server::{ServerConfig, is_exposed},
+    domain::time::Timestamp,
     http::{
         Services, answers,
         routes::{self, Answers},
@@ -167,10 +169,13 @@ pub fn check_certificates(server: &ServerConfig) -> Result<(), TlsError> {
     tls_files(server).map_or(Ok(()), |files| Certificates::read(files).map(drop))
 }
 
-/// Says until when the server's certificate is good.
+/// Says until when the server's certificate is good, and that it is no longer.
 pub(super) fn note_certificate(tls: &Tls, metrics: &Metrics) {
-    if let Some(seconds) = tls.not_after_seconds() {
-        metrics.tls_not_after.with_label_values::<&str>(&[]).set(seconds);
+    let Some(seconds) = tls.not_after_seconds() else { return };
+    metrics.tls_not_after.with_label_values::<&str>(&[]).set(seconds);
+    let end = Timestamp::from_millis(seconds.saturating_mul(1_000));
+    if end < clock::wall() {
+        tracing::error!(%end, "the server's certificate has ended: devices that check it cannot connect; replace it, the files are looked at by themselves");
     }
 }
 

@@ -23,6 +23,7 @@ mod reload;
 mod replay_side;
 mod run;
 mod scrub;
+mod service_manager;
 mod sinks;
 mod snapshot_check;
 mod traces;
@@ -67,6 +68,7 @@ use self::{
 };
 use crate::{
     actors::{
+        building::BuildingActor,
         busy_poll::BusyPoll,
         card_sync::CardSyncParts,
         feeds::Feeds,
@@ -265,6 +267,11 @@ impl App {
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
+    }
+
+    /// Any of its buildings. A configuration has one at least.
+    fn building(&self) -> Option<Addr<BuildingActor>> {
+        self.log.buildings.first().cloned()
     }
 
     /// Stops accepting, commits what is under way, writes cursors, releases the data directory.

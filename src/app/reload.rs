@@ -144,7 +144,7 @@ impl Reloader {
         let new: Vec<SinkConfig> = plan.restart.iter().chain(&plan.add).cloned().collect();
         let opened = sinks::open(&new, &self.data_dir, &self.room).await?;
         let opened = new.iter().map(|sink| sink.name.clone()).zip(opened).collect();
-        let act = act_of(&plan);
+        let act = act_of(&plan, &config);
         let (reply, recorded) = oneshot::channel();
         let (body, origin) = (Body::Reload(act.clone()), Origin::server());
         self.services.admin.send(RecordAdmin { body, origin, reply }).await?;
@@ -304,7 +304,7 @@ impl Reloader {
     }
 }
 
-fn act_of(plan: &Plan) -> Reload {
+fn act_of(plan: &Plan, config: &Config) -> Reload {
     let names = |sinks: &[SinkConfig]| sinks.iter().map(|sink| sink.name.clone()).collect();
     Reload {
         sinks_added: names(&plan.add),
@@ -312,5 +312,8 @@ fn act_of(plan: &Plan) -> Reload {
         sinks_removed: plan.remove.clone(),
         buildings_changed: plan.rules.iter().map(|rules| rules.building.clone()).collect(),
         event_types_changed: plan.event_types.clone(),
+        routes_changed: plan.routes.clone(),
+        server_changed: plan.server.clone(),
+        config_sha256: config.sha256.clone(),
     }
 }

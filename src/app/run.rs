@@ -7,7 +7,7 @@ use tokio::{
     sync::Notify,
 };
 
-use super::{App, StartError, reload::Reloader};
+use super::{App, StartError, reload::Reloader, service_manager};
 use crate::{clock, config::Config, config::ConfigErrors, domain::event::Reload, metrics::Metrics};
 
 /// Runs a future in an actix system of this thread's own, which [`App`] needs around it.
@@ -34,6 +34,10 @@ pub fn run(
         };
         let admin_address = app.admin_address().map(tracing::field::display);
         tracing::info!(address = %app.address(), admin_address, log = %app.data_dir.log_name, "listening");
+        service_manager::ready();
+        if let Some(building) = app.building() {
+            actix::spawn(service_manager::stay_alive(building));
+        }
         // Signals that come while one reload is under way are one more.
         let wanted = Arc::new(Notify::new());
         let reloading = actix::spawn(reload_when_wanted(reloader, Arc::clone(&wanted), load));
@@ -45,6 +49,7 @@ pub fn run(
             }
         }
         tracing::info!("stopping");
+        service_manager::stopping();
         reloading.abort();
         // An error: it was under way. Its steps are durable, and the next start takes the whole file.
         let _ = reloading.await;
@@ -82,13 +87,18 @@ async fn reload_when_wanted(
 
 async fn take(reloader: &mut Reloader, config: Config) -> bool {
     match reloader.reload(config).await {
-        Ok(Reload { sinks_added, sinks_changed, sinks_removed, buildings_changed, event_types_changed }) => {
+        Ok(changes) => {
+            let Reload { sinks_added, sinks_changed, sinks_removed, buildings_changed, .. } = &changes;
+            let Reload { event_types_changed, routes_changed, server_changed, config_sha256, .. } = &changes;
             tracing::info!(
                 ?sinks_added,
                 ?sinks_changed,
                 ?sinks_removed,
                 ?buildings_changed,
                 ?event_types_changed,
+                ?routes_changed,
+                ?server_changed,
+                config_sha256,
                 "the configuration is reloaded"
             );
             true

@@ -1,5 +1,7 @@
 //! `turnstiled check`: every error of a configuration, or what its routes come to.
 
+mod production;
+
 use std::{
     io::{self, Write},
     path::Path,
@@ -12,6 +14,7 @@ use crate::{
     app::{check_certificates, disk_is_smaller},
     config::{Config, ConfigErrors},
     domain::{event_types::EVENT_TYPES, outbound::Form, routes::Route},
+    http::auth::device_keys::{self, Device},
 };
 
 const LEGEND: &str =
@@ -44,10 +47,36 @@ fn run_on(
                 writeln!(err, "[server] tls: {error}\n1 error")?;
                 return Ok(Verdict::Failed);
             }
+            match device_keys::list(&config.auth.devices) {
+                Ok(devices) => warn_of_foreign_keys(&config, &devices, err)?,
+                Err(error) => {
+                    writeln!(err, "[auth] devices: {error}\n1 error")?;
+                    return Ok(Verdict::Failed);
+                }
+            }
             report(&config, out, err)
         }
         Err(errors) => refuse(&errors, err),
     }
+}
+
+/// A key of a building or gate that the configuration does not have opens nothing.
+fn warn_of_foreign_keys(config: &Config, devices: &[Device], err: &mut dyn Write) -> io::Result<()> {
+    for Device { id, building, gate, .. } in devices {
+        let found = config.buildings.iter().find(|known| known.rules.building == *building);
+        let what = match (found, gate) {
+            (None, _) => format!("building {building}"),
+            (Some(found), Some(gate)) if !found.rules.gates.contains(gate) => {
+                format!("gate {gate} of {building}")
+            }
+            (Some(_), _) => continue,
+        };
+        writeln!(
+            err,
+            "warning: [auth] devices: key {id} is for {what}, which the configuration does not have"
+        )?;
+    }
+    Ok(())
 }
 
 /// Of the file system that a directory is on, or will be.
@@ -67,6 +96,9 @@ pub(super) fn refuse(errors: &ConfigErrors, err: &mut dyn Write) -> io::Result<V
 
 fn report(config: &Config, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Verdict> {
     for warning in &config.warnings {
+        writeln!(err, "warning: {warning}")?;
+    }
+    for warning in production::warnings(config) {
         writeln!(err, "warning: {warning}")?;
     }
     let gates: usize = config.buildings.iter().map(|building| building.rules.gates.len()).sum();
@@ -151,7 +183,14 @@ fn mark(form: &Form) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::EMBEDDED;
+    use crate::{
+        config::EMBEDDED,
+        domain::{
+            ids::{BuildingId, GateId},
+            time::Timestamp,
+        },
+        http::auth::device_keys::DeviceKind,
+    };
 
     fn check(text: &str) -> (Verdict, String, String) {
         check_on(text, u64::MAX)
@@ -201,6 +240,33 @@ mod tests {
                 && err.contains("region: has no effect on this type of sink"),
             "{err}"
         );
+    }
+
+    #[test]
+    fn keys_that_cannot_be_read_or_open_nothing_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let devices = dir.path().join("devices.toml");
+        let text = EMBEDDED.replace("data/devices.toml", &devices.display().to_string());
+        let add = |building: &str, gate: Option<&str>| {
+            let (building, gate) =
+                (BuildingId::parse(building).unwrap(), gate.map(|gate| GateId::parse(gate).unwrap()));
+            device_keys::add(&devices, building, gate, DeviceKind::Gate, None, Timestamp::from_millis(0))
+                .unwrap();
+        };
+        add("hq", Some("north-1"));
+        assert_eq!(check(&text).2, "");
+        add("hq", Some("south"));
+        add("shed", None);
+        let (verdict, _, err) = check(&text);
+        assert_eq!(verdict, Verdict::Passed);
+        assert!(
+            err.contains(" is for gate south of hq, which") && err.contains(" is for building shed, which"),
+            "{err}"
+        );
+        std::fs::write(&devices, "rubbish").unwrap();
+        let (verdict, out, err) = check(&text);
+        assert_eq!((verdict, out.as_str()), (Verdict::Failed, ""));
+        assert!(err.starts_with("[auth] devices: ") && err.ends_with("1 error\n"), "{err}");
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(super) enum Keys {
     },
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Kind {
     /// A turnstile
     #[default]
@@ -64,6 +64,9 @@ pub(super) fn run(keys: Keys, out: &mut impl Write) -> Result<Verdict, CommandEr
     match keys {
         Keys::Add { building, gate, kind, name, file } => {
             let config = file.load()?;
+            if gate.is_some() && kind != Kind::Gate {
+                return Err("a key of this kind is for the whole building: leave --gate out".into());
+            }
             let (building, gate) = find(&config, &building, gate.as_deref())?;
             let kind = match kind {
                 Kind::Gate => DeviceKind::Gate,

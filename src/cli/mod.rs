@@ -5,6 +5,7 @@ mod client;
 pub mod demo;
 mod dlq;
 mod keys;
+mod package;
 mod replay;
 mod run;
 pub mod test_routes;
@@ -68,6 +69,10 @@ enum Command {
     Wal(wal::Wal),
     /// Print the OpenAPI document of the HTTP API
     Openapi,
+    /// Print completions of a shell, such as for ~/.local/share/bash-completion/completions/turnstiled
+    Completions(package::Completions),
+    /// Write a man page of each command into a directory
+    Man(package::Man),
 }
 
 /// How a command ended, if it ended.
@@ -123,6 +128,8 @@ pub fn run(arguments: Arguments) -> Result<Verdict, CommandError> {
             out.write_all(OPENAPI.as_bytes())?;
             Ok(Verdict::Passed)
         }
+        Command::Completions(completions) => package::complete(&completions, &mut out),
+        Command::Man(man) => package::man(&man),
     }
 }
 

@@ -2,10 +2,12 @@
 
 use super::{
     aws_names,
+    dead_letters::LetterQueueConfig,
     limits::MAX_SERVERS,
     reader::TableReader,
+    sink_checks::refuse_queue_that_is_written_to,
     sink_kinds::QUEUE_HINT,
-    sinks::{AwsOverrides, read_aws},
+    sinks::{AwsOverrides, Sinks, read_aws},
     unique::Unique,
     value::Value,
 };
@@ -21,10 +23,18 @@ pub struct CardSyncConfig {
     pub aws: AwsOverrides,
 }
 
-/// `own` is this server's id, if it could be read.
-pub(super) fn read(mut table: TableReader<'_>, own: Option<&str>) -> Option<CardSyncConfig> {
-    let queue_url =
-        table.required("queue_url").and_then(|value| value.parsed(aws_names::queue_url, QUEUE_HINT));
+/// `own` is this server's id, if it could be read; `sinks` and `letter_queue` are where it writes.
+pub(super) fn read(
+    mut table: TableReader<'_>,
+    own: Option<&str>,
+    sinks: &Sinks,
+    letter_queue: Option<&LetterQueueConfig>,
+) -> Option<CardSyncConfig> {
+    let queue_url = table.required("queue_url").and_then(|value| {
+        let queue_url = value.parsed(aws_names::queue_url, QUEUE_HINT)?;
+        refuse_queue_that_is_written_to(&value, &queue_url, sinks, letter_queue);
+        Some(queue_url)
+    });
     let accept_from = table.required("accept_from").and_then(|value| read_servers(&value, own));
     let aws = read_aws(&mut table, true);
     table.finish();

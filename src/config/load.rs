@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fs::File, io::Read as _, path::Path};
 
+use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
 use super::{
@@ -20,6 +21,7 @@ use super::{
     wal::{self, WalConfig},
 };
 use crate::domain::{
+    hex::hex,
     ids::GroupId,
     routes::{Route, RouteTable},
 };
@@ -72,6 +74,7 @@ impl Config {
         });
         let (mut config, warnings) = document.conclude(config.flatten())?;
         config.warnings = warnings;
+        config.sha256 = hex(&Sha256::digest(text));
         Ok(config)
     }
 }
@@ -108,8 +111,9 @@ fn read(mut root: TableReader<'_>) -> Option<Config> {
     let letters = root.optional("dead_letters").and_then(|value| value.table("dead_letters"));
     let letter_queue = letters.and_then(dead_letters::read);
     let own = server.as_ref().map(|server| server.id.as_str());
-    let card_sync =
-        root.optional("card_sync").and_then(|value| card_sync::read(value.table("card_sync")?, own));
+    let card_sync = root.optional("card_sync");
+    let card_sync = card_sync
+        .and_then(|value| card_sync::read(value.table("card_sync")?, own, &sinks, letter_queue.as_ref()));
     let telemetry = match root.optional("telemetry") {
         Some(value) => value.table("telemetry").map(telemetry::read),
         None => Some(TelemetryConfig::default()),
@@ -131,6 +135,7 @@ fn read(mut root: TableReader<'_>) -> Option<Config> {
         telemetry: telemetry?,
         tests: tests.unwrap_or_default(),
         warnings: Vec::new(),
+        sha256: String::new(),
     })
 }
 

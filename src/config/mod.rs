@@ -78,4 +78,6 @@ pub struct Config {
     pub tests: Vec<route_tests::RouteTest>,
     /// What is allowed but perhaps not meant.
     pub warnings: Vec<Finding>,
+    /// SHA-256 of the text it was read from, in hex: what an auditor can hold a kept file against.
+    pub sha256: String,
 }

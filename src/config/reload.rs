@@ -1,11 +1,11 @@
 //! What another configuration changes in a running server, or why it cannot without a restart.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
 use super::{Config, auth::AuthConfig, server::ServerConfig, sinks::SinkConfig, wal::WalConfig};
-use crate::domain::building::Rules;
+use crate::domain::{building::Rules, routes::Route};
 
 /// The steps from one configuration to another. What is in none of the lists stays as it is, undisturbed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,6 +19,10 @@ pub struct Plan {
     pub add: Vec<SinkConfig>,
     /// The rules of buildings that have others now.
     pub rules: Vec<Rules>,
+    /// Routes that are new, gone, or lead elsewhere or in another form, by name; sorted.
+    pub routes: Vec<String>,
+    /// Keys of `[server]` with other values; sorted. Of `tls` the names of its files, not what is in them.
+    pub server: Vec<String>,
     /// Event types of devices that are declared, no longer declared, or have another schema; sorted.
     pub event_types: Vec<String>,
 }
@@ -54,8 +58,28 @@ pub fn plan(old: &Config, new: &Config) -> Result<Plan, NeedsRestart> {
         restart,
         add,
         rules: rules(new).into_iter().filter(|rules| !old_rules.contains(rules)).collect(),
+        routes: changed_routes(old, new),
+        server: changed_server_keys(&old.server, &new.server),
         event_types: changed_types(old, new),
     })
+}
+
+fn changed_routes(old: &Config, new: &Config) -> Vec<String> {
+    let by_name = |config: &Config| -> BTreeMap<String, Route> {
+        config.routes.routes().iter().map(|route| (route.name.clone(), route.clone())).collect()
+    };
+    let (old, new) = (by_name(old), by_name(new));
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    names.into_iter().filter(|name| old.get(*name) != new.get(*name)).cloned().collect()
+}
+
+fn changed_server_keys(old: &ServerConfig, new: &ServerConfig) -> Vec<String> {
+    let keys = [
+        ("hosts", old.hosts != new.hosts),
+        ("rate_limit", old.rate_limit != new.rate_limit),
+        ("tls", old.tls != new.tls),
+    ];
+    keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
 }
 
 fn changed_types(old: &Config, new: &Config) -> Vec<String> {
@@ -85,6 +109,7 @@ fn fixed_keys(old: &Config, new: &Config) -> Vec<String> {
         telemetry,
         tests: _,
         warnings: _,
+        sha256: _,
     } = new;
     let ServerConfig { id, listen, admin_listen, tls, data_dir, hosts: _, rate_limit: _ } = server;
     let AuthConfig { devices, jwt } = auth;
@@ -151,7 +176,9 @@ mod tests {
     fn the_same_file_changes_nothing() {
         assert_eq!(to(EMBEDDED).unwrap(), Plan::default());
         assert_eq!(to(&edited("from = \"oldest\"", "from = \"head\"")).unwrap(), Plan::default());
-        assert_eq!(to(&edited("name = \"everything\"", "name = \"all\"")).unwrap(), Plan::default());
+        let renamed = to(&edited("name = \"everything\"", "name = \"all\"")).unwrap();
+        let routes = vec!["all".to_owned(), "everything".to_owned()];
+        assert_eq!(renamed, Plan { routes, ..Plan::default() }, "nothing but the name");
         let without_tests = EMBEDDED.split("# Tests").next().unwrap();
         assert_eq!(to(without_tests).unwrap(), Plan::default());
     }
@@ -163,8 +190,18 @@ mod tests {
         let plan = to(&edited("required = true", "rate_limit = 7")).unwrap();
         assert_eq!((names(&plan.restart), plan.restart[0].required), (vec!["archive"], false));
         let plan = to(&edited("to = [\"exits\"]\n", "to = [\"exits\"]\ndrop = [\"by\"]\n")).unwrap();
-        assert_eq!(names(&plan.restart), ["exits"]);
+        assert_eq!((names(&plan.restart), plan.routes), (vec!["exits"], vec!["exits".to_owned()]));
         assert_eq!((plan.add.len(), plan.remove.len(), plan.rules.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_changes_in_server_is_named() {
+        let plan =
+            to(&edited("id = \"hq-1\"", "id = \"hq-1\"\nrate_limit = 5\nhosts = [\"localhost\"]")).unwrap();
+        assert_eq!(
+            plan,
+            Plan { server: vec!["hosts".to_owned(), "rate_limit".to_owned()], ..Plan::default() }
+        );
     }
 
     #[test]

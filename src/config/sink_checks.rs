@@ -45,6 +45,25 @@ pub(super) fn check_with_others(
     }
 }
 
+/// Whatever is read from a queue of cards and is no change of another server's card is deleted: what this server writes
+/// there would be lost to everyone else.
+pub(super) fn refuse_queue_that_is_written_to(
+    value: &Value<'_>,
+    queue_url: &str,
+    sinks: &Sinks,
+    letter_queue: Option<&LetterQueueConfig>,
+) {
+    let is_it =
+        |sink: &SinkConfig| matches!(&sink.kind, SinkKind::Sqs { queue_url: own } if own == queue_url);
+    let of_sinks = sinks.valid.iter().filter(|(sink, _)| is_it(sink));
+    let of_sinks = of_sinks.map(|(sink, _)| format!("the sink {:?}", sink.name));
+    let of_letters = letter_queue.filter(|letters| letters.queue_url == queue_url);
+    for writer in of_sinks.chain(of_letters.map(|_| "[dead_letters]".to_owned())) {
+        let problem = format!("{writer} writes to this queue, and what it writes would be deleted unread");
+        value.error(problem, Some("give each a queue of its own".to_owned()));
+    }
+}
+
 fn is_of_the_server(dir: &Path, data_dir: &Path) -> bool {
     let (dir, data_dir) = (normal(dir), normal(data_dir));
     dir.starts_with(&data_dir) && !dir.starts_with(data_dir.join(SINKS_DIR))

@@ -238,7 +238,7 @@ impl Building {
         let is_again = was.is_some_and(|was| self.is_again(was, swipe, now));
         let is_passback = was.is_some() && !is_again && !card.details.anti_passback_exempt;
         let decision = match self.rules.anti_passback {
-            _ if self.lets_in_freely(card) => Decision::Granted { violation: false },
+            _ if self.calls_for(card) => Decision::Granted { violation: false },
             AntiPassback::Hard if is_passback => Decision::Denied(Reason::AntiPassback),
             _ if was.is_none()
                 && self.rules.max_occupancy.is_some_and(|max| self.is_full(employee, max, now)) =>

@@ -1,5 +1,7 @@
 //! A card: who holds it, where it opens, and whether it still does.
 
+use std::{fmt, num::ParseIntError, str::FromStr};
+
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
@@ -95,6 +97,16 @@ pub struct GateRight {
     pub gate: GateId,
 }
 
+/// What a change is based on: the number alone does not say it where several servers make versions. Written `3`, or
+/// `3-hq-1` of another server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CardVersion {
+    /// As [`Card::version`]; 0: not registered.
+    pub number: u64,
+    /// As [`Card::version_by`].
+    pub by: Option<String>,
+}
+
 /// A card as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Card {
@@ -113,6 +125,12 @@ pub struct Card {
 }
 
 impl Card {
+    /// The version, and who made it.
+    #[must_use]
+    pub fn made_version(&self) -> CardVersion {
+        CardVersion { number: self.version, by: self.version_by.as_ref().map(ToString::to_string) }
+    }
+
     /// Why this card opens nothing at `now`, whatever the gate; `None` if it does.
     ///
     /// Status comes before validity: the desk wants to hear *lost*, not *expired*.
@@ -142,6 +160,26 @@ impl Card {
             return Some(Reason::GateNotAllowed);
         }
         groups.as_ref().and_then(|named| building_groups.refusal(named, gate, now))
+    }
+}
+
+impl fmt::Display for CardVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.by {
+            Some(by) => write!(f, "{}-{by}", self.number),
+            None => write!(f, "{}", self.number),
+        }
+    }
+}
+
+impl FromStr for CardVersion {
+    type Err = ParseIntError;
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        let (number, by) = match text.split_once('-') {
+            Some((number, by)) => (number, Some(by.to_owned())),
+            None => (text, None),
+        };
+        Ok(Self { number: number.parse()?, by })
     }
 }
 
@@ -185,6 +223,20 @@ mod tests {
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_millis(millis)
+    }
+
+    #[test]
+    fn a_version_says_who_made_it() {
+        let mut card = card();
+        assert_eq!(card.made_version().to_string(), "1");
+        card.version_by = Some("hq-1".into());
+        assert_eq!(card.made_version().to_string(), "1-hq-1");
+        for text in ["3", "3-hq-1", "0"] {
+            assert_eq!(text.parse::<CardVersion>().unwrap().to_string(), text);
+        }
+        for text in ["", "-", "-hq", "hq-1", "latest", "3 4"] {
+            text.parse::<CardVersion>().unwrap_err();
+        }
     }
 
     #[test]

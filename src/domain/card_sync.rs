@@ -25,8 +25,10 @@ use super::{
 pub const MAX_MESSAGE_BYTES: usize = 128 << 10;
 /// The largest event in a message, in bytes.
 pub const MAX_EVENT_BYTES: usize = 64 << 10;
-/// The highest version that a message may have: the largest whole number that every reader of JSON knows.
-pub const MAX_VERSION: u64 = (1 << 53) - 1;
+/// The highest version that a message may have, and that a change here makes: below the largest whole number that every
+/// reader of JSON knows. A card that has it can only be taken away here, with the same version, which counts everywhere by
+/// its status: so no server ever makes what the others call [`Poison`].
+pub const MAX_VERSION: u64 = (1 << 53) - 2;
 /// The longest id and type of an event, in bytes.
 const MAX_TEXT_BYTES: usize = 256;
 
@@ -67,6 +69,13 @@ impl ForeignCard {
     #[must_use]
     pub fn from_server(&self) -> &str {
         self.card.version_by.as_deref().unwrap_or_default()
+    }
+
+    /// Whether it takes away from a card that is known here, for which a full disk keeps some space. One that is not known
+    /// opens nothing as it is.
+    #[must_use]
+    pub fn takes_away_from(&self, known: Option<&Card>) -> bool {
+        known.is_some_and(|known| self.card.status > known.status)
     }
 }
 
@@ -261,7 +270,7 @@ fn check(card: &Card) -> Result<(), &'static str> {
     let is_never_valid =
         details.valid_from.zip(details.valid_until).is_some_and(|(from, until)| from >= until);
     match card {
-        card if !(1..=MAX_VERSION).contains(&card.version) => Err("`version` is not from 1 to 2^53 - 1"),
+        card if !(1..=MAX_VERSION).contains(&card.version) => Err("`version` is not from 1 to 2^53 - 2"),
         _ if name_chars > MAX_NAME_CHARS => Err("`holder_name` is too long"),
         _ if rights > MAX_RIGHTS => Err("`buildings` or `gates` are too many"),
         _ if groups > MAX_GROUPS => Err("`groups` are too many"),

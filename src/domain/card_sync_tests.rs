@@ -66,6 +66,24 @@ fn a_name_that_is_missing_erases_none() {
     assert_eq!(name(card(2, Status::Active, Some("a"), "E2")), None, "another person's card now");
 }
 
+#[test]
+fn only_from_a_known_card_something_is_taken_away() {
+    let takes_away = |status: Status, known: Option<Status>| {
+        let Ok(Message::Change(foreign)) = with(|event| event["data"]["status"] = json!(status)) else {
+            panic!("a change")
+        };
+        foreign.takes_away_from(known.map(|known| card(1, known, None, "E1")).as_ref())
+    };
+    assert!(
+        takes_away(Status::Revoked, Some(Status::Active))
+            && takes_away(Status::Lost, Some(Status::Suspended))
+    );
+    assert!(!takes_away(Status::Active, Some(Status::Lost)) && !takes_away(Status::Lost, Some(Status::Lost)));
+    for status in [Status::Active, Status::Suspended, Status::Lost, Status::Revoked] {
+        assert!(!takes_away(status, None), "{status:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn merging_is_commutative_associative_and_idempotent(a in any_card(), b in any_card(), c in any_card()) {
@@ -143,6 +161,7 @@ fn what_can_never_be_read_is_poison() {
         ("card_id", json!("a b")),
         ("status", json!("broken")),
         ("version", json!(0)),
+        ("version", json!(MAX_VERSION + 1)),
         ("version", json!(u64::MAX)),
         ("employee_id", Value::Null),
         ("holder_name", json!("x".repeat(201))),
@@ -171,6 +190,11 @@ struct Server {
 }
 
 impl Server {
+    fn new(number: usize) -> Self {
+        let log = LogName { server: format!("s{number}"), epoch: 1 };
+        Self { log, directory: Directory::default(), events: Vec::new() }
+    }
+
     fn record(&mut self, body: Body) -> String {
         let sequence = self.events.len() as u64 + 1;
         let event = Event {
@@ -225,6 +249,25 @@ fn command(kind: u8, who: u8) -> CardCommand {
     }
 }
 
+/// Whatever a server says is read by the others, and counts there: also of a card whose version is the last one.
+#[test]
+fn no_server_makes_a_version_that_others_cannot_read() {
+    assert!(with(|event| event["data"]["version"] = json!(MAX_VERSION)).is_ok());
+    for (kind, version) in (0..6).flat_map(|kind| [(kind, MAX_VERSION - 1), (kind, MAX_VERSION)]) {
+        for status in [Status::Active, Status::Suspended, Status::Lost] {
+            let [mut low, mut high] = [0, 9].map(Server::new);
+            let known = card(version, status, Some("s3"), "E0");
+            low.directory.insert(known.clone());
+            high.directory.insert(known.clone());
+            let said = low.command(&known.card_id, command(kind, 0));
+            if version == MAX_VERSION && said.is_some() {
+                assert!(low.directory.find(&known.card_id).unwrap().status > status, "{kind} {status:?}");
+            }
+            assert!(said.iter().all(|said| high.hear(said)), "{kind} {version} {status:?}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
     /// Commands at several servers, with messages that come late, out of order and again and again meanwhile.
@@ -234,12 +277,7 @@ proptest! {
         steps in prop::collection::vec((any::<prop::sample::Index>(), 0..3_u8, 0..12_u8, 0..2_u8, any::<prop::sample::Index>()), 1..60),
         seed in any::<u64>(),
     ) {
-        let server = |number| Server {
-            log: LogName { server: format!("s{number}"), epoch: 1 },
-            directory: Directory::default(),
-            events: Vec::new(),
-        };
-        let mut servers: Vec<Server> = (0..count).map(server).collect();
+        let mut servers: Vec<Server> = (0..count).map(Server::new).collect();
         let mut messages: Vec<String> = Vec::new();
         for (at, card, kind, who, message) in steps {
             let server = at.get_mut(&mut servers);

@@ -36,6 +36,8 @@ pub enum Said {
     Again(Answer),
     /// Its `swipe_id` was used for something else.
     Reused,
+    /// New, and not as declared.
+    NotDeclared,
 }
 
 impl RememberedEvent {
@@ -71,13 +73,15 @@ impl DeviceAnswers {
         answers
     }
 
-    /// What becomes of an event.
+    /// What becomes of an event. Whether it is as declared counts for a new one only: a retry gets its first answer, whatever a
+    /// reload has changed since.
     #[must_use]
-    pub fn decide(&self, event: &DeviceEvent, now: Timestamp) -> Said {
+    pub fn decide(&self, event: &DeviceEvent, is_declared: bool, now: Timestamp) -> Said {
         let key = event.swipe_id.map(|name| (event.building.clone(), name));
         let first = key.and_then(|key| self.answers.get(&key)).filter(|first| !first.is_over(now));
         match first {
-            None => Said::New,
+            None if is_declared => Said::New,
+            None => Said::NotDeclared,
             Some(first) if first.fingerprint == event.fingerprint() => Said::Again(first.answer.clone()),
             Some(_) => Said::Reused,
         }
@@ -148,8 +152,25 @@ mod tests {
     }
 
     fn said(answers: &DeviceAnswers, event: &Event) -> Said {
+        said_of(answers, event, true)
+    }
+
+    fn said_of(answers: &DeviceAnswers, event: &Event, is_declared: bool) -> Said {
         let Body::Device(device) = &event.body else { panic!("of a device") };
-        answers.decide(device, event.time)
+        answers.decide(device, is_declared, event.time)
+    }
+
+    #[test]
+    fn what_is_declared_no_more_is_still_answered_again() {
+        let mut answers = DeviceAnswers::default();
+        let first = event(1, 0, 7, "{}");
+        assert_eq!(said_of(&answers, &first, false), Said::NotDeclared);
+        answers.apply(&first);
+        assert_eq!(said_of(&answers, &event(2, 5, 7, "{}"), false), Said::Again(Answer::of(&first)));
+        assert_eq!(said_of(&answers, &event(2, 5, 7, "{\"a\":1}"), false), Said::Reused);
+        assert_eq!(said_of(&answers, &event(2, 5, 8, "{}"), false), Said::NotDeclared);
+        assert_eq!(said_of(&answers, &event(2, 5, 0, "{}"), false), Said::NotDeclared);
+        assert_eq!(said_of(&answers, &event(2, 24 * HOUR, 7, "{}"), false), Said::NotDeclared);
     }
 
     #[test]

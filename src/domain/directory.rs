@@ -10,8 +10,8 @@ use std::{
 use thiserror::Error;
 
 use super::{
-    card::{Card, CardDetails, Status},
-    card_sync::{CardSynced, ForeignCard, merge},
+    card::{Card, CardDetails, CardVersion, Status},
+    card_sync::{CardSynced, ForeignCard, MAX_VERSION, merge},
     event::{Body, CardChange, CardChanged, Event},
     ids::{CardId, EmployeeId},
     sorted_cards::SortedCards,
@@ -38,12 +38,12 @@ pub enum CardCommand {
 }
 
 /// What the caller takes a card to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// Registered, in whatever version.
     Registered,
     /// In this version.
-    Version(u64),
+    Version(CardVersion),
 }
 
 /// Why a card was not changed.
@@ -60,7 +60,7 @@ pub enum CardRefusal {
         /// The card.
         card_id: CardId,
         /// What it has; 0 if it is not registered.
-        actual: u64,
+        actual: CardVersion,
     },
     /// A card is one person's for good.
     #[error("card {card_id} belongs to another employee; revoke it and register a new card instead")]
@@ -77,6 +77,14 @@ pub enum CardRefusal {
         status: Status,
         /// What was asked for, as in the sentence above.
         wanted: &'static str,
+    },
+    /// [`MAX_VERSION`]: nobody would hear of the next one.
+    #[error(
+        "card {card_id} has the highest version there is: it can be suspended, reported lost and revoked, and not be changed; revoke it and register a new card instead"
+    )]
+    LastVersion {
+        /// The card.
+        card_id: CardId,
     },
 }
 
@@ -211,7 +219,7 @@ fn put(
     details: CardDetails,
     expected: Option<Expected>,
 ) -> Result<Option<(CardChange, Card)>, CardRefusal> {
-    let actual = found.map_or(0, |card| card.version);
+    let actual = found.map_or(CardVersion { number: 0, by: None }, Card::made_version);
     let is_as_expected = match expected {
         None => true,
         Some(Expected::Registered) => found.is_some(),
@@ -234,6 +242,7 @@ fn put(
     if card.status == Status::Revoked {
         return Err(conflict(card, "changed"));
     }
+    must_have_next_version(card)?;
     Ok(Some((CardChange::Updated, Card { details, ..next_version(card) })))
 }
 
@@ -254,15 +263,25 @@ fn set_status(
     let final_state = card.status == Status::Revoked;
     let loosens = status < card.status && change != CardChange::Reinstated;
     match card.status {
-        now if now == status => Ok(None),
-        _ if final_state || loosens => Err(conflict(card, wanted)),
-        _ => Ok(Some((change, Card { status, ..next_version(card) }))),
+        now if now == status => return Ok(None),
+        _ if final_state || loosens => return Err(conflict(card, wanted)),
+        now if status < now => must_have_next_version(card)?,
+        _ => {}
     }
+    Ok(Some((change, Card { status, ..next_version(card) })))
 }
 
 /// The card with the version that this server is about to make.
 fn next_version(card: &Card) -> Card {
-    Card { version: card.version.saturating_add(1), version_by: None, ..card.clone() }
+    Card { version: card.version.saturating_add(1).min(MAX_VERSION), version_by: None, ..card.clone() }
+}
+
+/// With the same version again only what takes away counts at other servers.
+fn must_have_next_version(card: &Card) -> Result<(), CardRefusal> {
+    if card.version < MAX_VERSION {
+        return Ok(());
+    }
+    Err(CardRefusal::LastVersion { card_id: card.card_id.clone() })
 }
 
 fn conflict(card: &Card, wanted: &'static str) -> CardRefusal {
@@ -296,7 +315,8 @@ mod tests {
     }
 
     fn put(employee: &str, if_version: Option<u64>) -> CardCommand {
-        CardCommand::Put { details: details(employee), expected: if_version.map(Expected::Version) }
+        let expected = if_version.map(|number| Expected::Version(CardVersion { number, by: None }));
+        CardCommand::Put { details: details(employee), expected }
     }
 
     #[test]
@@ -308,7 +328,7 @@ mod tests {
         assert_eq!(decide(&mut directory, "C1", CardCommand::Suspend), Ok(None));
         assert!(matches!(
             decide(&mut directory, "C1", put("E1", Some(1))),
-            Err(CardRefusal::Changed { actual: 2, .. })
+            Err(CardRefusal::Changed { actual: CardVersion { number: 2, by: None }, .. })
         ));
         assert!(matches!(
             decide(&mut directory, "C1", put("E2", None)),
@@ -316,15 +336,34 @@ mod tests {
         ));
         assert!(matches!(
             decide(&mut directory, "C2", put("E1", Some(1))),
-            Err(CardRefusal::Changed { actual: 0, .. })
+            Err(CardRefusal::Changed { actual: CardVersion { number: 0, .. }, .. })
         ));
         assert!(matches!(decide(&mut directory, "C2", CardCommand::Revoke), Err(CardRefusal::Unknown(_))));
         let if_there = CardCommand::Put { details: details("E1"), expected: Some(Expected::Registered) };
         assert!(matches!(
             decide(&mut directory, "C2", if_there.clone()),
-            Err(CardRefusal::Changed { actual: 0, .. })
+            Err(CardRefusal::Changed { actual: CardVersion { number: 0, .. }, .. })
         ));
         assert_eq!(decide(&mut directory, "C1", if_there), Ok(None));
+    }
+
+    #[test]
+    fn the_same_version_of_another_server_is_another_one() {
+        let mut directory = Directory::default();
+        decide(&mut directory, "C1", put("E1", None)).unwrap();
+        let known = directory.find(&id("C1")).cloned().unwrap();
+        directory.insert(Card { version_by: Some("hq-2".into()), ..known });
+        let change = |if_match: &str| {
+            let details = CardDetails { responder: true, ..details("E1") };
+            CardCommand::Put { details, expected: Some(Expected::Version(if_match.parse().unwrap())) }
+        };
+        for other in ["1", "1-hq-3", "2-hq-2"] {
+            let refused = decide(&mut directory, "C1", change(other)).unwrap_err().to_string();
+            assert!(refused.contains("has version 1-hq-2 "), "{refused}");
+        }
+        assert_eq!(decide(&mut directory, "C1", change("1-hq-2")), Ok(Some(2)));
+        assert!(decide(&mut directory, "C1", change("2-hq-2")).is_err(), "that one is this server's");
+        assert_eq!(decide(&mut directory, "C1", change("2")), Ok(None));
     }
 
     #[test]

@@ -222,6 +222,12 @@ pub struct Reload {
     pub buildings_changed: Vec<BuildingId>,
     /// Event types of devices that are declared, no longer declared, or have another schema.
     pub event_types_changed: Vec<String>,
+    /// Routes that are new, gone, or lead elsewhere or in another form.
+    pub routes_changed: Vec<String>,
+    /// Keys of `[server]` with other values.
+    pub server_changed: Vec<String>,
+    /// SHA-256, in hex, of the file that counts from then on; of each of the lists above this tells what exactly it says.
+    pub config_sha256: String,
 }
 
 /// An operator throws a dead letter away: its sink never gets that event.

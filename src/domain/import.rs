@@ -170,7 +170,9 @@ impl ImportRow {
             let field = match refusal {
                 CardRefusal::OtherEmployee { .. } => "employee_id",
                 CardRefusal::Conflict { .. } => "status",
-                CardRefusal::Unknown(_) | CardRefusal::Changed { .. } => "card_id",
+                CardRefusal::Unknown(_) | CardRefusal::Changed { .. } | CardRefusal::LastVersion { .. } => {
+                    "card_id"
+                }
             };
             self.error(field, refusal.to_string())
         })

@@ -40,3 +40,4 @@ pub mod swipes;
 pub mod time;
 pub mod trace;
 pub mod webhook_secret;
+pub mod whole_numbers;

@@ -164,10 +164,10 @@ fn card_response(changed: &Changed) -> HttpResponse {
 }
 
 fn etag(card: &Card) -> (header::HeaderName, String) {
-    (header::ETAG, format!("\"{}\"", card.version))
+    (header::ETAG, format!("\"{}\"", card.made_version()))
 }
 
-/// `If-Match: "3"`, with or without quotes; `*` is any version, but the card has to be there (RFC 9110).
+/// `If-Match: "3"`, of another server's version `"3-hq-1"`, with or without quotes; `*` is any version, but the card has to be there (RFC 9110).
 fn if_match(request: &HttpRequest) -> Result<Option<Expected>, ApiError> {
     let Some(value) = request.headers().get(header::IF_MATCH) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
@@ -177,7 +177,7 @@ fn if_match(request: &HttpRequest) -> Result<Option<Expected>, ApiError> {
     let version = text.trim_matches('"').parse();
     version
         .map(|version| Some(Expected::Version(version)))
-        .map_err(|_| ApiError::Malformed("If-Match must be a card's version, such as \"3\"".to_owned()))
+        .map_err(|_| ApiError::Malformed("If-Match must be a card's ETag, such as \"3\"".to_owned()))
 }
 
 fn read_details(mut fields: Fields) -> Result<CardDetails, Vec<FieldError>> {

@@ -23,9 +23,10 @@ use crate::{
     actors::device_events::{DeviceEventsActor, RecordDeviceEvent},
     domain::{
         device_event::{DeviceEvent, MAX_DATA_BYTES, MAX_DATA_DEPTH, SERVER_MEMBERS},
-        device_schema::{DeviceSchemas, depth},
+        device_schema::{DeviceSchemas, Violation, depth},
         ids::{BuildingId, CardId, GateId},
         time::Timestamp,
+        whole_numbers,
     },
 };
 
@@ -68,7 +69,7 @@ pub(super) async fn record(
     let building = services.building(&building)?;
     device.must_be_gate_of(&building.id)?;
     let schemas = services.device_events.schemas();
-    let mut event = read(&body, &building.id, &schemas)?;
+    let (mut event, undeclared) = read(&body, &building.id, &schemas)?;
     if let Some(gate) = &event.gate {
         check_gate(building, &device, gate)?;
     } else {
@@ -76,11 +77,18 @@ pub(super) async fn record(
     }
     let origin = origin(device.as_actor(), &request);
     let actor = &services.device_events.actor;
-    let answer = ask(actor, |reply| RecordDeviceEvent { event, origin, reply }).await??;
+    let is_declared = undeclared.is_empty();
+    let answer = ask(actor, |reply| RecordDeviceEvent { event, is_declared, origin, reply }).await??;
+    let answer = answer.ok_or(ApiError::Invalid(undeclared))?;
     Ok(HttpResponse::Accepted().json(exit_answer(&answer)))
 }
 
-fn read(body: &[u8], building: &BuildingId, schemas: &DeviceSchemas) -> Result<DeviceEvent, ApiError> {
+/// What was sent, and what of it is not as declared. That may have been otherwise when it was sent first.
+fn read(
+    body: &[u8],
+    building: &BuildingId,
+    schemas: &DeviceSchemas,
+) -> Result<(DeviceEvent, Vec<FieldError>), ApiError> {
     let mut fields = Fields::of_body(body, false)?;
     let event_type = fields.required("type", text::<String>);
     let gate = fields.optional("gate_id", text::<GateId>);
@@ -88,18 +96,16 @@ fn read(body: &[u8], building: &BuildingId, schemas: &DeviceSchemas) -> Result<D
     let swipe_id = fields.optional("swipe_id", uuid);
     let occurred_at = fields.optional("occurred_at", text::<Timestamp>);
     let data = fields.required("data", check_data);
-    let schema = event_type.as_ref().and_then(|name| {
-        let schema = schemas.get(name);
-        if schema.is_none() {
-            fields
-                .error("type", format!("{:?} is not declared in [[event_types]] of this server", cut(name)));
-        }
-        schema
+    // the body, then `data`, then as deep as data may nest
+    let too_large = whole_numbers::too_large(body, MAX_DATA_DEPTH + 2, MAX_FIELD_ERRORS);
+    for pointer in too_large.iter().filter(|pointer| pointer.starts_with("/data/")) {
+        fields.error(&cut(pointer), "is a whole number that no 64 bits hold: send it as a string".to_owned());
+    }
+    let undeclared = event_type.as_ref().map(|name| {
+        let data = data.as_ref().map(|(data, _)| data);
+        undeclared(name, data, schemas)
     });
-    let violations = match (&data, schema) {
-        (Some((data, _)), Some(schema)) => schema.violations(data, MAX_FIELD_ERRORS),
-        _ => Vec::new(),
-    };
+    let undeclared = undeclared.unwrap_or_default();
     let event = event_type.zip(data).map(|(event_type, (_, data))| DeviceEvent {
         event_type,
         building: building.clone(),
@@ -110,12 +116,26 @@ fn read(body: &[u8], building: &BuildingId, schemas: &DeviceSchemas) -> Result<D
         occurred_at,
         data,
     });
-    let mut errors = fields.finish(event.clone()).err().unwrap_or_default();
-    errors.extend(violations.into_iter().map(|violation| FieldError {
+    match fields.finish(event) {
+        Ok(event) => Ok((event, undeclared)),
+        Err(mut errors) => {
+            errors.extend(undeclared);
+            Err(ApiError::Invalid(errors))
+        }
+    }
+}
+
+fn undeclared(event_type: &str, data: Option<&Value>, schemas: &DeviceSchemas) -> Vec<FieldError> {
+    let Some(schema) = schemas.get(event_type) else {
+        let detail = format!("{:?} is not declared in [[event_types]] of this server", cut(event_type));
+        return vec![FieldError { field: "type".to_owned(), detail }];
+    };
+    let violations = data.map(|data| schema.violations(data, MAX_FIELD_ERRORS)).unwrap_or_default();
+    let error = |violation: Violation| FieldError {
         field: format!("/data{}", violation.pointer),
         detail: violation.detail,
-    }));
-    event.filter(|_| errors.is_empty()).ok_or(ApiError::Invalid(errors))
+    };
+    violations.into_iter().map(error).collect()
 }
 
 /// An object, and its text without spaces: what is recorded is what was checked.
@@ -150,9 +170,14 @@ mod tests {
     }
 
     fn fields(body: &Value) -> Vec<String> {
-        match read(body.to_string().as_bytes(), &BuildingId::parse("hq").unwrap(), &schemas()) {
-            Ok(_) => Vec::new(),
-            Err(ApiError::Invalid(errors)) => errors.into_iter().map(|error| error.field).collect(),
+        fields_of(body.to_string().as_bytes())
+    }
+
+    fn fields_of(body: &[u8]) -> Vec<String> {
+        match read(body, &BuildingId::parse("hq").unwrap(), &schemas()) {
+            Ok((_, errors)) | Err(ApiError::Invalid(errors)) => {
+                errors.into_iter().map(|error| error.field).collect()
+            }
             Err(other) => panic!("{other:?}"),
         }
     }
@@ -169,6 +194,8 @@ mod tests {
         assert_eq!(fields(&json!({ "type": sale, "data": { "slot": 1, "by": "me" } })), ["data"]);
         let deep = (0..MAX_DATA_DEPTH).fold(json!({}), |inner, _| json!({ "slot": inner }));
         assert_eq!(fields(&json!({ "type": sale, "data": deep })), ["data"]);
+        let number = br#"{"type": "device.vending.sale", "data": {"slot": 18446744073709551617, "a": [-9223372036854775809]}}"#;
+        assert_eq!(fields_of(number), ["/data/slot", "/data/a/0"]);
         let large = json!({ "slot": 1, "note": "x".repeat(MAX_DATA_BYTES) });
         assert_eq!(fields(&json!({ "type": sale, "data": large })), ["data"]);
     }
@@ -177,7 +204,8 @@ mod tests {
     fn what_is_recorded_is_what_was_checked() {
         let body = br#"{"type": "device.vending.sale", "data": {"slot": "x", "slot": 2, "a": [1,
             1e3]}}"#;
-        let event = read(body, &BuildingId::parse("hq").unwrap(), &schemas()).unwrap();
+        let (event, undeclared) = read(body, &BuildingId::parse("hq").unwrap(), &schemas()).unwrap();
+        assert!(undeclared.is_empty());
         assert_eq!(event.data, r#"{"slot":2,"a":[1,1000.0]}"#);
     }
 }

@@ -54,6 +54,7 @@ impl<'a> Page<'a> {
         for tag in array(&self.document["tags"]) {
             self.section(tag);
         }
+        self.errors();
         self.put("<section><h2 id=schemas>Schemas</h2>");
         for (name, schema) in members(at(self.document, "/components/schemas")) {
             let name = escape(name);
@@ -99,6 +100,24 @@ impl<'a> Page<'a> {
             };
             let about = escape(text(scheme, "description"));
             self.put(&format!("<dt>{}<dd>{how}: {about}", escape(name)));
+        }
+        self.put("</dl></section>");
+    }
+
+    /// What each answer without success may say.
+    fn errors(&mut self) {
+        self.put("<section><h2>Errors</h2><dl>");
+        for (_, answer) in members(at(self.document, "/components/responses")) {
+            let examples: Vec<&Value> = members(at(answer, "/content/application~1problem+json/examples"))
+                .map(|(_, example)| &example["value"])
+                .collect();
+            let Some(first) = examples.first() else { continue };
+            self.put(&format!("<dt>{} {}", first["status"], escape(text(first, "title"))));
+            self.put(&format!("<dd>{}<ul>", escape(text(answer, "description"))));
+            for example in examples {
+                self.put(&format!("<li><q>{}</q>", escape(text(example, "detail"))));
+            }
+            self.put("</ul>");
         }
         self.put("</dl></section>");
     }
@@ -305,6 +324,9 @@ mod tests {
         }
         for (name, _) in members(&document["components"]["schemas"]) {
             assert!(html.contains(&format!("id=\"schema-{name}\"")));
+        }
+        for status in ["400 Bad Request", "410 Gone", "503 Service Unavailable"] {
+            assert!(html.contains(&format!("<dt>{status}<dd>")), "{status}");
         }
         let links = html.split("href=\"#").skip(1).filter_map(|rest| rest.split('"').next());
         for link in links {

@@ -319,7 +319,9 @@ impl From<ChangeError> for ApiError {
                 CardRefusal::Unknown(_) => Self::NotFound(refusal.to_string()),
                 CardRefusal::Changed { .. } => Self::Changed(refusal.to_string()),
                 CardRefusal::OtherEmployee { .. } => Self::field("employee_id", refusal.to_string()),
-                CardRefusal::Conflict { .. } => Self::Conflict(refusal.to_string()),
+                CardRefusal::Conflict { .. } | CardRefusal::LastVersion { .. } => {
+                    Self::Conflict(refusal.to_string())
+                }
             },
         }
     }

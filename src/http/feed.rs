@@ -36,14 +36,14 @@ use crate::{
         pattern::Pattern,
         scope::Scope,
     },
-    metrics::Metrics,
 };
 
 /// A feed that says nothing says so this often, which also shows that its reader is there.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
 /// How long a reader may leave what he was sent; then the feed ends. The place that he has come to he can go on from.
 const MAX_UNREAD: Duration = Duration::from_secs(10);
-/// How long a feed lasts that was opened with a key instead of a token: one that is revoked shows no more than that.
+/// How long a feed lasts that was opened with a key instead of a token. It ends with the key, too: before the next event
+/// or heartbeat.
 const MAX_FEED_OF_A_KEY: Duration = Duration::from_secs(15 * 60);
 /// Pieces that wait for the connection beside the one that is offered to it.
 const MAX_WAITING_PIECES: usize = 1;
@@ -85,12 +85,27 @@ pub async fn stream(
     let left = person.expires_at.map_or(MAX_FEED_OF_A_KEY, |expires| expires.since(clock::wall()));
     let until = Instant::now() + left;
     let (sender, pieces) = mpsc::channel(MAX_WAITING_PIECES);
-    actix_web::rt::spawn(pump(feed, sender, until, services.metrics.clone()));
+    let lasts = Lasts { until, key_id: person.key_id, services: services.clone() };
+    actix_web::rt::spawn(pump(feed, sender, lasts));
     let pieces = stream::unfold(pieces, async |mut pieces| {
         let piece: Bytes = pieces.recv().await?;
         Some((Ok::<_, ApiError>(piece), pieces))
     });
     Ok(response.streaming(Box::pin(pieces)))
+}
+
+/// How long a feed lasts.
+struct Lasts {
+    until: Instant,
+    /// And no longer than this key.
+    key_id: Option<String>,
+    services: Data<Services>,
+}
+
+impl Lasts {
+    fn is_revoked(&self) -> bool {
+        self.key_id.as_ref().is_some_and(|id| !self.services.auth.devices.has(id))
+    }
 }
 
 /// What there is to say next.
@@ -101,7 +116,7 @@ enum Next {
 }
 
 /// Sends what the log has until the token is over, the server stops, or the reader is gone or too slow.
-async fn pump(mut feed: Feed, sender: Sender<Bytes>, until: Instant, metrics: Metrics) {
+async fn pump(mut feed: Feed, sender: Sender<Bytes>, lasts: Lasts) {
     let mut piece = sse::opening(feed.place());
     let mut is_last = false;
     loop {
@@ -110,7 +125,7 @@ async fn pump(mut feed: Feed, sender: Sender<Bytes>, until: Instant, metrics: Me
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return,
                 Err(_) => {
-                    metrics.feed_dropped.inc();
+                    lasts.services.metrics.feed_dropped.inc();
                     tracing::warn!(place = %feed.place(), "a feed is dropped: its reader does not keep up");
                     return;
                 }
@@ -119,23 +134,27 @@ async fn pump(mut feed: Feed, sender: Sender<Bytes>, until: Instant, metrics: Me
         if is_last {
             return;
         }
-        (piece, is_last) = next_piece(&mut feed, &sender, until).await;
+        (piece, is_last) = next_piece(&mut feed, &sender, &lasts).await;
         // others on this thread have their turn, also while nothing of what is read is for this reader
         yield_now().await;
     }
 }
 
 /// What to send next, and whether it is the last. An empty piece is not sent.
-async fn next_piece(feed: &mut Feed, sender: &Sender<Bytes>, until: Instant) -> (String, bool) {
+async fn next_piece(feed: &mut Feed, sender: &Sender<Bytes>, lasts: &Lasts) -> (String, bool) {
     let heartbeat = Instant::now() + HEARTBEAT_EVERY;
     loop {
         let next = tokio::select! {
             biased;
             () = sender.closed() => return (String::new(), true),
-            () = sleep_until(until) => Next::Expired,
+            () = sleep_until(lasts.until) => Next::Expired,
             () = sleep_until(heartbeat) => Next::Heartbeat,
             events = feed.next() => Next::Events(events),
         };
+        // before anything more is shown
+        if lasts.is_revoked() {
+            return (sse::ending("the key is revoked"), true);
+        }
         return match next {
             Next::Expired => (sse::ending("the token has expired"), true),
             Next::Heartbeat => (sse::heartbeat(feed.place()), false),

@@ -21,6 +21,8 @@ pub mod health;
 pub mod history;
 pub mod modes;
 pub mod muster;
+#[cfg(test)]
+mod openapi_tests;
 pub mod passages;
 mod plain_swipe;
 pub mod presence;

@@ -13,8 +13,8 @@ use super::{
     health::OPENAPI,
 };
 
-/// Who looks after the process, or scrapes it, may ask with parameters of their own.
-const OPEN: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/openapi.json"];
+/// Who looks after the process, scrapes it, or follows a link to the documents may ask with parameters of their own.
+const OPEN: [&str; 5] = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"];
 
 /// By path, then by method in lower case.
 type Parameters = HashMap<String, HashMap<String, BTreeSet<String>>>;

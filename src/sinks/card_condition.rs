@@ -28,13 +28,17 @@ impl CardState {
                 "attribute_not_exists(PK) OR #status <> :status OR #version < :version OR (#version = :version AND ({is_by_less}))"
             );
         }
+        let is_same = format!("#status = :status AND ({is_by_less})");
         let less: Vec<String> =
             self.less_restrictive().map(|status| format!(":{}", status.as_str())).collect();
-        let is_less =
-            if less.is_empty() { String::new() } else { format!("#status IN ({}) OR ", less.join(", ")) };
+        // DynamoDB refuses parentheses around parentheses
+        let is_less = match less.as_slice() {
+            [] => is_same,
+            less => format!("#status IN ({}) OR ({is_same})", less.join(", ")),
+        };
         format!(
             "attribute_not_exists(PK) OR (#status <> :revoked AND (#version < :version OR (#version = :version AND \
-             ({is_less}(#status = :status AND ({is_by_less}))))))"
+             ({is_less}))))"
         )
     }
 
@@ -62,5 +66,50 @@ impl CardState {
     fn less_restrictive(&self) -> impl Iterator<Item = Status> {
         let status = self.status;
         [Status::Active, Status::Suspended, Status::Lost].into_iter().filter(move |less| *less < status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The places of each pair of parentheses.
+    fn pairs(text: &str) -> Vec<(usize, usize)> {
+        let (mut open, mut pairs) = (Vec::new(), Vec::new());
+        for (place, byte) in text.bytes().enumerate() {
+            match byte {
+                b'(' => open.push(place),
+                b')' => pairs.push((open.pop().unwrap(), place)),
+                _ => {}
+            }
+        }
+        assert!(open.is_empty(), "{text}");
+        pairs
+    }
+
+    /// DynamoDB: "The expression has redundant parentheses".
+    #[test]
+    fn there_are_no_parentheses_around_parentheses() {
+        for status in [Status::Active, Status::Suspended, Status::Lost, Status::Revoked] {
+            let text = CardState { version: 3, status, server: "hq-1".to_owned() }.expression();
+            let pairs = pairs(&text);
+            for (from, to) in &pairs {
+                assert!(!pairs.contains(&(from + 1, to - 1)), "{status:?}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_value_is_used_and_every_used_one_is_there() {
+        for status in [Status::Active, Status::Suspended, Status::Lost, Status::Revoked] {
+            let state = CardState { version: 3, status, server: "hq-1".to_owned() };
+            let (text, values) = (state.expression(), state.values());
+            let words: std::collections::BTreeSet<&str> = text
+                .split(|c: char| !c.is_alphanumeric() && c != ':' && c != '_')
+                .filter(|word| word.starts_with(':'))
+                .collect();
+            let given: std::collections::BTreeSet<&str> = values.keys().map(String::as_str).collect();
+            assert_eq!(words, given, "{status:?}");
+        }
     }
 }

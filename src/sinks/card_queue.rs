@@ -1,6 +1,6 @@
 //! The queue that changes of cards come from: other servers publish to SNS topics, whose subscription it is.
 //!
-//! It needs `sqs:ReceiveMessage`, `sqs:DeleteMessage` and `sqs:GetQueueAttributes`. What is received and not deleted
+//! It needs `sqs:ReceiveMessage` and `sqs:DeleteMessage`; `sqs:GetQueueAttributes` for a warning. What is received and not deleted
 //! comes again after the queue's visibility timeout, and goes to its own dead-letter queue when its redrive policy says so.
 
 use aws_sdk_sqs::{

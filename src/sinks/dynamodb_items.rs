@@ -535,8 +535,23 @@ mod tests {
         assert!(matches!(refused, Err(Outcome::Rejected(trouble)) if trouble.code == "RecordTooLarge"));
     }
 
+    /// `((...))`, which DynamoDB calls invalid.
+    fn has_redundant_parentheses(expression: &str) -> bool {
+        let (mut open, mut pairs) = (Vec::new(), Vec::new());
+        for (at, character) in expression.char_indices() {
+            match character {
+                '(' => open.push(at),
+                ')' => pairs.push((open.pop().unwrap(), at)),
+                _ => {}
+            }
+        }
+        assert!(open.is_empty(), "{expression}");
+        pairs.iter().any(|(from, to)| *from > 0 && pairs.contains(&(from - 1, to + 1)))
+    }
+
     #[test]
     fn every_name_and_value_of_an_expression_is_given() {
+        assert!(has_redundant_parentheses("a AND ((b OR c))") && !has_redundant_parentheses("((a) OR b)"));
         let card = |status| Condition::Outranks(CardState { version: 1, status, server: "hq-1".to_owned() });
         let cards = [Status::Active, Status::Suspended, Status::Lost, Status::Revoked].map(card);
         let others = [Condition::Later { epoch: 1, sequence: 2 }, Condition::Absent];
@@ -546,6 +561,7 @@ mod tests {
                 assert!(!used.starts_with('#') || condition.names().contains_key(used), "{used}");
                 assert!(!used.starts_with(':') || condition.values().contains_key(used), "{used}");
             }
+            assert!(!has_redundant_parentheses(&expression), "{expression}");
             let mut given = condition.names().into_keys().chain(condition.values().into_keys());
             assert!(given.all(|given| expression.contains(&given)), "{expression}");
         }

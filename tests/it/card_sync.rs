@@ -10,11 +10,13 @@ use std::{
 
 use aws_config::SdkConfig;
 use aws_sdk_sqs::types::QueueAttributeName;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
     aws::{ACCOUNT, create_queue, create_table, create_topic, drain, subscribe},
     daemon::{Daemon, FILE_SINK, Site},
+    fake_service::{Reply, Request, serve_requests},
     moto::Moto,
     random::Random,
     wait::{POLL_INTERVAL, eventually},
@@ -276,6 +278,12 @@ async fn what_others_say_counts_from_the_commit_on_and_nothing_else_does() {
         .await;
     assert_eq!(enter("C7").await["decision"], "granted");
     assert_eq!(enter("C1").await["reason"], "anti_passback", "the same person");
+    // its tag says whose version it is: this server's own version 3 would be another one
+    let tag = person.get("/v1/cards/C7").await.headers["etag"].to_str().unwrap().to_owned();
+    let same = json!({ "employee_id": "E1" }).to_string();
+    let put_if =
+        async |tag: &str| person.send(Method::PUT, "/v1/cards/C7", &[("If-Match", tag)], &same).await.status;
+    assert_eq!((tag.as_str(), put_if("\"3\"").await, put_if(&tag).await), ("\"3-annex-1\"", 412, 200));
     for _ in 0..3 {
         send(
             &aws,
@@ -383,4 +391,47 @@ async fn a_queue_without_a_redrive_policy_is_warned_of_and_one_that_is_away_is_w
     })
     .await;
     assert!(daemon.stop().0.success());
+}
+
+/// Has one message, and may not be asked what it is like.
+fn guarded_queue(request: &Request, was_received: &AtomicBool) -> Reply {
+    let target = request.header("x-amz-target");
+    let denied =
+        json!({ "__type": "com.amazon.coral.service#AccessDeniedException", "message": "not authorized" });
+    let (status, answer) = if target.ends_with(".GetQueueAttributes") {
+        (403, denied)
+    } else if target.ends_with(".ReceiveMessage") && !was_received.swap(true, Relaxed) {
+        let body = said(
+            "annex-1",
+            1,
+            json!({ "card_id": "C1", "employee_id": "E1", "status": "active", "version": 1 }),
+        );
+        (200, json!({ "Messages": [{ "MessageId": "m", "ReceiptHandle": "r", "Body": body }] }))
+    } else {
+        // for a queue that has nothing one waits
+        std::thread::sleep(POLL_INTERVAL);
+        (200, json!({}))
+    };
+    let headers = vec!["content-type: application/x-amz-json-1.0".to_owned()];
+    Reply { status, headers, body: answer.to_string() }
+}
+
+#[tokio::test]
+async fn a_queue_that_may_not_be_asked_for_its_policy_is_read_all_the_same() {
+    let was_received = AtomicBool::new(false);
+    let endpoint_url = serve_requests(move |request| guarded_queue(request, &was_received));
+    let topic_arn = format!("arn:aws:sns:eu-central-1:{ACCOUNT}:cards");
+    let queue_url = format!("{endpoint_url}/{ACCOUNT}/cards");
+    let site =
+        Site::new(&config("hq-1", &topic_arn, &queue_url, &["annex-1"])).with_aws_at(endpoint_url.clone());
+    let token = site.token("hr");
+    let daemon = site.start();
+    eventually("the card is known", async || {
+        (daemon.person(&token).get("/v1/cards/C1").await.status == 200).then_some(())
+    })
+    .await;
+    let (status, log) = daemon.stop();
+    assert!(status.success());
+    assert_eq!(log.matches("allow sqs:GetQueueAttributes").count(), 1, "{log}");
+    assert!(!log.contains("wait in their queue"), "{log}");
 }

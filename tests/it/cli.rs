@@ -75,6 +75,7 @@ async fn keys_show_their_secret_once() {
         &["keys", "revoke", id][..],
         &["keys", "add", "--building", "nosuch"],
         &["keys", "add", "--building", "hq", "--gate", "nosuch"],
+        &["keys", "add", "--building", "hq", "--gate", "north-1", "--kind", "panel"],
     ] {
         let output = site.run(arguments);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");

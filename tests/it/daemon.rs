@@ -118,6 +118,12 @@ impl Site {
         self
     }
 
+    /// Adds a variable to the environment of its commands.
+    pub(crate) fn with_variable(mut self, name: &'static str, value: String) -> Self {
+        self.environment.push((name, value));
+        self
+    }
+
     pub(crate) fn with_aws(self, moto: &Moto) -> Self {
         self.with_aws_at(moto.endpoint_url())
     }

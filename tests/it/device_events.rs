@@ -140,6 +140,9 @@ async fn a_reload_takes_new_types() {
     std::fs::write(site.path("lift.json"), r#"{"required": ["floor"]}"#).unwrap();
     reload(&site, &daemon, &config(&[VENDING, ("device.lift.ride", "lift.json")])).await;
     machine.post(EVENTS, &ride).await.expect(202);
+    let mut named = ride.clone();
+    named["swipe_id"] = json!("7f0c0a3e-5f2b-4d0e-9d83-0d6c8a3b6a11");
+    let first = machine.post(EVENTS, &named).await.expect(202);
     // another schema is taken; one that is broken is refused, and the old one stays
     std::fs::write(site.path("lift.json"), r#"{"required": ["floor", "by_hand"]}"#).unwrap();
     hang_up(&daemon, TAKEN).await;
@@ -147,10 +150,16 @@ async fn a_reload_takes_new_types() {
     std::fs::write(site.path("lift.json"), r#"{"required": 7}"#).unwrap();
     hang_up(&daemon, REFUSED).await;
     machine.post(EVENTS, &ride).await.expect(422);
+    // what was answered is answered again, whatever is declared now
+    assert_eq!(machine.post(EVENTS, &named).await.expect(202), first);
+    std::fs::write(site.path("lift.json"), "{}").unwrap();
+    reload(&site, &daemon, &config(&[VENDING])).await;
+    assert_eq!(machine.post(EVENTS, &named).await.expect(202), first);
+    named["data"]["floor"] = json!(4);
+    machine.post(EVENTS, &named).await.expect(409);
     assert!(daemon.stop().0.success());
-    site.configure(&config(&[VENDING]));
     let changed = |event: &Value| event["data"]["event_types_changed"] == json!(["device.lift.ride"]);
-    assert_eq!(site.dump().iter().filter(|event| changed(event)).count(), 2);
+    assert_eq!(site.dump().iter().filter(|event| changed(event)).count(), 3);
 }
 
 #[test]

@@ -4,10 +4,13 @@
 use std::collections::HashSet;
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
-    daemon::{Daemon, Site},
+    daemon::{Daemon, Site, assert_gapless},
+    detach::fill,
+    http::Caller,
+    modes::{House, states, to, without_moment},
     random::Random,
     sinks::{settled, sinks_by_name},
     small_disk::SmallDisk,
@@ -120,6 +123,85 @@ async fn deliveries_rest(site: &Site, daemon: &Daemon, crowd: &mut Crowd, disk: 
     .await;
     // a write that fails would cost the server, so none is tried
     admin.send(Method::DELETE, "/v1/sinks/left/cursor", &[], "").await.expect(503);
+}
+
+#[tokio::test]
+async fn a_building_is_evacuated_on_a_full_disk_with_sled() {
+    a_building_is_evacuated_on_a_full_disk("sled").await;
+}
+
+#[tokio::test]
+async fn a_building_is_evacuated_on_a_full_disk_with_segments() {
+    a_building_is_evacuated_on_a_full_disk("segments").await;
+}
+
+/// The reserve takes what the fire panel says, and responders come in. A disk without a byte left takes no mode: that is
+/// said, and the old one stays.
+async fn a_building_is_evacuated_on_a_full_disk(store: &str) {
+    let site = Site::with_files_and_store(store);
+    let Some(disk) = SmallDisk::under(&site, DISK_MIB) else { return };
+    disk.take(OTHERS_MIB);
+    // in this order, so that the disk goes before the directory that it is mounted in
+    let (house, disk) = (House::at(site), disk);
+    let open = house.open();
+    for (card, is_responder) in [("ada", false), ("grace", false), ("late", false), ("fire", true)] {
+        open.register(card, json!({ "employee_id": card, "responder": is_responder })).await;
+    }
+    assert_eq!((open.enter("ada").await, open.enter("grace").await), (json!("granted"), json!("granted")));
+    eventually("the ballast is in place", async || disk.has_ballast().then_some(())).await;
+    fill(&open.daemon, &open.gate).await;
+    shows_full(&open.daemon).await;
+
+    let taken = open.mode("evacuation").await;
+    assert!(taken["event_id"].is_string(), "{taken}");
+    open.leave("ada", "north-1").await;
+    let late = json!({ "card_id": "late", "gate_id": "north-1" });
+    open.gate.post("/v1/buildings/hq/entries", &late).await.expect(503);
+    assert_eq!(open.enter("fire").await, "granted", "a responder comes in");
+    let of = |employee: &str, state: &str| (employee.to_owned(), state.to_owned());
+    assert_eq!(states(&open.muster().await), [of("grace", "missing"), of("ada", "left")]);
+    open.account("grace", json!({})).await.expect(200);
+    open.mode("lockdown").await;
+    let before = without_moment(open.muster().await);
+    shows_full(&open.daemon).await;
+
+    // kill -9, and while it is away the rest is taken
+    drop(open);
+    disk.take_rest();
+    let open = house.open();
+    assert_eq!(without_moment(open.muster().await), before);
+    assert_eq!(open.enter("fire").await, "granted");
+    use_up(&open.gate).await;
+    let refused = open.panel.post("/v1/buildings/hq/mode", &to("normal")).await;
+    assert_ne!(refused.header("retry-after"), "");
+    let problem = refused.expect(503);
+    assert!(problem["detail"].as_str().unwrap().contains("let people out by hand"), "{problem}");
+    drop(open);
+    let open = house.open();
+    assert_eq!(open.desk.get("/v1/buildings/hq").await.expect(200)["mode"], "lockdown");
+
+    disk.give_back();
+    eventually("the panel is heard again", async || {
+        let answer = open.panel.post("/v1/buildings/hq/mode", &to("normal")).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(open.inside().await, ["fire"]);
+    assert!(open.daemon.stop().0.success());
+    let log = house.site.dump();
+    assert_gapless(&log);
+    let changes = log.iter().filter(|event| event["type"] == "building.mode.changed");
+    let modes: Vec<_> = changes.map(|event| &event["data"]["mode"]).collect();
+    assert_eq!(modes, ["evacuation", "lockdown", "normal"]);
+}
+
+/// Exits until not even they can be recorded.
+async fn use_up(gate: &Caller) {
+    let exit = json!({ "card_id": "ada", "gate_id": "north-1" });
+    for exits in [100, 1] {
+        let body = json!({ "exits": vec![exit.clone(); exits] });
+        while gate.post("/v1/buildings/hq/exits/batch", &body).await.status == 202 {}
+    }
 }
 
 async fn shows_full(daemon: &Daemon) {

@@ -9,6 +9,9 @@ use crate::{
     daemon::{Daemon, FILE_SINK, Site, TWO_BUILDINGS, sequence},
     feed::metric,
     http::Caller,
+    moto::Moto,
+    s3::{ARCHIVE_SINK, bucket},
+    trimmed::{SHORT_LOG, lose_the_beginning},
     wait::eventually,
 };
 
@@ -191,4 +194,52 @@ async fn each_query_is_recorded_once_and_its_cursor_is_its_own() {
         json!({ "what": "employee.events", "subject": "employee/E1", "by": ada })
     );
     assert_eq!(reads.next(), None, "a page is no query, and what is refused is none");
+}
+
+#[tokio::test]
+async fn what_the_log_no_longer_has_is_in_the_archive_that_the_answer_names() {
+    let Some(moto) = Moto::start() else { return };
+    bucket(&moto.sdk_config()).await;
+    let site = Site::new(&format!("{SHORT_LOG}{TWO_BUILDINGS}{ARCHIVE_SINK}")).with_aws(&moto);
+    let archive = json!([{ "sink": "archive", "location": "s3://archive/events" }]);
+    a_cut_history_names(&site, archive).await;
+}
+
+#[tokio::test]
+async fn a_cut_history_without_an_archive_names_none() {
+    let site = Site::new(&format!("{SHORT_LOG}{TWO_BUILDINGS}{FILE_SINK}"));
+    a_cut_history_names(&site, json!([])).await;
+}
+
+/// Nothing beyond while the log is whole; of a trimmed one these archives, where a query goes so far back.
+async fn a_cut_history_names(site: &Site, archives: Value) {
+    let (key, token) = (site.key("hq"), site.token("auditor"));
+    let daemon = site.start();
+    let (gate, auditor) = (daemon.device(&key), daemon.person(&token));
+    let ask = async |query: &str| auditor.get(&format!("/v1/employees/E1/events?{query}")).await.expect(200);
+    let exit = json!({ "card_id": "C1", "gate_id": "north-1" });
+    gate.post("/v1/buildings/hq/exits", &exit).await.expect(202);
+    let whole = ask("").await;
+    assert_eq!(whole["beyond"], Value::Null, "{whole}");
+    lose_the_beginning(&daemon, &gate).await;
+
+    let cut = ask("from=2026-01-02T00:00:00Z").await;
+    let oldest = cut["reaches_back_to"].as_str().unwrap();
+    assert!(oldest > whole["reaches_back_to"].as_str().unwrap(), "{cut}");
+    let (day, time) = (&oldest[..10], oldest.replace('T', " ").replace('Z', ""));
+    let query = format!(
+        "SELECT event FROM turnstiled_events WHERE employee_id = 'E1' AND dt >= '2026-01-02' \
+         AND time >= TIMESTAMP '2026-01-02 00:00:00.000' AND dt <= '{day}' AND time <= TIMESTAMP '{time}' \
+         ORDER BY time DESC, sequence DESC"
+    );
+    let table = "deploy/athena.sql";
+    let beyond = json!({ "before": oldest, "table": table, "query": query, "archives": archives });
+    assert_eq!(cut["beyond"], beyond);
+    let end = gate.post("/v1/buildings/hq/exits", &exit).await.expect(202);
+    let last = auditor.get("/v1/cards/C1/events?limit=1").await.expect(200)["items"][0].take();
+    assert_eq!(last["id"], end["event_id"]);
+    let recent = ask(&format!("from={}", last["time"].as_str().unwrap())).await;
+    assert_eq!(recent["beyond"], Value::Null, "the log has all of it: {recent}");
+    daemon.stop();
+    assert!(sequence(&site.dump()[0]) > 1);
 }

@@ -14,6 +14,9 @@ use serde_json::Value;
 /// How long an answer may take; a daemon that hangs fails the test.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long one may take where this process and the daemon may be stopped for a while.
+const PATIENT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
 /// Someone with credentials, or none.
 #[derive(Clone)]
 pub(crate) struct Caller {
@@ -37,13 +40,28 @@ impl Caller {
         Self { client, base_url, credentials }
     }
 
+    /// The same with [`PATIENT_TIMEOUT`].
+    pub(crate) fn patient(self) -> Self {
+        let client = turnstiled::https_client::builder().unwrap().no_proxy().timeout(PATIENT_TIMEOUT);
+        Self { client: client.build().unwrap(), ..self }
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[], "").await
     }
 
     /// An answer whose body is still to come.
     pub(crate) async fn open(&self, path: &str, headers: &[(&str, &str)]) -> Response {
-        self.request(Method::GET, path, headers).send().await.unwrap()
+        self.try_open(path, headers).await.unwrap()
+    }
+
+    /// The same, for a connection that may be cut meanwhile.
+    pub(crate) async fn try_open(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Response, reqwest::Error> {
+        self.request(Method::GET, path, headers).send().await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {

@@ -8,8 +8,8 @@ use crate::{
 };
 
 /// Two buildings with their callers.
-struct House {
-    site: Site,
+pub(crate) struct House {
+    pub(crate) site: Site,
     gate_key: String,
     annex_key: String,
     panel_key: String,
@@ -18,13 +18,16 @@ struct House {
 
 impl House {
     fn new() -> Self {
-        let site = Site::with_files();
+        Self::at(Site::with_files())
+    }
+
+    pub(crate) fn at(site: Site) -> Self {
         let (gate_key, annex_key, token) = (site.key("hq"), site.key("annex"), site.token("hr,security"));
         let panel_key = panel(&site, "hq");
         Self { site, gate_key, annex_key, panel_key, token }
     }
 
-    fn open(&self) -> Open {
+    pub(crate) fn open(&self) -> Open {
         let daemon = self.site.start();
         let device = |key: &str| daemon.device(key);
         let (gate, annex, panel) = (device(&self.gate_key), device(&self.annex_key), device(&self.panel_key));
@@ -37,21 +40,21 @@ fn panel(site: &Site, building: &str) -> String {
     site.run_well(&["keys", "add", "--building", building, "--kind", "panel"]).trim().to_owned()
 }
 
-struct Open {
-    daemon: Daemon,
-    gate: Caller,
+pub(crate) struct Open {
+    pub(crate) daemon: Daemon,
+    pub(crate) gate: Caller,
     annex: Caller,
-    panel: Caller,
-    desk: Caller,
+    pub(crate) panel: Caller,
+    pub(crate) desk: Caller,
 }
 
 impl Open {
-    async fn register(&self, card: &str, details: Value) {
+    pub(crate) async fn register(&self, card: &str, details: Value) {
         self.desk.put(&format!("/v1/cards/{card}"), &details).await.expect(201);
     }
 
     /// `granted`, or the reason why not with its number.
-    async fn enter(&self, card: &str) -> Value {
+    pub(crate) async fn enter(&self, card: &str) -> Value {
         let body = json!({ "card_id": card, "gate_id": "north-1" });
         let answer = self.gate.post("/v1/buildings/hq/entries", &body).await.expect(200);
         match answer["decision"].as_str() {
@@ -60,47 +63,47 @@ impl Open {
         }
     }
 
-    async fn leave(&self, card: &str, gate: &str) {
+    pub(crate) async fn leave(&self, card: &str, gate: &str) {
         let body = json!({ "card_id": card, "gate_id": gate });
         self.gate.post("/v1/buildings/hq/exits", &body).await.expect(202);
     }
 
-    async fn mode(&self, mode: &str) -> Value {
+    pub(crate) async fn mode(&self, mode: &str) -> Value {
         self.panel.post("/v1/buildings/hq/mode", &to(mode)).await.expect(200)
     }
 
-    async fn muster(&self) -> Value {
+    pub(crate) async fn muster(&self) -> Value {
         self.desk.get("/v1/buildings/hq/muster").await.expect(200)
     }
 
-    async fn account(&self, employee: &str, body: Value) -> Answer {
+    pub(crate) async fn account(&self, employee: &str, body: Value) -> Answer {
         self.desk.post(&format!("/v1/buildings/hq/muster/{employee}/account"), &body).await
     }
 
-    async fn inside(&self) -> Vec<String> {
+    pub(crate) async fn inside(&self) -> Vec<String> {
         let presence = self.desk.get("/v1/buildings/hq/presence").await.expect(200);
         let people = presence["people"].as_array().unwrap();
         people.iter().map(|person| person["employee_id"].as_str().unwrap().to_owned()).collect()
     }
 
-    async fn metric(&self, series: &str) -> f64 {
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
         let text = self.daemon.anyone().get("/metrics").await.body;
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
         value.unwrap_or_else(|| panic!("{series} is not in {text}"))
     }
 }
 
-fn to(mode: &str) -> Value {
+pub(crate) fn to(mode: &str) -> Value {
     json!({ "mode": mode, "reason": "fire alarm" })
 }
 
 /// What does not change by looking again.
-fn without_moment(mut muster: Value) -> Value {
+pub(crate) fn without_moment(mut muster: Value) -> Value {
     muster.as_object_mut().unwrap().remove("as_of").unwrap();
     muster
 }
 
-fn states(muster: &Value) -> Vec<(String, String)> {
+pub(crate) fn states(muster: &Value) -> Vec<(String, String)> {
     let of = |person: &Value, field: &str| person[field].as_str().unwrap().to_owned();
     let people = muster["people"].as_array().unwrap();
     people.iter().map(|person| (of(person, "employee_id"), of(person, "state"))).collect()

@@ -84,6 +84,7 @@ async fn sinks_come_and_go_and_keep_their_places() {
     let reloads: Vec<Value> =
         site.files("sinks/files").into_iter().filter(|event| event["type"] == "admin.reload").collect();
     assert_eq!(reloads[0]["data"]["sinks_added"], json!(["exits", "all-exits"]));
+    assert_eq!(reloads[0]["data"]["config_sha256"].as_str().map(str::len), Some(64));
     assert_eq!((reloads.len(), &reloads[0]["data"]["by"]), (1, &json!("server")));
 
     // one that left goes on where it was when it comes back

@@ -239,7 +239,8 @@ async fn on_a_full_disk_a_batch_is_halved_and_one_event_waits() {
     assert_eq!(objects(&client).await.into_keys().collect::<Vec<_>>(), [key_of(1, 2)]);
 }
 
-const ARCHIVE_SINK: &str = r#"
+/// Everything into a bucket.
+pub(crate) const ARCHIVE_SINK: &str = r#"
 [sinks.archive]
 type = "s3"
 bucket = "archive"

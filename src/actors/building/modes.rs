@@ -4,17 +4,18 @@ use actix::{Handler, Message};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use super::BuildingActor;
+use super::{BuildingActor, need_of};
 use crate::{
     actors::{places::NoPlace, recorder::Origin},
     domain::{
-        building::{modes::AccountRefusal, muster::RosterLine},
+        building::{Swipe, modes::AccountRefusal, muster::RosterLine},
+        card::Card,
         ids::EmployeeId,
         mode::{Mode, RosterMark},
-        swipes::Answer,
+        swipes::{Answer, Direction},
         time::Timestamp,
     },
-    space::Need,
+    space::{MAX_SWIPE_BYTES, Need},
 };
 
 /// Put the building into a mode.
@@ -152,6 +153,19 @@ impl BuildingActor {
             missing: state.muster.as_ref().map(|muster| muster.missing()),
         };
         group.send(move || drop(reply.send(Ok(now))));
+    }
+
+    /// What one swipe needs: on a full disk responders enter all the same, when they are called for.
+    pub(super) fn need_of_swipe(&self, swipe: &Swipe, now: Timestamp) -> Need {
+        let calls_for = |card: Option<&Card>| card.is_some_and(|card| self.building.calls_for(card));
+        match swipe.direction {
+            // its first answer leaves again, also when the disk is full
+            _ if self.building.has_answered(swipe, now) => Need::Nothing,
+            Direction::Entry if self.cards.with_card(&swipe.card_id, calls_for) => {
+                Need::Essential { bytes: MAX_SWIPE_BYTES }
+            }
+            direction => need_of(direction, 1),
+        }
     }
 
     /// What `/metrics` shows of the mode.

@@ -291,6 +291,20 @@ const CASES: &[Case] = &[
     ),
     (
         "[auth]",
+        "[auth]\n[sinks]\nq = { type = 'sqs', queue_url = 'https://h/000000000000/q' }\n[card_sync]\naccept_from = ['b']\nqueue_url = 'https://h/000000000000/q'",
+        &[
+            "8: card_sync.queue_url: the sink \"q\" writes to this queue, and what it writes would be deleted unread",
+        ],
+    ),
+    (
+        "[auth]",
+        "[auth]\n[card_sync]\naccept_from = ['b']\nqueue_url = 'https://h/000000000000/q'\n[dead_letters]\nqueue_url = 'https://h/000000000000/q'",
+        &[
+            "6: card_sync.queue_url: [dead_letters] writes to this queue, and what it writes would be deleted unread",
+        ],
+    ),
+    (
+        "[auth]",
         "[auth]\n[sinks]\nx = { type = 'file', dir = 'data/log' }\ny = { type = 'file', dir = 'data/sinks/y' }",
         &[
             "5: sinks.x: etc/data/log is where the server keeps what it must not lose; choose a directory elsewhere",

@@ -4,8 +4,9 @@
 //!   lockdown and a second evacuation, too.
 //! - Back to normal nobody of the roster is inside any more, because people leave by open doors; but for those who have
 //!   entered again since. Both are told by one number: an entry before the roster's mark is over.
-//! - While there is a roster, presence is not to be relied on. So a responder is let in whether or not known to be inside,
-//!   and however many are.
+//! - Unless the mode is normal, and while there is a roster, a responder is let in whether or not known to be inside, and
+//!   however many are: they come because of what is going on, and after people left by open doors presence is not to be
+//!   relied on.
 
 use thiserror::Error;
 
@@ -102,9 +103,11 @@ impl Building {
         self.mode.mode.refusal(card).filter(|_| is_in_mode)
     }
 
-    /// Whether anti-passback and occupancy do not count for a card now.
-    pub(super) fn lets_in_freely(&self, card: &Card) -> bool {
-        self.mode.muster.is_some() && card.details.responder
+    /// Whether a card is one of those that a lockdown or an evacuation calls for: then anti-passback and occupancy do not
+    /// count for it.
+    #[must_use]
+    pub fn calls_for(&self, card: &Card) -> bool {
+        self.mode.mode != Mode::Normal && card.details.responder
     }
 
     pub(super) fn change_mode(&mut self, event: &Event, changed: &ModeChanged) {

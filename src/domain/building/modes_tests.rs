@@ -149,15 +149,17 @@ fn a_lockdown_alone_takes_no_roster_and_takes_nobody_out() {
 }
 
 #[test]
-fn a_responder_enters_an_evacuated_building_inside_or_not_and_full_or_not() {
+fn a_responder_enters_inside_or_not_and_full_or_not_unless_the_mode_is_normal() {
     let mut site = Site::new(Rules { max_occupancy: Some(1), ..rules(AntiPassback::Hard) });
     site.put("C1", responder("E1"));
     site.put("C2", responder("E2"));
     assert_eq!(site.enter("C1"), GRANTED);
     assert_eq!(site.enter("C1"), Decision::Denied(Reason::AntiPassback));
     site.put_in(Mode::Lockdown);
-    assert_eq!(site.enter("C1"), Decision::Denied(Reason::AntiPassback), "presence counts in a lockdown");
-    assert_eq!(site.enter("C2"), Decision::Denied(Reason::OccupancyFull));
+    assert_eq!(site.enter("C1"), GRANTED);
+    assert_eq!(site.enter("C2"), GRANTED);
+    site.put_in(Mode::Normal);
+    assert_eq!(site.enter("C1"), Decision::Denied(Reason::AntiPassback), "as everyone");
     site.put_in(Mode::Evacuation);
     assert_eq!((site.enter("C1"), site.enter("C2")), (GRANTED, GRANTED));
     site.put_in(Mode::Lockdown);

@@ -103,6 +103,12 @@ impl KnownDevices {
         bool::from(known.device.sha256.as_bytes().ct_eq(hash.as_bytes())).then(|| known.clone())
     }
 
+    /// Whether there is a key with this id: it has not been revoked.
+    #[must_use]
+    pub fn has(&self, id: &str) -> bool {
+        self.current().keys.contains_key(id)
+    }
+
     /// The keys there are, as the log tells of them.
     #[must_use]
     pub fn facts(&self) -> Arc<Keys> {

@@ -121,7 +121,12 @@ impl LocalIssuer {
         let claims = decode::<Claims>(token, &self.decoding, &rules).ok()?.claims;
         let grants = claims.roles.iter().filter_map(|role| role.parse().ok()).collect();
         let expires_at = i64::try_from(claims.exp).unwrap_or(i64::MAX).saturating_mul(1_000);
-        Some(Person { subject: claims.sub, grants, expires_at: Some(Timestamp::from_millis(expires_at)) })
+        Some(Person {
+            subject: claims.sub,
+            grants,
+            expires_at: Some(Timestamp::from_millis(expires_at)),
+            key_id: None,
+        })
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Person {
     pub grants: Vec<Grant>,
     /// When their token ends; `None`: a key that is good until it is revoked.
     pub expires_at: Option<Timestamp>,
+    /// The id of the key that they have shown instead of a token.
+    pub key_id: Option<String>,
 }
 
 impl Role {
@@ -153,6 +155,7 @@ mod tests {
             subject: "ada".to_owned(),
             grants: grants.iter().map(|text| text.parse().unwrap()).collect(),
             expires_at: None,
+            key_id: None,
         }
     }
 

@@ -71,7 +71,12 @@ pub(super) fn person(
     let subject = text("sub").filter(is_printable).ok_or(Refused::Claims)?;
     let roles = roles(claims, &provider.roles_claim);
     let grants = roles.into_iter().filter_map(|role| role.parse().ok()).collect();
-    Ok(Person { subject: subject.to_owned(), grants, expires_at: Some(Timestamp::from_millis(expires)) })
+    Ok(Person {
+        subject: subject.to_owned(),
+        grants,
+        expires_at: Some(Timestamp::from_millis(expires)),
+        key_id: None,
+    })
 }
 
 /// `aud` is a text or a list of them (RFC 7519, section 4.1.3). Cognito's access tokens have none: they name the client
