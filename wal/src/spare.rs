@@ -99,7 +99,7 @@ impl Spare {
                     Job::Close(segment) => drop(segment),
                 }
             }
-            of_thread.end();
+            of_thread.end_if(|_| true);
         })?;
         Ok(Spare { wanted_bytes, shared, jobs: Some(jobs), thread: Some(thread) })
     }
@@ -225,7 +225,7 @@ impl Shared {
 
     fn prepare(&self, new: Prepared, smaller: Option<Prepared>) {
         // also if it should panic, so that nobody waits for it in vain
-        let _end = EndOfMaking(self);
+        let _end = EndOfMaking { shared: self, new };
         let prepared = self.replace(new, smaller);
         let mut state = self.state();
         if let State::Making { free_bytes, .. } = *state {
@@ -251,21 +251,26 @@ impl Shared {
         made(new).or_else(|| smaller.and_then(made))
     }
 
-    fn end(&self) {
+    fn end_if(&self, is_over: impl FnOnce(Prepared) -> bool) {
         let mut state = self.state();
-        if let State::Making { free_bytes, .. } = *state {
-            *state = State::Failed { free_bytes };
+        match *state {
+            State::Making { new, free_bytes, .. } if is_over(new) => *state = State::Failed { free_bytes },
+            _ => {}
         }
         drop(state);
         self.changed.notify_all();
     }
 }
 
-struct EndOfMaking<'a>(&'a Shared);
+struct EndOfMaking<'a> {
+    shared: &'a Shared,
+    new: Prepared,
+}
 
 impl Drop for EndOfMaking<'_> {
+    /// Of this one: the next may have been requested already.
     fn drop(&mut self) {
-        self.0.end();
+        self.shared.end_if(|new| new == self.new);
     }
 }
 
@@ -278,5 +283,28 @@ impl Drop for Spare {
             // a panic of it has been printed, and nothing depends on it
             drop(thread.join());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_one_is_not_the_end_of_the_next() {
+        let (one, next) = (Prepared { number: 1, bytes: 10 }, Prepared { number: 2, bytes: 20 });
+        let making = State::Making { new: next, smaller: Some(one), free_bytes: 100 };
+        let shared = Shared {
+            dir: PathBuf::new(),
+            kind: StoreKind::Files,
+            state: Mutex::new(making),
+            changed: Condvar::new(),
+            last_number: AtomicU64::new(2),
+            is_cancelled: AtomicBool::new(false),
+        };
+        drop(EndOfMaking { shared: &shared, new: one });
+        assert_eq!(*shared.state(), making);
+        drop(EndOfMaking { shared: &shared, new: next });
+        assert_eq!(*shared.state(), State::Failed { free_bytes: 100 });
     }
 }
