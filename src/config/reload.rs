@@ -1,6 +1,6 @@
 //! What another configuration changes in a running server, or why it cannot without a restart.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use thiserror::Error;
 
@@ -65,12 +65,14 @@ pub fn plan(old: &Config, new: &Config) -> Result<Plan, NeedsRestart> {
 }
 
 fn changed_routes(old: &Config, new: &Config) -> Vec<String> {
-    let by_name = |config: &Config| -> BTreeMap<String, Route> {
-        config.routes.routes().iter().map(|route| (route.name.clone(), route.clone())).collect()
-    };
-    let (old, new) = (by_name(old), by_name(new));
-    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    names.into_iter().filter(|name| old.get(*name) != new.get(*name)).cloned().collect()
+    let names: BTreeSet<&String> =
+        old.routes.routes().iter().chain(new.routes.routes()).map(|route| &route.name).collect();
+    let is_changed = |name: &&String| route_of(old, name) != route_of(new, name);
+    names.into_iter().filter(is_changed).cloned().collect()
+}
+
+fn route_of<'a>(config: &'a Config, name: &str) -> Option<&'a Route> {
+    config.routes.routes().iter().find(|route| route.name == name)
 }
 
 fn changed_server_keys(old: &ServerConfig, new: &ServerConfig) -> Vec<String> {

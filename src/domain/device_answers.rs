@@ -8,7 +8,7 @@ use super::{
     device_event::{DeviceEvent, Fingerprint},
     event::{Body, Event},
     ids::BuildingId,
-    swipes::{Answer, REMEMBERED_HOURS},
+    swipes::{Answer, is_over},
     time::Timestamp,
 };
 
@@ -56,7 +56,7 @@ impl RememberedEvent {
     }
 }
 
-/// The answers of the last [`REMEMBERED_HOURS`]: the newest [`MAX_REMEMBERED_EVENTS`] of them.
+/// The answers of the last [`REMEMBERED_HOURS`](super::swipes::REMEMBERED_HOURS): the newest [`MAX_REMEMBERED_EVENTS`] of them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeviceAnswers {
     answers: HashMap<DeviceKey, RememberedEvent>,
@@ -118,10 +118,6 @@ impl DeviceAnswers {
             self.answers.remove(&key);
         }
     }
-}
-
-fn is_over(decided_at: Timestamp, now: Timestamp) -> bool {
-    now.since(decided_at).as_secs() >= REMEMBERED_HOURS * 3_600
 }
 
 #[cfg(test)]

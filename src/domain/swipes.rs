@@ -186,6 +186,7 @@ impl SwipeWindow {
     }
 }
 
-fn is_over(decided_at: Timestamp, now: Timestamp) -> bool {
+/// Whether what was decided then is no longer remembered at `now`: a swipe, or an event of another device.
+pub(super) fn is_over(decided_at: Timestamp, now: Timestamp) -> bool {
     now.since(decided_at).as_secs() >= REMEMBERED_HOURS * 3_600
 }
