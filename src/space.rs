@@ -1,6 +1,8 @@
 //! PURE: what becomes of a disk that fills up. Gates come first: an alarm, then sinks let go, then entries are
 //! refused while exits use what was kept for them (promise 2).
 
+pub mod filling;
+
 use std::fmt;
 
 const KIB: u64 = 1_024;

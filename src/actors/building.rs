@@ -1,6 +1,7 @@
 //! One building's shell: takes a place in the log, asks the rules, applies what they say, sends it to the
 //! log with the answer. Decides nothing itself.
 
+mod batches;
 pub mod forgive;
 pub mod look;
 pub mod modes;
@@ -9,10 +10,7 @@ pub mod passages;
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -20,9 +18,9 @@ use actix::{Actor, AsyncContext, Context, Handler, Message};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+pub use self::batches::{MAX_EXITS_IN_FLIGHT, MAX_WAITING_BATCHES, RecordBatch};
 use super::{
     directory::DirectoryView,
-    log::MAX_COMMIT_RECORDS,
     places::NoPlace,
     recorder::{Group, Origin, Recorder},
 };
@@ -32,24 +30,15 @@ use crate::{
         event::{AuditRead, Body},
         ids::EmployeeId,
         mode::Mode,
-        swipes::{Answer, Direction},
+        swipes::Answer,
         time::Timestamp,
     },
-    metrics::Metrics,
+    metrics::{Depth, Metrics},
     space::Need,
 };
 
 /// Requests that may wait for a building; at the limit they are answered 503.
 pub const MAILBOX_MESSAGES: usize = 4_096;
-
-/// How many swipes of batches go into one commit, of all batches of a building together: exits, and entries that gates
-/// decided alone. What is over waits for that
-/// commit, and the entries that came meanwhile go before it: an evacuation's flood keeps no entry waiting for longer
-/// than one commit, of which it leaves half to them.
-pub const MAX_EXITS_IN_FLIGHT: usize = MAX_COMMIT_RECORDS / 2;
-
-/// How many batches may be under way in one building; at the limit the next one is answered 503.
-pub const MAX_WAITING_BATCHES: usize = 64;
 
 /// How often to look for people who have been inside for longer than possible.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
@@ -68,6 +57,7 @@ pub struct BuildingActor {
     metrics: Metrics,
     batches: VecDeque<RecordBatch>,
     exits_in_flight: Arc<AtomicUsize>,
+    waiting_batches: Depth,
 }
 
 /// Why a swipe got no answer. Nothing was recorded.
@@ -91,21 +81,6 @@ pub struct DecideSwipe {
     pub origin: Origin,
     /// The answer, once durable.
     pub reply: oneshot::Sender<Result<Answer, SwipeError>>,
-}
-
-/// Record a batch of exits, or of entries that gates decided alone, each by itself, in order, at most
-/// [`MAX_EXITS_IN_FLIGHT`] to a commit.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct RecordBatch {
-    /// What is left of the batch.
-    pub swipes: std::vec::IntoIter<Swipe>,
-    /// Who asks.
-    pub origin: Origin,
-    /// The answers so far.
-    pub answers: Vec<Result<Answer, SwipeError>>,
-    /// All answers, once durable.
-    pub reply: oneshot::Sender<Vec<Result<Answer, SwipeError>>>,
 }
 
 /// Read who is inside. The read itself is recorded.
@@ -149,7 +124,8 @@ impl BuildingActor {
     #[must_use]
     pub fn new(building: Building, cards: DirectoryView, recorder: Recorder, metrics: Metrics) -> Self {
         let (batches, exits_in_flight) = (VecDeque::new(), Arc::default());
-        Self { building, cards, recorder, metrics, batches, exits_in_flight }
+        let waiting_batches = metrics.queues.batches_of(building.rules().building.as_str());
+        Self { building, cards, recorder, metrics, batches, exits_in_flight, waiting_batches }
     }
 
     /// Decides one swipe and takes its events into the state and the group.
@@ -208,46 +184,6 @@ impl BuildingActor {
         group.send(|| {});
     }
 
-    /// Records of the batches that wait as much as may be on its way. Batches that get no place are answered: while
-    /// any waits, a piece is on its way whose end calls this again.
-    fn record_batches(&mut self, ctx: &mut Context<Self>) {
-        loop {
-            let possible = MAX_EXITS_IN_FLIGHT.saturating_sub(self.exits_in_flight.load(Relaxed));
-            if possible == 0 {
-                return;
-            }
-            let Some(batch) = self.batches.pop_front() else { return };
-            let recorder = self.recorder.clone();
-            let exits = batch.swipes.len().min(possible);
-            let direction = batch.swipes.as_slice().first().map_or(Direction::Exit, |swipe| swipe.direction);
-            match recorder.place(need_of(direction, exits)) {
-                Ok(group) => self.send_piece(batch, exits, group, ctx),
-                Err(error) => batch.refuse_rest(error),
-            }
-        }
-    }
-
-    fn send_piece(
-        &mut self,
-        mut batch: RecordBatch,
-        exits: usize,
-        mut group: Group<'_>,
-        ctx: &mut Context<Self>,
-    ) {
-        for swipe in batch.swipes.by_ref().take(exits) {
-            batch.answers.push(self.decide(&swipe, &batch.origin, &mut group));
-        }
-        self.exits_in_flight.fetch_add(exits, Relaxed);
-        let (address, in_flight) = (ctx.address(), Arc::clone(&self.exits_in_flight));
-        group.send(move || {
-            in_flight.fetch_sub(exits, Relaxed);
-            // refused by a full mailbox only: what is in there calls `record_batches` for the other batches
-            if let Err(refused) = address.try_send(PieceDone(batch)) {
-                refused.into_inner().0.refuse_rest(NoPlace::Overloaded);
-            }
-        });
-    }
-
     fn answer(&mut self, message: DecideSwipe) {
         let DecideSwipe { swipe, origin, reply } = message;
         let recorder = self.recorder.clone();
@@ -296,14 +232,6 @@ impl BuildingActor {
     }
 }
 
-/// What swipes need. Exits may use what a full disk keeps for them; a gate that let someone in can say so later.
-fn need_of(direction: Direction, swipes: usize) -> Need {
-    match direction {
-        Direction::Exit => Need::exits(swipes),
-        Direction::Entry | Direction::Recorded(_) => Need::entries(swipes),
-    }
-}
-
 impl Actor for BuildingActor {
     type Context = Context<Self>;
 
@@ -331,44 +259,6 @@ impl Handler<DecideSwipe> for BuildingActor {
     fn handle(&mut self, message: DecideSwipe, ctx: &mut Self::Context) {
         self.answer(message);
         self.record_batches(ctx);
-    }
-}
-
-impl Handler<RecordBatch> for BuildingActor {
-    type Result = ();
-
-    fn handle(&mut self, batch: RecordBatch, ctx: &mut Self::Context) {
-        if self.batches.len() >= MAX_WAITING_BATCHES {
-            return batch.refuse_rest(NoPlace::Overloaded);
-        }
-        self.batches.push_back(batch);
-        self.record_batches(ctx);
-    }
-}
-
-/// A piece of a batch is durable.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct PieceDone(RecordBatch);
-
-impl Handler<PieceDone> for BuildingActor {
-    type Result = ();
-
-    fn handle(&mut self, PieceDone(batch): PieceDone, ctx: &mut Self::Context) {
-        if batch.swipes.len() == 0 {
-            let _ = batch.reply.send(batch.answers);
-        } else {
-            self.batches.push_back(batch); // behind the others: all of them get on
-        }
-        self.record_batches(ctx);
-    }
-}
-
-impl RecordBatch {
-    /// What is durable stays so and is answered; the rest is for the device to send again.
-    fn refuse_rest(mut self, error: NoPlace) {
-        self.answers.extend(self.swipes.map(|_| Err(error.into())));
-        let _ = self.reply.send(self.answers);
     }
 }
 

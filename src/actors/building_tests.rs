@@ -17,6 +17,7 @@ use crate::{
     domain::{
         directory::Directory,
         ids::{CardId, GateId},
+        swipes::Direction,
     },
     projections::tests::{log_name, rules},
     space::{Gauge, Sizes},
@@ -37,14 +38,18 @@ impl Handler<LogGrew> for Deaf {
     fn handle(&mut self, _: LogGrew, _: &mut Self::Context) {}
 }
 
+fn new_places() -> Rc<Places> {
+    Rc::new(Places::new(Arc::default(), Metrics::new().queues.log_records.clone()))
+}
+
 /// A building that gets no place: nobody has looked at its disk yet.
 fn building_without_places() -> BuildingActor {
-    building(Rc::new(Places::new(Arc::default())), Rc::new(Places::new(Arc::default())))
+    building(new_places(), new_places())
 }
 
 /// A building whose log has room.
 fn building_with_places() -> BuildingActor {
-    let places = Rc::new(Places::new(Arc::default()));
+    let places = new_places();
     building(Rc::clone(&places), places)
 }
 

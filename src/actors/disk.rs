@@ -7,6 +7,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     thread,
+    time::Instant,
 };
 
 use turnstiled_wal::{Ballast, Log, StoreError, file_system_space};
@@ -14,7 +15,11 @@ use turnstiled_wal::{Ballast, Log, StoreError, file_system_space};
 use super::places::Places;
 use crate::{
     metrics::Metrics,
-    space::{BallastStep, Gauge, Measured, Standing, Step, has_room_for_file},
+    space::{
+        BallastStep, Gauge, Measured, Standing, Step,
+        filling::{Filling, Look},
+        has_room_for_file,
+    },
 };
 
 /// After so much was committed, or so much of the disk has come or gone, it is looked at as a whole; else every
@@ -121,6 +126,7 @@ pub struct DiskParts {
 #[derive(Debug)]
 pub(super) struct DiskWatch {
     parts: DiskParts,
+    filling: Filling,
     step: Step,
     looked_at_available_bytes: u64,
     committed_bytes: u64,
@@ -132,6 +138,7 @@ impl DiskWatch {
     pub(super) fn new(parts: DiskParts) -> Self {
         Self {
             parts,
+            filling: Filling::default(),
             step: Step::Normal,
             looked_at_available_bytes: 0,
             committed_bytes: 0,
@@ -231,6 +238,10 @@ impl DiskWatch {
         metrics.log_bytes.set(gauge(standing.used_bytes));
         metrics.log_limit_bytes.set(gauge(standing.limit_bytes));
         metrics.disk_step.set(standing.step as i64);
+        let left_bytes = standing.limit_bytes.saturating_sub(standing.used_bytes);
+        let seconds = self.filling.look(Look { at: Instant::now(), left_bytes });
+        // the reserve may begin before the limit does
+        metrics.log_full_seconds.set(if standing.step == Step::Full { 0.0 } else { seconds });
         let Standing { step, used_bytes, limit_bytes } = standing;
         let before = std::mem::replace(&mut self.step, step);
         match step {
@@ -318,7 +329,8 @@ mod tests {
             board: DiskBoard::default(),
             metrics: Metrics::new(),
         };
-        let (board, places) = (parts.board.clone(), Places::new(Arc::default()));
+        let places = Places::new(Arc::default(), parts.metrics.queues.log_records.clone());
+        let board = parts.board.clone();
         let mut watch = DiskWatch::new(parts);
         let log = Log::with_store(store.clone()).unwrap();
         watch.look(&log, &places);

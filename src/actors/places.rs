@@ -13,11 +13,12 @@ use turnstiled_wal::{COMMIT_OVERHEAD_BYTES, FRAME_OVERHEAD_BYTES};
 
 use crate::{
     domain::record::EventRecord,
+    metrics::Depth,
     space::{Full, Left, Need, Step},
 };
 
 /// The most records on their way into the log at once; a message without records counts as one. At the
-/// limit requests are answered 503. With 512 records to a commit the last one waits for 16 commits.
+/// limit requests are answered 503 (`turnstiled_log_queue_records`). With 512 records to a commit the last one waits for 16 commits.
 pub const MAX_IN_FLIGHT_RECORDS: usize = 8_192;
 
 /// The log takes no more at the moment; nothing was decided or changed.
@@ -47,17 +48,19 @@ pub enum NoPlace {
 #[derive(Debug)]
 pub struct Places {
     records: Cell<usize>,
+    /// The same for `/metrics`.
+    shown: Depth,
     disk: Cell<Left>,
     stopped: Arc<AtomicBool>,
 }
 
 impl Places {
-    /// All free; `stopped` is shared with whoever has to know. Nothing that needs space is admitted before the first
+    /// All free, and `shown` as such; `stopped` is shared with whoever has to know. Nothing that needs space is admitted before the first
     /// look at the disk.
     #[must_use]
-    pub fn new(stopped: Arc<AtomicBool>) -> Self {
+    pub fn new(stopped: Arc<AtomicBool>, shown: Depth) -> Self {
         let disk = Left { step: Step::Normal, room_bytes: 0, in_flight_bytes: 0, reserve_bytes: 0 };
-        Self { records: Cell::new(0), disk: Cell::new(disk), stopped }
+        Self { records: Cell::new(0), shown, disk: Cell::new(disk), stopped }
     }
 
     /// Takes a place for one record and the space for what is to become of it.
@@ -83,14 +86,19 @@ impl Places {
     }
 
     fn add(&self, records: usize, bytes: u64) {
-        self.records.set(self.records.get().saturating_add(records));
+        self.set_records(self.records.get().saturating_add(records));
         self.change_disk(|disk| disk.in_flight_bytes = disk.in_flight_bytes.saturating_add(bytes));
     }
 
     /// Gives places and space back: after a commit, or because nothing came of it.
     pub(super) fn release(&self, records: usize, bytes: u64) {
-        self.records.set(self.records.get().saturating_sub(records));
+        self.set_records(self.records.get().saturating_sub(records));
         self.change_disk(|disk| disk.in_flight_bytes = disk.in_flight_bytes.saturating_sub(bytes));
+    }
+
+    fn set_records(&self, records: usize) {
+        self.records.set(records);
+        self.shown.set(records);
     }
 
     /// What the disk has left, as of now.
@@ -147,12 +155,14 @@ mod tests {
             time::Timestamp,
             trace::TraceContext,
         },
+        metrics::Metrics,
         space::{MAX_DESK_BYTES, MAX_SWIPE_BYTES},
     };
 
     #[test]
     fn what_is_taken_is_given_back() {
-        let places = Places::new(Arc::default());
+        let metrics = Metrics::new();
+        let places = Places::new(Arc::default(), metrics.queues.log_records.clone());
         let need = Need::Entry { bytes: 100 };
         assert_eq!(places.take(need), Err(NoPlace::DiskFull), "before the first look");
         places.set_disk(Step::Normal, 1_000, 850);
@@ -165,11 +175,11 @@ mod tests {
         let bytes = log_bytes(std::slice::from_ref(&record));
         assert!(bytes > record.payload().len() as u64);
         places.exchange(need, &[record.clone(), record]);
-        assert_eq!(places.records.get(), 3);
+        assert_eq!((places.records.get(), metrics.queues.log_records.get()), (3, 3));
         assert_eq!(places.take(Need::Essential { bytes: 1_000 }), Err(NoPlace::DiskExhausted));
         places.release(2, places.in_flight_bytes());
         places.release(1, 0);
-        assert_eq!((places.in_flight_bytes(), places.records.get()), (0, 0));
+        assert_eq!((places.in_flight_bytes(), metrics.queues.log_records.get()), (0, 0));
         places.take(Need::Essential { bytes: 1_000 }).unwrap();
         places.stop();
         assert_eq!(places.take(Need::Nothing), Err(NoPlace::Stopping));

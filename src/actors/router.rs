@@ -177,6 +177,7 @@ impl RouterActor {
             }
         }
         self.count(&by_type);
+        self.board.set_routed(self.scanned_to);
         self.trace(&traced, from);
         if self.scanned_to < self.log.committed() {
             self.scan_soon(ctx);

@@ -29,6 +29,8 @@ pub struct SinkBoard {
     sinks: Arc<RwLock<Arc<Sinks>>>,
     /// Those that the metrics have.
     published: Arc<Mutex<BTreeSet<String>>>,
+    /// The last sequence that the router has led to sinks.
+    routed: Arc<AtomicU64>,
     log: LogReader,
 }
 
@@ -146,7 +148,8 @@ impl SinkBoard {
     #[must_use]
     pub fn new(names: impl IntoIterator<Item = String>, log: LogReader) -> Self {
         let sinks: Sinks = names.into_iter().map(|name| (name, Arc::default())).collect();
-        Self { sinks: Arc::new(RwLock::new(Arc::new(sinks))), published: Arc::default(), log }
+        let routed = Arc::new(AtomicU64::new(log.committed()));
+        Self { sinks: Arc::new(RwLock::new(Arc::new(sinks))), published: Arc::default(), routed, log }
     }
 
     fn sinks(&self) -> Arc<Sinks> {
@@ -178,6 +181,11 @@ impl SinkBoard {
         if let Some(sink) = self.sinks().get(name) {
             sink.accepted.fetch_add(events, Relaxed);
         }
+    }
+
+    /// Everything up to here is led to sinks.
+    pub(super) fn set_routed(&self, sequence: u64) {
+        self.routed.store(sequence, Relaxed);
     }
 
     /// Replaces what was counted: other routes lead there now.
@@ -265,6 +273,8 @@ impl SinkBoard {
 
     /// Writes the board into the metrics.
     pub fn publish(&self, metrics: &Metrics, now: Timestamp) {
+        let to_route = self.log.committed().saturating_sub(self.routed.load(Relaxed));
+        metrics.queues.router_records.set(i64::try_from(to_route).unwrap_or(i64::MAX));
         let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
         let reports = self.reports(now);
         let names = reports.iter().map(|report| report.name.clone()).collect();

@@ -4,13 +4,14 @@
 use std::{
     collections::BTreeSet,
     fs,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
         mpsc::{self, RecvTimeoutError, Sender},
     },
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use turnstiled_wal::{LogReader, Trimmer};
@@ -117,6 +118,9 @@ impl Keeper {
     #[must_use]
     pub fn new(parts: Parts, stop: Arc<AtomicBool>) -> Self {
         let last = parts.snapshots.list().ok().and_then(|mut all| all.pop());
+        if let Some(unix_seconds) = last.as_ref().and_then(|(_, path)| written_at(path)) {
+            parts.metrics.snapshot_timestamp_seconds.set(unix_seconds);
+        }
         let sequence = last.map_or(0, |(sequence, _)| sequence);
         parts.metrics.snapshot_sequence.set(i64::try_from(sequence).unwrap_or(i64::MAX));
         let now = Instant::now();
@@ -260,6 +264,12 @@ fn let_go_of_unconfigured(
         }
         holds
     });
+}
+
+/// When a file was written, in seconds since 1970.
+fn written_at(path: &Path) -> Option<i64> {
+    let modified = fs::metadata(path).ok()?.modified().ok()?;
+    i64::try_from(modified.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
 }
 
 fn is_snapshot_due(new_records: u64, since_last: Duration, every: Duration) -> bool {

@@ -47,8 +47,9 @@ impl LogSide {
         let arbiter = Arbiter::new();
         let (started, addresses) = oneshot::channel();
         arbiter.spawn_fn(move || {
-            let places = Rc::new(Places::new(Arc::clone(&end.is_stopped)));
             let metrics = disk.metrics.clone();
+            let waiting = metrics.queues.log_records.clone();
+            let places = Rc::new(Places::new(Arc::clone(&end.is_stopped), waiting));
             let log =
                 LogActor::new(log, Rc::clone(&places), disk, router, state.last_time, busy_poll).start();
             let recorder = Recorder::new(log.clone(), places, end, tracer);

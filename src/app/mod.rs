@@ -205,7 +205,7 @@ impl App {
         let buildings = (config.buildings.iter().zip(&log.buildings))
             .map(|(building, actor)| {
                 let rules = &building.rules;
-                (rules.building.clone(), BuildingServices::new(rules, actor.clone()))
+                (rules.building.clone(), BuildingServices::new(rules, actor.clone(), &metrics))
             })
             .collect();
         report_cards_of_unknown_groups(&log.directory, &config.groups, &metrics).await;

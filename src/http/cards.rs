@@ -141,7 +141,7 @@ async fn with_presence(services: &Services, cards: &[Card]) -> Result<Vec<Value>
     let mut places = vec![Vec::new(); cards.len()];
     for building in services.buildings.values() {
         let employees = cards.iter().map(|card| card.details.employee_id.clone()).collect();
-        let found = ask(&building.actor, |reply| FindPeople { employees, reply }).await??;
+        let found = building.ask(|reply| FindPeople { employees, reply }).await??;
         for (places, inside) in places.iter_mut().zip(found) {
             places.extend(inside.map(
                 |inside| json!({ "building": building.id, "since": inside.since, "gate": inside.gate }),

@@ -7,7 +7,7 @@ use actix_web::{
 use serde_json::json;
 
 use super::{
-    Services, ask,
+    Services,
     auth::person::{Person, Role},
     body::Body,
     error::ApiError,
@@ -37,7 +37,7 @@ pub async fn forgive(
     let employee: EmployeeId = path_id("employee_id", employee)?;
     let reason = read_reason(&body)?;
     let origin = origin(person.as_actor(), &request);
-    let (was, answer) = ask(&building.actor, |reply| Forgive { employee, reason, origin, reply }).await??;
+    let (was, answer) = building.ask(|reply| Forgive { employee, reason, origin, reply }).await??;
     Ok(HttpResponse::Ok().json(json!({
         "building": was.building, "employee_id": was.employee_id, "card_id": was.card_id, "gate": was.gate,
         "since": was.since, "event_id": answer.event_id, "sequence": sequence(answer.sequence),
@@ -59,7 +59,7 @@ pub async fn reset(
     person.must_be(&[Role::Security], Some(&building.id))?;
     let reason = read_reason(&body)?;
     let origin = origin(person.as_actor(), &request);
-    let (people, answer) = ask(&building.actor, |reply| ResetPresence { reason, origin, reply }).await??;
+    let (people, answer) = building.ask(|reply| ResetPresence { reason, origin, reply }).await??;
     Ok(HttpResponse::Ok().json(
         json!({ "people": people, "event_id": answer.event_id, "sequence": sequence(answer.sequence) }),
     ))

@@ -57,6 +57,7 @@ pub async fn metrics(services: Data<Services>) -> Result<HttpResponse, ApiError>
         services.sinks.publish(&services.metrics, clock::wall());
         let running = i64::try_from(services.replays.board.running()).unwrap_or(i64::MAX);
         services.metrics.replays_running.set(running);
+        services.tracing.tracer.show_queue();
         services.metrics.render()
     });
     let text = rendered.await.map_err(|_| ApiError::Unavailable("the metrics cannot be made".to_owned()))?;

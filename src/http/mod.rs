@@ -75,7 +75,7 @@ use crate::{
         building::Rules,
         ids::{BuildingId, GateId, GroupId},
     },
-    metrics::Metrics,
+    metrics::{Depth, Metrics},
 };
 
 /// What handlers ask.
@@ -164,13 +164,27 @@ pub struct BuildingServices {
     gates: RwLock<HashSet<GateId>>,
     /// Who decides.
     pub actor: Addr<BuildingActor>,
+    unanswered: Depth,
 }
 
 impl BuildingServices {
     /// A building with these rules.
     #[must_use]
-    pub fn new(rules: &Rules, actor: Addr<BuildingActor>) -> Self {
-        Self { id: rules.building.clone(), gates: RwLock::new(rules.gates.clone()), actor }
+    pub fn new(rules: &Rules, actor: Addr<BuildingActor>, metrics: &Metrics) -> Self {
+        let (id, gates) = (rules.building.clone(), RwLock::new(rules.gates.clone()));
+        let unanswered = metrics.queues.requests_of(id.as_str());
+        Self { id, gates, actor, unanswered }
+    }
+
+    /// As the function of this name, counted while it waits.
+    async fn ask<M, T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> M) -> Result<T, ApiError>
+    where
+        BuildingActor: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: MessageResponse<BuildingActor, M> + Send,
+    {
+        let _waits = self.unanswered.enter();
+        ask(&self.actor, request).await
     }
 
     /// Whether it has this gate.

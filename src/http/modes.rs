@@ -7,7 +7,7 @@ use actix_web::{
 use serde_json::json;
 
 use super::{
-    Services, ask,
+    Services,
     auth::{
         caller::Caller,
         person::{Person, Role},
@@ -43,7 +43,7 @@ pub async fn change(
     let (mode, reason) = (fields.required("mode", text::<Mode>), fields.required("reason", reason));
     let (mode, reason) = fields.finish(mode.zip(reason)).map_err(ApiError::Invalid)?;
     let origin = origin(caller.as_actor(), &request);
-    let changed = ask(&building.actor, |reply| ChangeMode { mode, reason, origin, reply }).await??;
+    let changed = building.ask(|reply| ChangeMode { mode, reason, origin, reply }).await??;
     Ok(HttpResponse::Ok().json(json!({
         "building": building.id, "mode": changed.mode, "since": changed.since, "previous": changed.previous,
         "event_id": changed.answer.as_ref().map(|answer| answer.event_id),
@@ -62,7 +62,7 @@ pub async fn get(
 ) -> Result<HttpResponse, ApiError> {
     person.must_have_a_role()?;
     let building = services.building(&building)?;
-    let now = ask(&building.actor, |reply| LookAtBuilding { reply }).await??;
+    let now = building.ask(|reply| LookAtBuilding { reply }).await??;
     Ok(HttpResponse::Ok().json(json!({
         "id": building.id, "mode": now.mode, "since": now.since, "inside": now.inside,
         "max_occupancy": now.max_occupancy, "missing": now.missing,

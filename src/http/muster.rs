@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    Services, ask,
+    Services,
     auth::person::{Person, Role},
     body::Body,
     csv_cells::{wants_csv, write_row},
@@ -91,7 +91,7 @@ pub async fn get(
     let building = services.building(&building)?;
     person.must_be(&[Role::Security], Some(&building.id))?;
     let origin = origin(person.as_actor(), &request);
-    let mut muster = ask(&building.actor, |reply| ReadMuster { origin, reply }).await??;
+    let mut muster = building.ask(|reply| ReadMuster { origin, reply }).await??;
     let (roster, since) = (std::mem::take(&mut muster.people), std::mem::take(&mut muster.entered_since));
     let employees: Vec<_> = (roster.iter().map(|person| &person.employee))
         .chain(since.iter().map(|person| &person.employee))
@@ -132,7 +132,7 @@ pub async fn account(
     let note = fields.finish(Some(note)).map_err(ApiError::Invalid)?;
     let origin = origin(person.as_actor(), &request);
     let who = employee.clone();
-    let line = ask(&building.actor, |reply| Account { employee, note, origin, reply }).await??;
+    let line = building.ask(|reply| Account { employee, note, origin, reply }).await??;
     let RosterLine { accounted, .. } = &line;
     Ok(HttpResponse::Ok().json(json!({
         "building": building.id, "employee_id": who, "card_id": line.inside.card_id,
@@ -153,7 +153,7 @@ async fn also_inside(
     for building in services.buildings.values().filter(|building| building.id != *here) {
         for some in employees.chunks(MAX_ASKED_PEOPLE) {
             let asked = some.to_vec();
-            let found = ask(&building.actor, |reply| FindPeople { employees: asked, reply }).await??;
+            let found = building.ask(|reply| FindPeople { employees: asked, reply }).await??;
             for (employee, _) in some.iter().zip(found).filter(|(_, inside)| inside.is_some()) {
                 places.entry(employee.clone()).or_default().push(building.id.clone());
             }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    Services, ask,
+    Services,
     auth::KnownDevice,
     body::Body,
     error::ApiError,
@@ -35,7 +35,7 @@ pub async fn end(
     let (granted, outcome) = read(&body)?;
     let (origin, device_gate) = (origin(device.as_actor(), &request), device.gate.clone());
     let message = |reply| EndPassage { granted, outcome, device_gate, origin, reply };
-    let answer = services.busy_poll.wait_for(ask(&building.actor, message)).await??;
+    let answer = services.busy_poll.wait_for(building.ask(message)).await??;
     Ok(HttpResponse::Accepted().json(exit_answer(&answer)))
 }
 

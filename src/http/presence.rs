@@ -7,7 +7,7 @@ use actix_web::{
 use serde_json::json;
 
 use super::{
-    Services, ask,
+    Services,
     auth::person::{Person, Role},
     csv_cells::{wants_csv, write_row},
     error::ApiError,
@@ -28,7 +28,7 @@ pub async fn get(
     let building = services.building(&building)?;
     person.must_be(&[Role::Security, Role::Auditor], Some(&building.id))?;
     let origin = origin(person.as_actor(), &request);
-    let mut presence = ask(&building.actor, |reply| ReadPresence { origin, reply }).await??;
+    let mut presence = building.ask(|reply| ReadPresence { origin, reply }).await??;
     // Here and not on the log's thread, where gates wait.
     presence.people.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     if wants_csv(&request) {

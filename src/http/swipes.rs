@@ -11,7 +11,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    BuildingServices, Services, ask,
+    BuildingServices, Services,
     auth::{KnownDevice, device_keys::Device},
     body::Body,
     error::{ApiError, FieldError},
@@ -128,10 +128,8 @@ async fn swipe(
     let swipe = read_swipe(body, direction)?;
     check_gate(building, device, &swipe.gate)?;
     let origin = origin(device.as_actor(), request);
-    let answer = services
-        .busy_poll
-        .wait_for(ask(&building.actor, |reply| DecideSwipe { swipe, origin, reply }))
-        .await??;
+    let answer =
+        services.busy_poll.wait_for(building.ask(|reply| DecideSwipe { swipe, origin, reply })).await??;
     services.metrics.decision_seconds.observe(arrived.elapsed().as_secs_f64());
     Ok(answer)
 }
@@ -166,7 +164,7 @@ pub(super) async fn record_batch(
     let origin = origin(device.as_actor(), request);
     let answers = Vec::with_capacity(swipes.len());
     let swipes = swipes.into_iter();
-    let answers = ask(&building.actor, |reply| RecordBatch { swipes, origin, answers, reply }).await?;
+    let answers = building.ask(|reply| RecordBatch { swipes, origin, answers, reply }).await?;
     if let Some(Err(SwipeError::NoPlace(error))) = answers.first() {
         return Err((*error).into());
     }

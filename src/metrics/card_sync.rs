@@ -1,8 +1,8 @@
 //! What `/metrics` shows of `[card_sync]`.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
-use super::register::{counter, counters, gauge};
+use super::register::Registrar;
 
 /// Changes of cards that come from other servers by a queue.
 #[derive(Debug)]
@@ -20,23 +20,22 @@ pub struct CardSyncMetrics {
 }
 
 impl CardSyncMetrics {
-    pub(super) fn new(registry: &Registry) -> Self {
-        let count = |name: &str, help: &str| counter(registry, &format!("card_sync_{name}"), help);
+    pub(super) fn new(make: &mut Registrar) -> Self {
         Self {
-            received: count(
-                "received_total",
+            received: make.counter(
+                "card_sync_received_total",
                 "Messages received from [card_sync] queue_url, repeats included.",
             ),
-            applied: count("applied_total", "Changes of cards by other servers that count here."),
-            ignored: counters(
-                registry,
+            applied: make
+                .counter("card_sync_applied_total", "Changes of cards by other servers that count here."),
+            ignored: make.counters(
                 "card_sync_ignored_total",
                 "Messages from [card_sync] queue_url that came to nothing.",
                 &["reason"],
             ),
-            poison: count("poison_total", "Messages that can never be read, each time they come."),
-            last_success: gauge(
-                registry,
+            poison: make
+                .counter("card_sync_poison_total", "Messages that can never be read, each time they come."),
+            last_success: make.gauge(
                 "card_sync_last_success_timestamp_seconds",
                 "When [card_sync] queue_url was last read and settled; 0: never since the start.",
             ),

@@ -1,8 +1,8 @@
 //! Which events are counted, and as what.
 
-use prometheus::{IntCounterVec, Registry};
+use prometheus::IntCounterVec;
 
-use super::{Metrics, register::counters};
+use super::{Metrics, register::Registrar};
 use crate::domain::event::{Body, Decision, Event};
 
 /// Events by what they are.
@@ -16,29 +16,25 @@ pub(super) struct EventCounters {
 }
 
 impl EventCounters {
-    pub(super) fn new(registry: &Registry) -> Self {
+    pub(super) fn new(make: &mut Registrar) -> Self {
         Self {
-            decisions: counters(
-                registry,
+            decisions: make.counters(
                 "decisions_total",
                 "Entries decided.",
                 &["building", "decision", "reason"],
             ),
-            device_events: counters(
-                registry,
+            device_events: make.counters(
                 "device_events_total",
                 "Events of devices recorded that are no turnstiles.",
                 &["building", "type"],
             ),
-            exits: counters(registry, "exits_total", "Exits recorded.", &["building", "anomaly"]),
-            entries_recorded: counters(
-                registry,
+            exits: make.counters("exits_total", "Exits recorded.", &["building", "anomaly"]),
+            entries_recorded: make.counters(
                 "entries_recorded_total",
                 "Entries that gates decided alone.",
                 &["building", "decision", "anomaly"],
             ),
-            passages: counters(
-                registry,
+            passages: make.counters(
                 "passages_total",
                 "Passages that gates confirmed, or said that nobody went through.",
                 &["building", "outcome"],

@@ -5,7 +5,15 @@ use super::{Metrics, SINK_STATES};
 impl Metrics {
     /// A sink that is no longer there has no series.
     pub fn forget_sink(&self, sink: &str) {
-        for family in [&self.sink_accepted, &self.sink_delivered, &self.sink_retried, &self.sink_discarded] {
+        let counters = [
+            &self.sink_accepted,
+            &self.sink_delivered,
+            &self.sink_retried,
+            &self.sink_discarded,
+            &self.replayed,
+            &self.replay_refused,
+        ];
+        for family in counters {
             // an error: there was none yet
             let _ = family.remove_label_values(&[sink]);
         }

@@ -1,24 +1,28 @@
 //! What `/metrics` shows of traces.
 
-use prometheus::{IntCounter, IntCounterVec, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
-use super::register::{counter, counters};
+use super::register::Registrar;
 
 /// Spans on their way to the collector.
 #[derive(Debug)]
 pub struct TraceMetrics {
     /// Spans that the collector has.
     pub exported: IntCounter,
+    /// Spans that wait for it; set by each look.
+    pub queued: IntGauge,
     dropped: IntCounterVec,
 }
 
 impl TraceMetrics {
-    pub(super) fn new(registry: &Registry) -> Self {
+    pub(super) fn new(make: &mut Registrar) -> Self {
         let metrics = Self {
-            exported: counter(registry, "trace_spans_exported_total", "Spans that the collector has."),
-            dropped: counters(
-                registry,
-                "trace_spans_dropped_total",
+            exported: make.counter("trace_spans_exported_total", "Spans that the collector has."),
+            queued: make.gauge(
+                "trace_queue_spans",
+                "Spans that wait for the collector, beside up to 512 on their way; at 8192 the next is dropped.",
+            ),
+            dropped: make.counters("trace_spans_dropped_total",
                 "Spans that it has not got: their queue was full, or it did not take them in time.",
                 &["reason"],
             ),

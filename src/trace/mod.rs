@@ -101,6 +101,13 @@ impl Tracer {
             .is_some_and(|recording| caller.unwrap_or_else(|| is_in_ratio(trace_id, recording.sample_ratio)))
     }
 
+    /// Says in the metrics how many spans wait for the exporter.
+    pub fn show_queue(&self) {
+        let Some(Recording { queue, metrics, .. }) = self.0.as_deref() else { return };
+        let waiting = queue.max_capacity().saturating_sub(queue.capacity());
+        metrics.traces.queued.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+
     /// Hands a span to the exporter, unless its queue is full.
     pub fn record(&self, span: SpanData) {
         let Some(recording) = &self.0 else { return };
@@ -141,6 +148,8 @@ mod tests {
             String::from_utf8(metrics.render()).unwrap().contains(&line)
         };
         assert!(shown("queue_full", more) && shown("not_exported", 0));
+        tracer.show_queue();
+        assert_eq!(metrics.traces.queued.get(), MAX_QUEUED_SPANS as i64);
         // an exporter that has ended
         drop(exporter);
         tracer.record(record::routed(event, Annotations::default(), &[], times));

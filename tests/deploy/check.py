@@ -21,7 +21,7 @@ SUFFIXES = ("_bucket", "_sum", "_count")
 
 
 def main():
-    checks = [the_glue_table_is_athena_sql, dashboards_and_alerts_name_metrics_that_are_served, every_alert_is_in_the_runbook,
+    checks = [the_glue_table_is_athena_sql, dashboards_and_alerts_name_metrics_that_are_served, metrics_md_names_alerts_and_panels_that_are_there, every_alert_is_in_the_runbook,
               alarms_lead_to_sections_of_the_runbook, every_suppression_has_its_reason, the_role_may_do_what_the_daemon_calls, deploy_py_knows_every_output,
               yaml_can_be_read, the_packages_files_are_there, promtool_takes_the_alerts]
     failures = 0
@@ -67,7 +67,7 @@ def named_metrics(text):
 
 def dashboards_and_alerts_name_metrics_that_are_served():
     served, count = metric_names.all_names(), 0
-    for file in "grafana.json", "prometheus-rules.yaml", "collector.yaml", "cloudformation/watch.yaml", "RUNBOOK.md":
+    for file in "grafana.json", "prometheus-rules.yaml", "collector.yaml", "cloudformation/watch.yaml", "RUNBOOK.md", "METRICS.md":
         text = (DEPLOY / file).read_text()
         # a list of endings
         text = re.sub(r"(turnstiled_(?:sink_)?)\(([a-z_|]+)\)", lambda m: " ".join(m[1] + end for end in m[2].split("|")), text)
@@ -76,6 +76,16 @@ def dashboards_and_alerts_name_metrics_that_are_served():
         assert found and not unknown, f"{file}: {unknown}"
         count += len(found)
     return f"{len(served)} served, {count} uses"
+
+
+def metrics_md_names_alerts_and_panels_that_are_there():
+    text = (DEPLOY / "METRICS.md").read_text()
+    alerts = {rule["alert"] for group in yaml.safe_load((DEPLOY / "prometheus-rules.yaml").read_text())["groups"] for rule in group["rules"]}
+    panels = {panel["title"] for panel in json.loads((DEPLOY / "grafana.json").read_text())["panels"]}
+    named, shown = set(re.findall(r"\bTurnstiled\w+", text)), set(re.findall(r'[Pp]anel "([^"]+)"', text))
+    unknown = sorted(named - alerts | shown - panels)
+    assert len(named) > 10 and shown and not unknown, unknown
+    return f"{len(named)} of {len(alerts)} alerts, {len(shown)} panels"
 
 
 def every_alert_is_in_the_runbook():

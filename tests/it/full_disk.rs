@@ -210,6 +210,7 @@ async fn shows_full(daemon: &Daemon) {
     assert_eq!(ready["disk"], "full", "{ready}");
     let metrics = anyone.get("/metrics").await.body;
     assert!(metrics.contains("turnstiled_disk_step 3"), "{metrics}");
+    assert!(metrics.contains("turnstiled_log_full_seconds 0\n"), "{metrics}");
 }
 
 /// Entries are granted again without a restart, and the ballast is back.

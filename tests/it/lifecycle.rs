@@ -8,6 +8,7 @@ use crate::{
     aws::Estate,
     daemon::{Site, TWO_BUILDINGS, sequence},
     http::Caller,
+    metrics::Scrape,
     moto::Moto,
     sinks::{settled, sinks_by_name},
 };
@@ -199,7 +200,7 @@ async fn everyone_may_see_that_it_is_well() {
     daemon.anyone().post(EXITS, &swipe).await;
     let scrape = anyone.get("/metrics").await;
     assert!(scrape.header("content-type").starts_with("text/plain; version=0.0.4"), "{scrape:?}");
-    let metrics = Metrics::parse(&scrape.body);
+    let metrics = Scrape::parse(&scrape.body);
     for (series, value) in [
         ("turnstiled_decisions_total{building=\"hq\",decision=\"granted\",reason=\"\"}", 1.0),
         ("turnstiled_decisions_total{building=\"hq\",decision=\"denied\",reason=\"anti_passback\"}", 1.0),
@@ -226,41 +227,7 @@ async fn everyone_may_see_that_it_is_well() {
         "turnstiled_http_requests_total",
         "turnstiled_build_info",
     ] {
-        assert!(metrics.families.contains(family), "{family}\n{}", scrape.body);
+        assert!(metrics.families.contains_key(family), "{family}\n{}", scrape.body);
     }
     assert_eq!(sinks_by_name(&admin).await["files"]["last_error"], Value::Null);
-}
-
-/// The Prometheus text format, as far as it is used here; parsing panics at what is none.
-struct Metrics {
-    families: HashSet<String>,
-    samples: Vec<(String, f64)>,
-}
-
-impl Metrics {
-    fn parse(text: &str) -> Self {
-        assert!(text.ends_with('\n'), "the last line ends too");
-        let (mut families, mut samples) = (HashSet::new(), Vec::new());
-        for line in text.lines().filter(|line| !line.starts_with("# HELP ")) {
-            if let Some(family) = line.strip_prefix("# TYPE ") {
-                let (name, kind) = family.split_once(' ').unwrap();
-                assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
-                assert!(families.insert(name.to_owned()), "{name} is there twice");
-                continue;
-            }
-            let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
-            let name = series.split('{').next().unwrap();
-            let is_of = |family: &str| {
-                name.strip_prefix(family)
-                    .is_some_and(|rest| ["", "_bucket", "_sum", "_count"].contains(&rest))
-            };
-            assert!(families.iter().any(|family| is_of(family)), "{line} has no TYPE");
-            samples.push((series.to_owned(), value.parse().unwrap()));
-        }
-        Self { families, samples }
-    }
-
-    fn value(&self, series: &str) -> Option<f64> {
-        self.samples.iter().find(|(name, _)| name == series).map(|(_, value)| *value)
-    }
 }

@@ -60,6 +60,7 @@ mod letter_mirror;
 mod lifecycle;
 mod long_outage;
 mod lost_state;
+mod metrics;
 mod modes;
 mod outage;
 mod partial_failures;

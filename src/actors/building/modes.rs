@@ -4,7 +4,7 @@ use actix::{Handler, Message};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use super::{BuildingActor, need_of};
+use super::{BuildingActor, batches::need_of};
 use crate::{
     actors::{places::NoPlace, recorder::Origin},
     domain::{
