@@ -9,12 +9,13 @@ mod traces;
 
 use std::sync::Arc;
 
+pub use prometheus::Histogram;
 use prometheus::{
-    Encoder, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+    Encoder, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
 use self::events::EventCounters;
-use self::register::{counter, counters, gauge, gauges, histogram};
+use self::register::{counter, counters, gauge, gauges, histogram, histograms};
 pub use self::{card_sync::CardSyncMetrics, traces::TraceMetrics};
 
 /// Buckets in seconds, fit for a decision that takes 100 µs on a good disk and 100 ms on a bad day.
@@ -22,6 +23,10 @@ const SECONDS_BUCKETS: [f64; 15] = [
     0.000_05, 0.000_1, 0.000_2, 0.000_3, 0.000_5, 0.000_75, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.1,
     0.5, 2.5,
 ];
+
+/// Buckets in seconds, fit for a send to a file and for one that a service takes half a minute to answer.
+const SEND_SECONDS_BUCKETS: [f64; 14] =
+    [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0];
 
 /// Buckets of the size of a commit, in records.
 const RECORDS_BUCKETS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
@@ -77,6 +82,8 @@ pub struct Families {
     pub sink_delivered: IntCounterVec,
     /// Sends that have to be done again.
     pub sink_retried: IntCounterVec,
+    /// One send to the sink, in seconds, whatever came of it, also for replays.
+    pub sink_send_seconds: HistogramVec,
     /// Dead letters that are there still, and what was let go of. The contract's name has `_total`, and its promise 2
     /// wants the present number, which goes down when a dead letter is delivered after all.
     pub sink_dead: IntGaugeVec,
@@ -233,6 +240,13 @@ impl Metrics {
             sink_accepted: counters(&registry, "sink_accepted_total", "Events led to the sink.", &["sink"]),
             sink_delivered: counters(&registry, "sink_delivered_total", "Events the service has.", &["sink"]),
             sink_retried: counters(&registry, "sink_retried_total", "Sends to be done again.", &["sink"]),
+            sink_send_seconds: histograms(
+                &registry,
+                "sink_send_seconds",
+                "One send to the sink, whatever came of it.",
+                &SEND_SECONDS_BUCKETS,
+                &["sink"],
+            ),
             sink_dead: gauges(
                 &registry,
                 "sink_dead_total",

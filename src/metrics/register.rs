@@ -1,7 +1,7 @@
 //! Metrics of each kind, made and registered at once.
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     core::Collector,
 };
 
@@ -36,4 +36,15 @@ pub(super) fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter
 pub(super) fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
     let options = HistogramOpts::new(full_name(name), help).buckets(buckets.to_vec());
     register(registry, Histogram::with_opts(options))
+}
+
+pub(super) fn histograms(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    buckets: &[f64],
+    labels: &[&str],
+) -> HistogramVec {
+    let options = HistogramOpts::new(full_name(name), help).buckets(buckets.to_vec());
+    register(registry, HistogramVec::new(options, labels))
 }
