@@ -10,7 +10,10 @@ mod traces;
 
 use std::sync::Arc;
 
-use prometheus::{Encoder, Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
+pub use prometheus::Histogram;
+use prometheus::{
+    Encoder, Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder,
+};
 
 pub use self::{
     card_sync::CardSyncMetrics,
@@ -26,6 +29,10 @@ const SECONDS_BUCKETS: [f64; 18] = [
     0.000_02, 0.000_05, 0.000_1, 0.000_15, 0.000_2, 0.000_3, 0.000_5, 0.000_75, 0.001, 0.002, 0.003, 0.005,
     0.01, 0.025, 0.05, 0.1, 0.5, 2.5,
 ];
+
+/// Buckets in seconds, fit for a send to a file and for one that a service takes half a minute to answer.
+const SEND_SECONDS_BUCKETS: [f64; 14] =
+    [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0];
 
 /// Buckets of the size of a commit, in records.
 const RECORDS_BUCKETS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
@@ -83,6 +90,8 @@ pub struct Families {
     pub sink_delivered: IntCounterVec,
     /// Sends that have to be done again.
     pub sink_retried: IntCounterVec,
+    /// One send to the sink, in seconds, whatever came of it, also for replays.
+    pub sink_send_seconds: HistogramVec,
     /// Dead letters that are there still, and what was let go of. The contract's name has `_total`, and its promise 2
     /// wants the present number, which goes down when a dead letter is delivered after all.
     pub sink_dead: IntGaugeVec,
@@ -219,6 +228,12 @@ impl Metrics {
             sink_accepted: make.counters("sink_accepted_total", "Events led to the sink.", &["sink"]),
             sink_delivered: make.counters("sink_delivered_total", "Events the service has.", &["sink"]),
             sink_retried: make.counters("sink_retried_total", "Sends to be done again.", &["sink"]),
+            sink_send_seconds: make.histograms(
+                "sink_send_seconds",
+                "One send to the sink, whatever came of it.",
+                &SEND_SECONDS_BUCKETS,
+                &["sink"],
+            ),
             sink_dead: make.gauges("sink_dead_total",
                 "Events that are dead now: dead letters, and what was let go of. Goes down when one is resolved.",
                 &["sink"],

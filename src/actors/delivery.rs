@@ -1,9 +1,11 @@
 //! One sink's shell: reads the log for the delivery machine, sends what it says, keeps what it settles.
 
 pub mod letters;
+mod pace;
 mod report;
 pub mod retire;
 pub mod spare;
+pub mod stop;
 mod traced;
 
 use std::{
@@ -32,12 +34,14 @@ use crate::{
         outcome::Order,
         patience::Patience,
         progress::{Detached, Progress, Settlement},
+        slowness::Slowness,
     },
     domain::{
         outbound::{EditError, edit},
         record::{EventRecord, RecordError},
         routes::RouteTable,
     },
+    metrics::Histogram,
     sinks::Sink,
     space::Step,
     trace::Tracer,
@@ -56,9 +60,6 @@ pub(super) const MAX_SCANNED_BYTES: usize = 4 << 20;
 /// When to try again after the log could not be read.
 const STALLED_RETRY: Duration = Duration::from_secs(30);
 
-/// How long a clean stop waits for what was sent already.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Delivers to one sink.
 pub struct DeliveryActor {
     name: Arc<str>,
@@ -74,6 +75,8 @@ pub struct DeliveryActor {
     last_detached: Option<Detached>,
     letters_were_full: bool,
     notices: Notices,
+    slowness: Slowness,
+    seconds: Histogram,
     patience: Patience,
     /// What waits for space beside the log. Until it is written nothing is sent.
     unwritten: Option<Settlement>,
@@ -109,8 +112,10 @@ pub struct DeliveryParts {
     pub disk: DiskBoard,
     /// Whether the sink is never let go of.
     pub is_required: bool,
-    /// Who records what is sent.
+    /// Who records what is sent,
     pub tracer: Tracer,
+    /// and counts how long that takes.
+    pub seconds: Histogram,
 }
 
 /// The disk is nearly full: a sink that has held back for long what the log could drop, and is not required, lets go
@@ -122,14 +127,6 @@ pub struct DetachIfBehind {
     pub to: u64,
     /// What it has counted for this sink, up to there.
     pub accepted: u64,
-}
-
-/// Send nothing more; the reply comes when what was sent is answered and everything is written down.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct StopDelivery {
-    /// The reply.
-    pub reply: oneshot::Sender<()>,
 }
 
 #[derive(Debug, Error)]
@@ -159,6 +156,7 @@ impl DeliveryActor {
             disk,
             is_required,
             tracer,
+            seconds,
         } = parts;
         let limits = sink.limits().with_order(order);
         let config = Config { rate_per_second: rate_limit, ..Config::for_batches(&limits) };
@@ -179,6 +177,8 @@ impl DeliveryActor {
             last_detached: progress.detached.last().copied(),
             letters_were_full: false,
             notices: Notices::default(),
+            slowness: Slowness::default(),
+            seconds,
             patience: Patience::default(),
             unwritten: None,
             started: Instant::now(),
@@ -199,7 +199,8 @@ impl DeliveryActor {
                 }
                 Effect::Send { batch, records } => {
                     let sent = self.send_traced(Arc::clone(&self.sink), records).into_actor(self);
-                    ctx.spawn(sent.map(move |outcomes, actor, ctx| {
+                    ctx.spawn(sent.map(move |sent, actor, ctx| {
+                        let outcomes = actor.note_pace(sent);
                         actor.feed(Input::Finished { batch, outcomes }, ctx);
                     }));
                 }
@@ -326,14 +327,6 @@ impl DeliveryActor {
             self.retire(ctx);
         }
     }
-
-    fn stop(&mut self) {
-        if let Some(reply) = self.stopping.take() {
-            let rest = self.machine.flush();
-            self.settle(rest);
-            let _ = reply.send(());
-        }
-    }
 }
 
 /// Uniform in `0.0..1.0`. Without randomness retries are not spread, which costs nothing but politeness.
@@ -380,17 +373,5 @@ impl Handler<DetachIfBehind> for DeliveryActor {
         if self.patience.is_over(self.machine.status().cursor, self.disk.trimmable_below()) {
             self.feed(Input::Detach { to, accepted }, ctx);
         }
-    }
-}
-
-impl Handler<StopDelivery> for DeliveryActor {
-    type Result = ();
-
-    fn handle(&mut self, stop: StopDelivery, ctx: &mut Self::Context) {
-        self.machine.drain();
-        self.borrowers.send_away();
-        self.stopping = Some(stop.reply);
-        ctx.run_later(STOP_TIMEOUT, |actor, _| actor.stop());
-        self.end_if_idle(ctx);
     }
 }

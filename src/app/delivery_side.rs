@@ -11,7 +11,7 @@ use crate::{
     actors::{
         card_sync::{CardSync, CardSyncParts},
         deliveries::{Deliveries, Delivering},
-        delivery::{DeliveryActor, DeliveryParts, StopDelivery},
+        delivery::{DeliveryActor, DeliveryParts, stop::StopDelivery},
         disk::DiskBoard,
         feeds::Feeds,
         mirror::{MirrorActor, MirrorParts},
@@ -67,6 +67,7 @@ pub(super) struct Starter {
     pub(super) disk: DiskBoard,
     pub(super) deliveries: Deliveries,
     pub(super) tracer: Tracer,
+    pub(super) metrics: Metrics,
 }
 
 impl Starter {
@@ -93,6 +94,7 @@ impl Starter {
             disk: self.disk.clone(),
             is_required: settings.required,
             tracer: self.tracer.clone(),
+            seconds: self.metrics.sink_send_seconds.with_label_values(&[&name]),
         };
         let (started, address) = oneshot::channel();
         self.arbiter.spawn_fn(move || {
@@ -123,6 +125,7 @@ impl DeliverySide {
             disk: disk.clone(),
             deliveries: Deliveries::default(),
             tracer: tracer.clone(),
+            metrics: metrics.clone(),
         };
         let routes = Arc::new(config.routes.clone());
         let mut deliveries = Vec::with_capacity(sinks.len());

@@ -39,7 +39,7 @@ pub(super) fn read(mut table: TableReader<'_>, server: Option<&ServerConfig>) ->
     };
     let is_local_allowed = table.optional("allow_local_issuer").and_then(|value| value.boolean());
     let jwt = table.optional("jwt");
-    let issuer = jwt.as_ref().and_then(|value| value.table("auth.jwt")).and_then(read_jwt);
+    let issuer = jwt.as_ref().and_then(|value| value.table()).and_then(read_jwt);
     let exposed = server.and_then(ServerConfig::exposed);
     if let (Some(jwt), Some(JwtConfig::Local), Some(address)) = (jwt, &issuer, exposed)
         && is_local_allowed != Some(true)

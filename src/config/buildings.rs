@@ -43,7 +43,7 @@ pub(super) fn read(buildings: &Value<'_>) -> Option<Vec<BuildingConfig>> {
         buildings.error("is empty, one building is required", None);
     }
     let mut ids = Unique::new("building");
-    Some(list.iter().filter_map(|entry| read_building(entry.table("buildings")?, &mut ids)).collect())
+    Some(list.iter().filter_map(|entry| read_building(entry.table()?, &mut ids)).collect())
 }
 
 fn read_building(mut table: TableReader<'_>, ids: &mut Unique) -> Option<BuildingConfig> {
@@ -96,7 +96,7 @@ fn read_gates(gates: &Value<'_>) -> Option<Gates> {
     }
     let (mut ids, mut read) = (Unique::new("gate"), Gates::default());
     for entry in &list {
-        let gate = entry.table("buildings.gates").and_then(|table| read_gate(table, &mut ids));
+        let gate = entry.table().and_then(|table| read_gate(table, &mut ids));
         if let Some((gate, passage_timeout)) = gate {
             read.confirming.extend(passage_timeout.map(|timeout| (gate.clone(), timeout)));
             read.gates.insert(gate);

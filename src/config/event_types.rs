@@ -35,7 +35,7 @@ pub(super) fn read(value: &Value<'_>) -> EventTypes {
     let mut found = EventTypes::default();
     let mut once = Unique::new("event type");
     for entry in value.list(MAX_EVENT_TYPES).unwrap_or_default() {
-        let Some(table) = entry.table("event_types") else { continue };
+        let Some(table) = entry.table() else { continue };
         let (name, schema) = read_type(table, &mut once);
         found.names.extend(name.clone());
         found.schemas.extend(name.zip(schema));

@@ -49,7 +49,7 @@ pub(super) fn read(groups: &Value<'_>, named: &Named<'_>) -> Read {
     let list = groups.list(MAX_GROUPS).unwrap_or_default();
     let (mut read, mut ids) = (Read::default(), Unique::new("group"));
     for entry in list {
-        if let Some(table) = entry.table("groups") {
+        if let Some(table) = entry.table() {
             read.take(table, &mut ids, named);
         }
     }
@@ -85,7 +85,7 @@ impl Read {
 
     fn read_rules(&mut self, rules: &Value<'_>, named: &Named<'_>) -> Vec<PlacedRule> {
         let list = rules.list(MAX_RULES_PER_GROUP).unwrap_or_default();
-        list.iter().filter_map(|entry| self.read_rule(entry.table("groups.rules")?, named)).collect()
+        list.iter().filter_map(|entry| self.read_rule(entry.table()?, named)).collect()
     }
 
     fn read_rule(&mut self, mut table: TableReader<'_>, named: &Named<'_>) -> Option<PlacedRule> {

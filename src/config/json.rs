@@ -27,7 +27,7 @@ pub(super) fn to_json(value: &Value<'_>) -> Option<Json> {
         }
         DeValue::Array(items) => value.list(items.len())?.iter().map(to_json).collect(),
         DeValue::Table(_) => {
-            let entries = value.table("")?.named();
+            let entries = value.table()?.named();
             let members = entries.iter().map(|(name, member)| Some((name.clone(), to_json(member)?)));
             members.collect::<Option<Map<_, _>>>().map(Json::Object)
         }

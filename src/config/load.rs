@@ -70,7 +70,7 @@ impl Config {
         // After a syntax error keys may be anywhere: what the sections say would mislead.
         let config = syntax_errors.is_empty().then(|| {
             let at = Place { offset: 0, key: String::new() };
-            read(TableReader::new(&document, root.get_ref(), "", at))
+            read(TableReader::new(&document, root.get_ref(), at))
         });
         let (mut config, warnings) = document.conclude(config.flatten())?;
         config.warnings = warnings;
@@ -96,10 +96,10 @@ fn read_file(file: &Path) -> Result<String, String> {
 }
 
 fn read(mut root: TableReader<'_>) -> Option<Config> {
-    let server = root.required("server").and_then(|value| server::read(value.table("server")?));
-    let auth = root.required("auth").and_then(|value| auth::read(value.table("auth")?, server.as_ref()));
+    let server = root.required("server").and_then(|value| server::read(value.table()?));
+    let auth = root.required("auth").and_then(|value| auth::read(value.table()?, server.as_ref()));
     let wal = match root.optional("wal") {
-        Some(value) => value.table("wal").map(wal::read),
+        Some(value) => value.table().map(wal::read),
         None => Some(WalConfig::default()),
     };
     let (buildings, groups) = read_buildings(&mut root);
@@ -108,14 +108,14 @@ fn read(mut root: TableReader<'_>) -> Option<Config> {
     let routes = read_routes(&mut root, &sinks, &event_types);
     let tests = root.optional("tests");
     let tests = tests.map(|value| route_tests::read(&value, &sinks.names, &event_types.all()));
-    let letters = root.optional("dead_letters").and_then(|value| value.table("dead_letters"));
+    let letters = root.optional("dead_letters").and_then(|value| value.table());
     let letter_queue = letters.and_then(dead_letters::read);
     let own = server.as_ref().map(|server| server.id.as_str());
     let card_sync = root.optional("card_sync");
-    let card_sync = card_sync
-        .and_then(|value| card_sync::read(value.table("card_sync")?, own, &sinks, letter_queue.as_ref()));
+    let card_sync =
+        card_sync.and_then(|value| card_sync::read(value.table()?, own, &sinks, letter_queue.as_ref()));
     let telemetry = match root.optional("telemetry") {
-        Some(value) => value.table("telemetry").map(telemetry::read),
+        Some(value) => value.table().map(telemetry::read),
         None => Some(TelemetryConfig::default()),
     };
     let data_dir = server.as_ref().map(|server| server.data_dir.as_path());

@@ -2,7 +2,7 @@
 //!
 //! One file is one section (`server`, `auth`, `wal`, `buildings`, `schedules`, `groups`, `sinks` with `sink_kinds`, `routes` with
 //! `coverage`, `route_tests`, `event_types`). They share `reader` (a table) and `value` (one value), which report to the
-//! `document`; `not_yet` lists what the contract has and this version refuses.
+//! `document`.
 
 pub mod auth;
 mod aws_names;
@@ -20,7 +20,6 @@ mod hint;
 mod json;
 pub mod limits;
 mod load;
-mod not_yet;
 mod reader;
 pub mod reload;
 pub mod route_tests;

@@ -5,7 +5,6 @@ use toml::de::DeTable;
 use super::{
     document::{Document, Place},
     hint::did_you_mean,
-    not_yet,
     value::Value,
 };
 
@@ -13,20 +12,14 @@ use super::{
 pub(super) struct TableReader<'a> {
     pub(super) document: &'a Document<'a>,
     table: &'a DeTable<'a>,
-    section: &'static str,
     at: Place,
     known: Vec<&'static str>,
 }
 
 impl<'a> TableReader<'a> {
-    /// `section` is the table's name in the contract, whatever its path here is.
-    pub(super) fn new(
-        document: &'a Document<'a>,
-        table: &'a DeTable<'a>,
-        section: &'static str,
-        at: Place,
-    ) -> Self {
-        Self { document, table, section, at, known: Vec::new() }
+    /// Nothing of it is read yet.
+    pub(super) fn new(document: &'a Document<'a>, table: &'a DeTable<'a>, at: Place) -> Self {
+        Self { document, table, at, known: Vec::new() }
     }
 
     /// Where the table begins.
@@ -75,12 +68,7 @@ impl<'a> TableReader<'a> {
                 continue;
             }
             let at = Place { offset: name.span().start, key: self.path_of(key) };
-            if not_yet::is_key(self.section, key) {
-                self.document.error(&at, format!("`{key}` is not supported by this version yet"), None);
-                continue;
-            }
-            let candidates = [self.known.as_slice(), not_yet::keys(self.section)].concat();
-            self.document.error(&at, "unknown key", did_you_mean(key, &candidates));
+            self.document.error(&at, "unknown key", did_you_mean(key, &self.known));
         }
     }
 

@@ -22,7 +22,7 @@ pub struct RouteTest {
 
 pub(super) fn read(tests: &Value<'_>, sinks: &[String], types: &[&str]) -> Vec<RouteTest> {
     let list = tests.list(MAX_TESTS).unwrap_or_default();
-    list.iter().filter_map(|entry| read_test(entry.table("tests")?, sinks, types)).collect()
+    list.iter().filter_map(|entry| read_test(entry.table()?, sinks, types)).collect()
 }
 
 fn read_test(mut table: TableReader<'_>, sinks: &[String], types: &[&str]) -> Option<RouteTest> {
@@ -36,7 +36,7 @@ fn read_test(mut table: TableReader<'_>, sinks: &[String], types: &[&str]) -> Op
 }
 
 fn read_type(event: &Value<'_>, types: &[&str]) -> Option<String> {
-    let value = event.table("tests.event")?.required("type")?;
+    let value = event.table()?.required("type")?;
     let event_type = value.string()?;
     if !types.contains(&event_type.as_str()) {
         value.error(format!("{} is no event type", quote(&event_type)), nearest_type(&event_type, types));

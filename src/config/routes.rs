@@ -33,7 +33,7 @@ pub(super) fn read<'a>(value: &Value<'a>, sinks: &[String], known: &[&str]) -> O
     let mut names = Unique::new("route");
     let mut found = Routes { routes: Vec::new(), all_patterns_right: true };
     for entry in list {
-        let Some(table) = entry.table("routes") else { continue };
+        let Some(table) = entry.table() else { continue };
         let route = read_route(table, sinks, known, &mut names);
         found.all_patterns_right &= !route.types.is_empty();
         found.routes.push((route, entry));
@@ -135,7 +135,7 @@ fn read_drop(value: &Value<'_>, known: &[&str]) -> Option<Vec<String>> {
 }
 
 fn read_add(value: &Value<'_>) -> Option<serde_json::Map<String, serde_json::Value>> {
-    let fields = value.table("routes.add")?.named();
+    let fields = value.table()?.named();
     if fields.len() > MAX_EDITED_FIELDS {
         value.error(format!("adds {} fields, at most {MAX_EDITED_FIELDS} are possible", fields.len()), None);
         return None;

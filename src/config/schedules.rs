@@ -28,7 +28,7 @@ pub(super) type Schedules = BTreeMap<String, Option<Arc<Schedule>>>;
 pub(super) fn read(schedules: &Value<'_>) -> Schedules {
     let list = schedules.list(MAX_SCHEDULES).unwrap_or_default();
     let mut ids = Unique::new("schedule");
-    list.iter().filter_map(|entry| read_schedule(entry.table("schedules")?, &mut ids)).collect()
+    list.iter().filter_map(|entry| read_schedule(entry.table()?, &mut ids)).collect()
 }
 
 fn read_schedule(mut table: TableReader<'_>, ids: &mut Unique) -> Option<(String, Option<Arc<Schedule>>)> {
@@ -50,7 +50,7 @@ fn read_weekly(weekly: &Value<'_>) -> Option<Vec<Window>> {
         weekly.error("is empty, so the schedule never holds", Some(hint.to_owned()));
         return None;
     }
-    all_or_none(&list, |entry| read_window(entry, entry.table("schedules.weekly")?))
+    all_or_none(&list, |entry| read_window(entry, entry.table()?))
 }
 
 fn read_window(entry: &Value<'_>, mut table: TableReader<'_>) -> Option<Window> {

@@ -44,7 +44,7 @@ pub(super) fn read(mut table: TableReader<'_>) -> Option<ServerConfig> {
     let is_plain_allowed = table.optional("allow_plain_http").and_then(|value| value.boolean());
     let tls = table.optional("tls");
     let may_be_exposed = tls.is_some() || is_plain_allowed == Some(true);
-    let tls = tls.map(|value| value.table("server.tls").and_then(read_tls));
+    let tls = tls.map(|value| value.table().and_then(read_tls));
     let listen = match table.optional("listen") {
         Some(value) => read_listen(&value, may_be_exposed),
         None => parse_listen(DEFAULT_LISTEN).ok(),

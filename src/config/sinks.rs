@@ -176,7 +176,7 @@ pub(super) struct Sinks {
 }
 
 pub(super) fn read(sinks: &Value<'_>) -> Sinks {
-    let Some(table) = sinks.table("sinks") else { return Sinks::default() };
+    let Some(table) = sinks.table() else { return Sinks::default() };
     let entries = table.named();
     if entries.len() > MAX_SINKS {
         sinks.error(format!("has {} sinks, at most {MAX_SINKS} are possible", entries.len()), None);
@@ -186,7 +186,7 @@ pub(super) fn read(sinks: &Value<'_>) -> Sinks {
         if let Err(problem) = check_name(&name) {
             value.error(problem, None);
         }
-        if let Some(sink) = value.table("sinks").and_then(|table| read_sink(&name, table)) {
+        if let Some(sink) = value.table().and_then(|table| read_sink(&name, table)) {
             refuse_shared_place(&sink, &value, &found.valid);
             refuse_other_region(&sink, &value);
             warn_of_plain_http(&sink, &value);

@@ -136,9 +136,9 @@ impl<'a> Value<'a> {
     }
 
     /// A table, to be read key by key.
-    pub(super) fn table(&self, section: &'static str) -> Option<TableReader<'a>> {
+    pub(super) fn table(&self) -> Option<TableReader<'a>> {
         let DeValue::Table(table) = self.raw else { return self.wrong_type("a table") };
-        Some(TableReader::new(self.document, table, section, self.at.clone()))
+        Some(TableReader::new(self.document, table, self.at.clone()))
     }
 
     /// Reports an error here.

@@ -11,6 +11,7 @@
 //! - [`outcome`]: what a sink says of a record, and what it can take at once
 //! - [`status`]: how a sink is doing
 //! - [`notices`]: when the log is to say that it is away, held, or back
+//! - [`slowness`]: when it is to say that it has become slow, or is quick again
 //! - [`progress`]: what is kept durably between two starts, and dead letters on their way there
 //! - `ledger`: what became of the records, and when it is to be written
 //! - `acks`: which sequences past the cursor are settled
@@ -33,6 +34,7 @@ mod queue;
 pub mod retry;
 #[cfg(test)]
 mod simulation;
+pub mod slowness;
 pub mod status;
 pub mod window;
 

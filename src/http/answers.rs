@@ -1,7 +1,7 @@
 //! Around every request: its trace, its count in the metrics, and its error as a problem document.
 
 use actix_web::{
-    Error, HttpMessage,
+    Error, HttpMessage, HttpRequest,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
     http::{
@@ -12,7 +12,12 @@ use actix_web::{
     web::Data,
 };
 
-use super::{Services, error::ApiError, query, trace::RequestTracing};
+use super::{
+    Services,
+    error::ApiError,
+    query,
+    trace::{PROBES, RequestTrace, RequestTracing, method_of},
+};
 use crate::trace::current;
 
 /// Beside a request that was a HEAD and is routed as the GET that it asks about.
@@ -50,7 +55,11 @@ pub async fn answer(
     if let Some(services) = &services {
         services.metrics.http_requests.with_label_values(&[route.as_str(), status.as_str()]).inc();
     }
-    let mut response = match problem_of(&response) {
+    let problem = problem_of(&response);
+    if let (Some(services), Some(problem)) = (&services, &problem) {
+        note(services, &trace, problem, &route, response.request());
+    }
+    let mut response = match &problem {
         None => response.map_into_left_body(),
         Some(problem) => {
             let (request, _) = response.into_parts();
@@ -58,7 +67,7 @@ pub async fn answer(
             ServiceResponse::new(request, rendered).map_into_right_body()
         }
     };
-    tracing.end(&trace, &route, &mut response);
+    tracing.end(&trace, &route, problem.as_ref().map(ApiError::kind), &mut response);
     Ok(response)
 }
 
@@ -70,6 +79,16 @@ fn must_be_meant(request: &ServiceRequest, services: &Services) -> Result<(), Ap
         return Ok(());
     }
     services.access.rules().must_be_meant(request)
+}
+
+/// In the log, as far as it concerns someone: who looks after the process sees the answer himself, every few seconds.
+fn note(services: &Services, trace: &RequestTrace, problem: &ApiError, route: &str, request: &HttpRequest) {
+    if PROBES.contains(&route) {
+        return;
+    }
+    let _trace = current::enter(Some(trace.context));
+    let address = request.peer_addr().map(|peer| peer.ip());
+    services.refusals.note(problem, method_of(request), route, address);
 }
 
 /// Our own errors as they are; the server's own (an overlong body, a broken request) by their status.
@@ -86,6 +105,6 @@ fn problem_of(response: &ServiceResponse<impl MessageBody>) -> Option<ApiError> 
         status if status.is_client_error() => {
             ApiError::Malformed(format!("the request cannot be read: {error}"))
         }
-        _ => ApiError::Unavailable("the request could not be served; try again".to_owned()),
+        _ => ApiError::Internal,
     })
 }

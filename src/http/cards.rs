@@ -12,8 +12,8 @@ use super::{
     Services, ask,
     auth::person::{Person, Role},
     body::Body,
-    error::{ApiError, FieldError},
-    fields::{Fields, boolean, path_id, short_text, text, texts},
+    error::ApiError,
+    fields::{FieldError, Fields, boolean, path_id, short_text, text, texts},
     origin,
 };
 use crate::{
@@ -225,7 +225,7 @@ pub(super) fn unknown_names(
     groups: &[GroupId],
 ) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let mut note = |field: &str, detail: String| errors.push(FieldError { field: field.to_owned(), detail });
+    let mut note = |field: &str, detail: String| errors.push(FieldError::new(field, detail));
     for id in buildings {
         if !services.buildings.contains_key(id) {
             note("buildings", format!("this server has no building {id}"));

@@ -14,8 +14,8 @@ use super::{
     auth::KnownDevice,
     body::Body,
     cut,
-    error::{ApiError, FieldError, MAX_FIELD_ERRORS},
-    fields::{Fields, text, uuid},
+    error::{ApiError, MAX_FIELD_ERRORS},
+    fields::{FieldError, Fields, text, uuid},
     origin,
     swipes::{check_gate, exit_answer},
 };
@@ -128,13 +128,10 @@ fn read(
 fn undeclared(event_type: &str, data: Option<&Value>, schemas: &DeviceSchemas) -> Vec<FieldError> {
     let Some(schema) = schemas.get(event_type) else {
         let detail = format!("{:?} is not declared in [[event_types]] of this server", cut(event_type));
-        return vec![FieldError { field: "type".to_owned(), detail }];
+        return vec![FieldError::new("type", detail)];
     };
     let violations = data.map(|data| schema.violations(data, MAX_FIELD_ERRORS)).unwrap_or_default();
-    let error = |violation: Violation| FieldError {
-        field: format!("/data{}", violation.pointer),
-        detail: violation.detail,
-    };
+    let error = |Violation { pointer, detail }| FieldError::as_sent(format!("/data{pointer}"), detail);
     violations.into_iter().map(error).collect()
 }
 

@@ -147,6 +147,7 @@ impl<'a> Page<'a> {
         if !parameters.is_empty() {
             self.put("<h4>Parameters</h4><table><tr><th>name<th>in<th>is<th>meaning");
             for parameter in parameters {
+                let parameter = self.resolve(parameter);
                 let is = kind(&parameter["schema"]);
                 let needed = if parameter["required"] == true { "" } else { " (may be left out)" };
                 let cells = [text(parameter, "name"), text(parameter, "in")].map(escape);

@@ -6,6 +6,7 @@ use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header};
 use serde::Serialize;
 use thiserror::Error;
 
+use super::fields::FieldError;
 use crate::{
     actors::{
         building::{SwipeError, forgive::ForgiveError, modes::AccountError, passages::PassageError},
@@ -28,15 +29,6 @@ const RETRY_AFTER_SECONDS: &str = "1";
 
 /// The most field errors that one answer names.
 pub(super) const MAX_FIELD_ERRORS: usize = 100;
-
-/// A field of a body or query that breaks the model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct FieldError {
-    /// Which field, such as `exits[3].card_id`.
-    pub field: String,
-    /// What is wrong with it.
-    pub detail: String,
-}
 
 /// Why a request got no 2xx.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -85,13 +77,31 @@ pub enum ApiError {
         /// When to come again.
         retry_after_seconds: u64,
     },
+    /// 429: an address has failed too often with missing or bad credentials.
+    #[error(
+        "too many attempts with missing or bad credentials came from this address; try again in {retry_after_seconds} s"
+    )]
+    TooManyFailures {
+        /// When to come again.
+        retry_after_seconds: u64,
+    },
     /// 422: rows of an import, each with its line; nothing of it was done.
     #[error("{}; nothing was imported", bad_rows(.0))]
     RowsRefused(Box<Report>),
-    /// 503: too busy, then nothing was recorded; or stopping, then it may or may not have been. Safe to try
-    /// again with the same `swipe_id`.
+    /// 503: the log takes nothing now. Safe to try again with the same `swipe_id`.
+    #[error(transparent)]
+    NoPlace(#[from] NoPlace),
+    /// 503: something else that it needs is not to be had now; it may be tried again.
     #[error("{0}")]
     Unavailable(String),
+    /// 503: a fault of the program.
+    #[error("the request could not be served; try again")]
+    Internal,
+}
+
+/// In which it surely works again.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 fn plural(fields: usize) -> String {
@@ -109,14 +119,47 @@ impl ApiError {
     /// 422 for one field.
     #[must_use]
     pub fn field(field: &str, detail: impl Into<String>) -> Self {
-        Self::Invalid(vec![FieldError { field: field.to_owned(), detail: detail.into() }])
+        Self::Invalid(vec![FieldError::new(field, detail)])
     }
 
     /// 429 for `wait`, in whole seconds, which is when it surely works again.
     #[must_use]
     pub fn too_fast(detail: &'static str, wait: Duration) -> Self {
-        let retry_after_seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
-        Self::TooFast { detail, retry_after_seconds }
+        Self::TooFast { detail, retry_after_seconds: whole_seconds(wait) }
+    }
+
+    /// 429 after failures, for `wait`.
+    #[must_use]
+    pub fn too_many_failures(wait: Duration) -> Self {
+        Self::TooManyFailures { retry_after_seconds: whole_seconds(wait) }
+    }
+
+    /// What kind of problem it is, in a word: `error.type` of the request's span and `problem` of its line in the log.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::Unauthenticated(_) => "unauthenticated",
+            Self::Forbidden(_) => "forbidden",
+            Self::NotFound(_) => "not_found",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::TooSlow => "too_slow",
+            Self::Conflict(_) => "conflict",
+            Self::Gone(_) => "gone",
+            Self::Changed(_) => "changed",
+            Self::TooLarge(_) => "too_large",
+            Self::Misdirected => "misdirected",
+            Self::Invalid(_) => "invalid",
+            Self::RowsRefused(_) => "rows_refused",
+            Self::TooFast { .. } => "too_fast",
+            Self::TooManyFailures { .. } => "too_many_failures",
+            Self::NoPlace(NoPlace::Overloaded) => "overloaded",
+            Self::NoPlace(NoPlace::Stopping) => "stopping",
+            Self::NoPlace(NoPlace::DiskFull) => "disk_full",
+            Self::NoPlace(NoPlace::DiskExhausted) => "disk_exhausted",
+            Self::Unavailable(_) => "unavailable",
+            Self::Internal => "internal",
+        }
     }
 
     /// What a dropped reply means: the commit failed and the process is about to stop.
@@ -131,10 +174,10 @@ impl ApiError {
         let status = self.status_code();
         let mut response = HttpResponse::build(status);
         match self {
-            Self::Unavailable(_) => {
+            Self::NoPlace(_) | Self::Unavailable(_) | Self::Internal => {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
             }
-            Self::TooFast { retry_after_seconds, .. } => {
+            Self::TooFast { retry_after_seconds, .. } | Self::TooManyFailures { retry_after_seconds } => {
                 response.insert_header((header::RETRY_AFTER, *retry_after_seconds));
             }
             Self::MethodNotAllowed(allow) => {
@@ -214,8 +257,8 @@ impl ResponseError for ApiError {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Invalid(_) | Self::RowsRefused(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::TooFast { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooFast { .. } | Self::TooManyFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::NoPlace(_) | Self::Unavailable(_) | Self::Internal => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -250,12 +293,6 @@ impl From<ReplaysError> for ApiError {
             ReplaysError::NotThere(_) => Self::NotFound(error.to_string()),
             ReplaysError::DiskFull => Self::Unavailable(error.to_string()),
         }
-    }
-}
-
-impl From<NoPlace> for ApiError {
-    fn from(error: NoPlace) -> Self {
-        Self::Unavailable(error.to_string())
     }
 }
 

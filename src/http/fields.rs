@@ -1,10 +1,42 @@
 //! Reads a JSON object field by field and collects everything that is wrong with it, unknown fields too,
 //! so that one answer names all of them.
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::error::{ApiError, FieldError};
+use super::error::ApiError;
 use crate::domain::ids::InvalidId;
+
+/// A field of a body or query that breaks the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// Which field, such as `exits[3].card_id`.
+    pub field: String,
+    /// What is wrong with it.
+    pub detail: String,
+    #[serde(skip)]
+    is_as_sent: bool,
+}
+
+impl FieldError {
+    /// Of a field that the API has.
+    #[must_use]
+    pub fn new(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { field: field.into(), detail: detail.into(), is_as_sent: false }
+    }
+
+    /// Of something that only the caller calls so: it may be anything, and is for the answer, not for the log.
+    #[must_use]
+    pub fn as_sent(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { is_as_sent: true, ..Self::new(field, detail) }
+    }
+
+    /// Whether its name is the caller's own.
+    #[must_use]
+    pub fn is_as_sent(&self) -> bool {
+        self.is_as_sent
+    }
+}
 
 /// A JSON object being read.
 #[derive(Debug)]
@@ -54,9 +86,7 @@ impl Fields {
     pub fn of_value(value: Value, path: String) -> Result<Self, FieldError> {
         match value {
             Value::Object(left) => Ok(Self { left, path, errors: vec![] }),
-            other => {
-                Err(FieldError { field: path, detail: format!("must be an object, is {}", kind(&other)) })
-            }
+            other => Err(FieldError::new(path, format!("must be an object, is {}", kind(&other)))),
         }
     }
 
@@ -93,8 +123,11 @@ impl Fields {
 
     /// Notes an error.
     pub fn error(&mut self, name: &str, detail: String) {
-        let field = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
-        self.errors.push(FieldError { field, detail });
+        self.errors.push(FieldError::new(self.path_of(name), detail));
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
     fn parsed<T>(&mut self, name: &str, parsed: Result<T, String>) -> Option<T> {
@@ -108,7 +141,8 @@ impl Fields {
     pub fn finish<T>(mut self, value: Option<T>) -> Result<T, Vec<FieldError>> {
         let unknown: Vec<String> = self.left.keys().cloned().collect();
         for name in unknown {
-            self.error(&super::cut(&name), "is not a field of this request".to_owned());
+            let field = self.path_of(&super::cut(&name));
+            self.errors.push(FieldError::as_sent(field, "is not a field of this request"));
         }
         match value {
             Some(value) if self.errors.is_empty() => Ok(value),

@@ -19,6 +19,7 @@ pub mod fields;
 pub mod forgive;
 pub mod health;
 pub mod history;
+mod log_lines;
 pub mod modes;
 pub mod muster;
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod plain_swipe;
 pub mod presence;
 mod query;
 pub mod recorded;
+pub mod refusals;
 pub mod replays;
 pub mod routes;
 pub mod sinks;
@@ -54,6 +56,7 @@ use self::{
     auth::Auth,
     error::ApiError,
     history::HistoryServices,
+    refusals::Refusals,
     trace::{RequestTrace, RequestTracing},
 };
 use crate::{
@@ -103,6 +106,8 @@ pub struct Services {
     pub replays: ReplayServices,
     /// How requests are traced.
     pub tracing: RequestTracing,
+    /// What the log says of requests that are not done.
+    pub refusals: Refusals,
     /// Who may come in at all.
     pub access: Access,
     /// Who may call.

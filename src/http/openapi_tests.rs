@@ -86,3 +86,34 @@ fn examples_of_problems_have_the_status_they_stand_at() {
     }
     assert!(seen > 200, "{seen}");
 }
+
+/// Where devices call, and wherever something is refused; `info` says that it holds everywhere.
+#[test]
+fn trace_headers_are_named_to_devices_and_with_every_problem() {
+    let document = document();
+    let named = |answer: &Value| {
+        let reference = |name: &str| answer["headers"][name]["$ref"].as_str().unwrap_or_default().to_owned();
+        ["traceparent", "X-Amzn-Trace-Id"]
+            .map(|name| document.pointer(&reference(name).replace('#', "")).is_some())
+    };
+    let problems = members("", &document["components"]["responses"]);
+    assert!(problems.len() > 10 && problems.iter().all(|(_, problem)| named(problem) == [true; 2]));
+    let operations = members("", &document["paths"]).into_iter().flat_map(|(_, path)| members("", path));
+    let of_devices: Vec<&Value> = operations
+        .map(|(_, operation)| operation)
+        .filter(|operation| ["gates", "other devices"].iter().any(|tag| operation["tags"][0] == *tag))
+        .collect();
+    assert!(of_devices.len() >= 6, "{}", of_devices.len());
+    for operation in of_devices {
+        let parameters = operation["parameters"].as_array().unwrap();
+        for name in ["TraceParent", "XAmznTraceId"] {
+            let reference = format!("#/components/parameters/{name}");
+            assert!(parameters.iter().any(|parameter| parameter["$ref"] == reference), "{operation}");
+            assert!(document.pointer(&reference[1..]).is_some());
+        }
+        let own = members("", &operation["responses"])
+            .into_iter()
+            .filter(|(_, answer)| answer.get("$ref").is_none());
+        own.for_each(|(status, answer)| assert_eq!(named(answer), [true; 2], "{status}: {operation}"));
+    }
+}

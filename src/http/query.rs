@@ -8,10 +8,7 @@ use std::{
 use actix_web::{dev::ServiceRequest, web::Query};
 use serde_json::Value;
 
-use super::{
-    error::{ApiError, FieldError},
-    health::OPENAPI,
-};
+use super::{error::ApiError, fields::FieldError, health::OPENAPI};
 
 /// Who looks after the process, scrapes it, or follows a link to the documents may ask with parameters of their own.
 const OPEN: [&str; 5] = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"];
@@ -45,12 +42,9 @@ fn check(query: &str, known: &BTreeSet<String>) -> Result<(), ApiError> {
     for (name, _) in pairs.into_inner() {
         // where there are parameters their reader names unknown ones beside whatever else is wrong
         if known.is_empty() {
-            errors.push(FieldError {
-                field: super::cut(&name),
-                detail: "is not a parameter of this request".to_owned(),
-            });
+            errors.push(FieldError::as_sent(super::cut(&name), "is not a parameter of this request"));
         } else if !seen.insert(name.clone()) {
-            errors.push(FieldError { field: name, detail: "is there more than once".to_owned() });
+            errors.push(FieldError::as_sent(name, "is there more than once"));
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(ApiError::Invalid(errors)) }

@@ -10,8 +10,8 @@ use super::{
     Services,
     auth::KnownDevice,
     body::Body,
-    error::{ApiError, FieldError},
-    fields::{Fields, text, uuid},
+    error::ApiError,
+    fields::{FieldError, Fields, text, uuid},
     swipes::{read_list, record_batch},
 };
 use crate::domain::{

@@ -14,8 +14,8 @@ use super::{
     BuildingServices, Services,
     auth::{KnownDevice, device_keys::Device},
     body::Body,
-    error::{ApiError, FieldError},
-    fields::{Fields, text, uuid},
+    error::ApiError,
+    fields::{FieldError, Fields, text, uuid},
     origin, plain_swipe, trace,
 };
 use crate::{

@@ -5,10 +5,14 @@ use std::time::SystemTime;
 use actix_web::{
     HttpMessage, HttpRequest,
     dev::{ServiceRequest, ServiceResponse},
-    http::header::{HeaderMap, HeaderName, HeaderValue},
+    http::{
+        Method,
+        header::{HeaderMap, HeaderName, HeaderValue},
+    },
+    web::Data,
 };
 
-use super::cut;
+use super::Services;
 use crate::{
     domain::trace::{Caller, Propagator, SpanId, TraceContext},
     trace::{
@@ -17,8 +21,11 @@ use crate::{
     },
 };
 
-/// Asked every few seconds by whoever looks after the process: no traces.
-const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+/// Asked every few seconds by whoever looks after the process: no traces, and no lines of the log.
+pub(super) const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+/// OpenTelemetry's name for what is no method of HTTP.
+const OTHER_METHOD: &str = "_OTHER";
 
 /// How requests are traced.
 #[derive(Clone, Debug, Default)]
@@ -58,21 +65,28 @@ impl RequestTracing {
     }
 
     /// Records the span of an answered request, as far as it is kept, and names it to the caller.
-    pub fn end<B>(&self, trace: &RequestTrace, route: &str, response: &mut ServiceResponse<B>) {
+    /// `problem` is the kind of its problem, if it was not done.
+    pub fn end<B>(
+        &self,
+        trace: &RequestTrace,
+        route: &str,
+        problem: Option<&str>,
+        response: &mut ServiceResponse<B>,
+    ) {
         let Some(began) = trace.began else { return };
         let status = response.status().as_u16();
         let request = response.request();
         let is_kept = status >= 400 || request.extensions().get::<Kept>().is_some();
         let context = TraceContext { is_sampled: trace.context.is_sampled || is_kept, ..trace.context };
         if context.is_sampled && !PROBES.contains(&route) {
-            let building = request.match_info().get("building").map(cut);
             self.tracer.record(record::request(&record::Request {
                 context,
                 parent: trace.parent,
-                method: request.method().as_str(),
+                method: method_of(request),
                 route,
-                building: building.as_deref(),
+                building: known_building(request),
                 status,
+                problem,
                 times: Times { from: began, to: SystemTime::now() },
             }));
         }
@@ -97,6 +111,26 @@ impl RequestTrace {
 /// Records this request's trace whatever the ratio says.
 pub fn keep(request: &HttpRequest) {
     request.extensions_mut().insert(Kept);
+}
+
+/// Of the methods that HTTP has; any other is whatever someone sent.
+pub(super) fn method_of(request: &HttpRequest) -> &str {
+    let known = [
+        Method::GET,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::PATCH,
+        Method::OPTIONS,
+        Method::HEAD,
+    ];
+    if known.contains(request.method()) { request.method().as_str() } else { OTHER_METHOD }
+}
+
+/// The building of the path, if the server has it: else it is whatever someone sent.
+fn known_building(request: &HttpRequest) -> Option<&str> {
+    let services = request.app_data::<Data<Services>>()?;
+    request.match_info().get("building").filter(|id| services.buildings.contains_key(*id))
 }
 
 fn read(propagator: Propagator, headers: &HeaderMap) -> Option<Caller> {

@@ -1,8 +1,8 @@
 //! Metrics of each kind, made and registered at once, and the list of what was registered.
 
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    core::Collector,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, core::Collector,
 };
 
 /// A metric as it was registered.
@@ -49,6 +49,17 @@ impl Registrar {
     pub(super) fn histogram(&mut self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
         let options = HistogramOpts::from(options(name, help)).buckets(buckets.to_vec());
         self.register("histogram", Histogram::with_opts(options))
+    }
+
+    pub(super) fn histograms(
+        &mut self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+        labels: &[&str],
+    ) -> HistogramVec {
+        let options = HistogramOpts::from(options(name, help)).buckets(buckets.to_vec());
+        self.register("histogram", HistogramVec::new(options, labels))
     }
 
     fn register<C: Collector + Clone + 'static>(

@@ -17,6 +17,7 @@ impl Metrics {
             // an error: there was none yet
             let _ = family.remove_label_values(&[sink]);
         }
+        let _ = self.sink_send_seconds.remove_label_values(&[sink]);
         let gauges = [
             &self.sink_dead,
             &self.sink_dead_letters,

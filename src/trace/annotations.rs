@@ -70,6 +70,16 @@ impl Annotations {
         }
     }
 
+    /// As attributes, with the list of them. `error` is what went wrong, in a word, if anything did: `error.type`, as
+    /// OpenTelemetry has it, and again in letters that X-Ray's exporters all leave as they are.
+    #[must_use]
+    pub fn into_attributes_with_error(self, error: Option<&str>) -> Vec<KeyValue> {
+        let annotations = self.with_some("error_type", error.map(str::to_owned));
+        let mut attributes = annotations.into_attributes();
+        attributes.extend(error.map(|error| KeyValue::new("error.type", error.to_owned())));
+        attributes
+    }
+
     /// As attributes, with the list of them.
     #[must_use]
     pub fn into_attributes(mut self) -> Vec<KeyValue> {

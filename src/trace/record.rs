@@ -42,6 +42,8 @@ pub struct Request<'a> {
     pub building: Option<&'a str>,
     /// The answer.
     pub status: u16,
+    /// The kind of its problem, if it was not done.
+    pub problem: Option<&'a str>,
     /// From its arrival to its answer.
     pub times: Times,
 }
@@ -68,9 +70,9 @@ pub struct Attempt<'a> {
 /// A request.
 #[must_use]
 pub fn request(request: &Request<'_>) -> SpanData {
-    let Request { context, parent, method, route, building, status, times } = *request;
-    let mut attributes =
-        Annotations::default().with_some("building", building.map(str::to_owned)).into_attributes();
+    let Request { context, parent, method, route, building, status, problem, times } = *request;
+    let annotations = Annotations::default().with_some("building", building.map(str::to_owned));
+    let mut attributes = annotations.into_attributes_with_error(problem);
     attributes.extend([
         KeyValue::new("http.request.method", method.to_owned()),
         KeyValue::new("http.route", route.to_owned()),
@@ -114,9 +116,8 @@ pub fn routed(event: TraceContext, annotations: Annotations, sinks: &[&str], tim
 #[must_use]
 pub fn delivered(attempt: Attempt<'_>, times: Times) -> SpanData {
     let Attempt { context, event, annotations, sink, sequence, error, batch } = attempt;
-    let mut attributes = annotations.with("sink", sink.to_owned()).into_attributes();
+    let mut attributes = annotations.with("sink", sink.to_owned()).into_attributes_with_error(error);
     attributes.push(KeyValue::new("event_sequence", i64::try_from(sequence).unwrap_or(i64::MAX)));
-    attributes.extend(error.map(|code| KeyValue::new("error.type", code.to_owned())));
     SpanData {
         parent_span_id: SpanId::from_bytes(event.span_id),
         // the event may come from before a restart
@@ -138,10 +139,10 @@ pub fn batch(
     error: Option<&str>,
     times: Times,
 ) -> SpanData {
-    let mut attributes = Annotations::default().with("sink", sink.to_owned()).into_attributes();
+    let annotations = Annotations::default().with("sink", sink.to_owned());
+    let mut attributes = annotations.into_attributes_with_error(error);
     let events = i64::try_from(events).unwrap_or(i64::MAX);
     attributes.push(KeyValue::new("messaging.batch.message_count", events));
-    attributes.extend(error.map(|code| KeyValue::new("error.type", code.to_owned())));
     SpanData {
         span_kind: SpanKind::Client,
         status: status(error),
@@ -228,6 +229,7 @@ mod tests {
                 route,
                 building,
                 status,
+                problem: (status >= 400).then_some("not_found"),
                 times: times(),
             })
         };
@@ -235,6 +237,9 @@ mod tests {
         assert_eq!((root.parent_span_id, &*root.name), (SpanId::INVALID, "POST /v1/x/{building}"));
         assert_eq!(asked(Some([9; 8]), 404).parent_span_id, SpanId::from_bytes([9; 8]));
         assert_eq!((asked(None, 404).status, asked(None, 503).status), (Status::Unset, Status::error("503")));
+        let error = |span: SpanData| span.attributes.into_iter().find(|one| one.key.as_str() == "error.type");
+        assert_eq!(error(asked(None, 404)), Some(KeyValue::new("error.type", "not_found")));
+        assert_eq!(error(asked(None, 200)), None);
         let [decide, commit] = recorded(context(1, true), &Annotations::default(), 1, times(), times());
         for child in [&decide, &commit] {
             assert_eq!(child.parent_span_id, root.span_context.span_id());

@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
     thread,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -44,6 +45,7 @@ pub(crate) struct Span {
     /// Spans that it links to.
     pub(crate) links: Vec<String>,
     pub(crate) is_error: bool,
+    pub(crate) took: Duration,
 }
 
 impl Collector {
@@ -157,7 +159,7 @@ impl Collector {
 
 impl Span {
     fn of(span: otlp::Span) -> Self {
-        assert!(span.end_time_unix_nano >= span.start_time_unix_nano);
+        let took = span.end_time_unix_nano.checked_sub(span.start_time_unix_nano).unwrap();
         Self {
             name: span.name,
             trace: hex(&span.trace_id),
@@ -166,6 +168,7 @@ impl Span {
             attributes: attributes(span.attributes),
             links: span.links.iter().map(|link| hex(&link.span_id)).collect(),
             is_error: span.status.is_some_and(|status| status.code() == otlp::status::StatusCode::Error),
+            took: Duration::from_nanos(took),
         }
     }
 

@@ -43,6 +43,7 @@ mod demo;
 mod detach;
 mod device_events;
 mod dlq;
+mod drill;
 mod evacuation;
 mod faults;
 mod feed;

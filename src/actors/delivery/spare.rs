@@ -77,7 +77,8 @@ impl DeliveryActor {
         self.borrowers.is_lent = true;
         let sink = by.unwrap_or_else(|| Arc::clone(&self.sink));
         let sent = self.send_traced(sink, records).into_actor(self);
-        ctx.spawn(sent.map(move |outcomes, actor, ctx| {
+        ctx.spawn(sent.map(move |sent, actor, ctx| {
+            let outcomes = actor.note_pace(sent);
             actor.machine.give_back(&outcomes);
             actor.borrowers.is_lent = false;
             let _ = reply.send(outcomes);

@@ -1,12 +1,15 @@
 //! The spans of what is sent to a sink at once: one for each event whose trace is kept, and one for the call if it is for
-//! several. Of events whose traces are not kept those show that the service calls invalid, or that fail alone; that a
-//! batch failed shows in the span of its call.
+//! several. Of events whose traces are not kept those show that the service calls invalid, or that fail or are slow alone;
+//! that a batch failed or was slow shows in the span of its call.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
-use super::DeliveryActor;
+use super::{DeliveryActor, pace::Sent};
 use crate::{
-    delivery::{Outgoing, outcome::Outcome},
+    delivery::{Outgoing, outcome::Outcome, slowness::Sending},
     domain::{record::EventRecord, trace::TraceContext},
     sinks::Sink,
     trace::{
@@ -21,17 +24,23 @@ impl DeliveryActor {
         &self,
         sink: Arc<dyn Sink>,
         mut records: Vec<Outgoing>,
-    ) -> impl Future<Output = Vec<Outcome>> + use<> {
+    ) -> impl Future<Output = Sent> + use<> {
         let attempts = Attempts::begin(&self.tracer, &self.name, &mut records);
         let call = attempts.as_ref().and_then(Attempts::call);
+        let bytes = records.iter().fold(0_u64, |sum, record| sum.saturating_add(record.body.len() as u64));
+        let first = records.first().map(|first| first.record.clone());
+        let from = Instant::now();
         // at once, as its order among other effects is
         let sent = current::within(call, sink.send(records));
         async move {
             let outcomes = sent.await;
+            let is_taken = outcomes.contains(&Outcome::Delivered);
+            let send = Sending { took: from.elapsed(), bytes, is_taken };
             if let Some(attempts) = attempts {
-                attempts.end(&outcomes);
+                attempts.end(&outcomes, send.is_slow());
             }
-            outcomes
+            let event = || TraceContext::of_event(&first?.json());
+            Sent { outcomes, send, trace: call.or_else(event) }
         }
     }
 }
@@ -74,12 +83,14 @@ impl Attempts {
     }
 
     /// Records what came of it.
-    fn end(self, outcomes: &[Outcome]) {
+    fn end(self, outcomes: &[Outcome], is_slow: bool) {
         let Self { tracer, sink, from, events, batch: call } = self;
         let times = Times { from, to: SystemTime::now() };
         let (count, mut kept) = (events.len(), Vec::new());
         for (event, outcome) in events.into_iter().zip(outcomes) {
-            let Some(event) = event.filter(|event| event.is_kept(outcome, call.is_none())) else { continue };
+            let Some(event) = event.filter(|event| event.is_kept(outcome, call.is_none(), is_slow)) else {
+                continue;
+            };
             let annotations = Annotations::of_event(&event.record, tracer.annotates_ids());
             let TracedEvent { sequence, event, context, .. } = event;
             let (sink, error) = (&*sink, code(outcome));
@@ -88,7 +99,7 @@ impl Attempts {
             tracer.record(delivered(attempt, times));
         }
         let error = outcomes.iter().find_map(code);
-        if let Some(call) = call.filter(|call| call.is_sampled || error.is_some()) {
+        if let Some(call) = call.filter(|call| call.is_sampled || error.is_some() || is_slow) {
             tracer.record(batch(call, &sink, count, kept.into_iter(), error, times));
         }
     }
@@ -102,11 +113,11 @@ impl TracedEvent {
         Some(Self { record: outgoing.record.clone(), sequence: outgoing.sequence, event, context })
     }
 
-    fn is_kept(&self, outcome: &Outcome, is_alone: bool) -> bool {
+    fn is_kept(&self, outcome: &Outcome, is_alone: bool, is_slow: bool) -> bool {
         match outcome {
             Outcome::Later(_) => false,
             Outcome::Rejected(_) => true,
-            Outcome::Delivered => self.context.is_sampled,
+            Outcome::Delivered => self.context.is_sampled || is_alone && is_slow,
             Outcome::Retry(_) | Outcome::BatchRefused(_) => self.context.is_sampled || is_alone,
         }
     }

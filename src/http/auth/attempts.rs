@@ -2,18 +2,12 @@
 
 use std::{
     net::IpAddr,
-    num::NonZeroU32,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use super::failures::Failures;
-use crate::rate::RateCap;
-
-/// Lines of the log a second, however many attempts fail.
-const LOGGED_PER_SECOND: Option<NonZeroU32> = NonZeroU32::new(1);
-/// How long unused lines are saved up: so many seconds' worth may be written at once.
-const LOG_BURST: Duration = Duration::from_secs(20);
+use crate::http::log_lines::LogLines;
 
 /// Counts failed attempts of a running daemon.
 #[derive(Debug)]
@@ -22,19 +16,15 @@ pub struct Attempts {
     counted: Mutex<Counted>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Counted {
     failures: Failures,
-    lines: RateCap,
-    /// Since the last line.
-    not_logged: u64,
+    lines: LogLines,
 }
 
 impl Default for Attempts {
     fn default() -> Self {
-        let lines = RateCap::new(LOGGED_PER_SECOND, LOG_BURST);
-        let counted = Counted { failures: Failures::default(), lines, not_logged: 0 };
-        Self { begun: Instant::now(), counted: Mutex::new(counted) }
+        Self { begun: Instant::now(), counted: Mutex::default() }
     }
 }
 
@@ -45,13 +35,9 @@ impl Attempts {
         let now = self.begun.elapsed();
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let wait = counted.failures.count(address, now);
-        if counted.lines.admits_from() > now {
-            counted.not_logged = counted.not_logged.saturating_add(1);
-            return wait;
-        }
-        counted.lines.take(now, 1);
-        let not_logged = std::mem::take(&mut counted.not_logged);
+        let line = counted.lines.take(now);
         drop(counted);
+        let Some(not_logged) = line else { return wait };
         let is_slowed = wait.is_some();
         tracing::warn!(%address, kind, route, is_slowed, not_logged, "refused: missing or bad credentials");
         wait

@@ -34,7 +34,6 @@ use crate::clock;
 /// Where devices show their keys.
 const API_KEY: &str = "x-api-key";
 const TOO_MANY_REQUESTS: &str = "this key is used more often than [server] rate_limit allows";
-const TOO_MANY_FAILURES: &str = "too many attempts with missing or bad credentials came from this address";
 
 /// What credentials are checked against.
 #[derive(Debug)]
@@ -143,7 +142,7 @@ fn failed(services: &Services, request: &HttpRequest, kind: &str, error: ApiErro
     let address = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
     let route = request.match_pattern().unwrap_or_default();
     match services.auth.attempts.failed(address, kind, &route) {
-        Some(wait) => ApiError::too_fast(TOO_MANY_FAILURES, wait),
+        Some(wait) => ApiError::too_many_failures(wait),
         None => error,
     }
 }
