@@ -4,7 +4,8 @@
     deploy/deploy.py --server hq-1 --building hq --building annex --ca servers-ca.pem --env-file turnstiled.env
 
 Needs boto3, and credentials and a region from where boto3 finds them (AWS_PROFILE, AWS_REGION, ...). Whatever is already
-as it should be is left alone, so it can be run again: for one more building, another parameter, a newer template.
+as it should be is left alone, so it can be run again: for one more building, another parameter, a newer template. What is
+not said again stays as it was: parameters, buildings, and the stacks of --card-sync, --firehose and --ca. Nothing is removed.
 """
 
 import argparse
@@ -41,37 +42,38 @@ def arguments():
     return parser.parse_args()
 
 
-def plan(options):
-    """Stacks in order: template, name, and what is known before any stack is there."""
+def plan(options, present):
+    """Stacks in order: template, name, and what is known before any stack is there. Those of `present` are there."""
     name, server = options.name, options.server
     common = {"Name": name, "Server": server, "Buildings": ",".join([*options.building, "_server"])}
+    card_sync, access = (f"{name}-{what}-{server}".replace("_", "-") for what in ("card-sync", "access"))
+    anchor = {"CaCertificate": options.ca.read_text()} if options.ca else {}
     yield "foundation", f"{name}-foundation", common
     yield "messages", f"{name}-messages", common
     yield "storage", f"{name}-storage", common
     for building in options.building:
         yield "building", f"{name}-building-{building}".replace("_", "-"), common | {"Building": building}
-    if options.card_sync:
-        yield "card-sync", f"{name}-card-sync-{server}".replace("_", "-"), common
+    if options.card_sync or card_sync in present:
+        yield "card-sync", card_sync, common
     yield "query", f"{name}-query", common
-    if options.firehose:
+    if options.firehose or f"{name}-firehose" in present:
         yield "firehose", f"{name}-firehose", common
-    if options.ca:
-        anchor = {"CaCertificate": options.ca.read_text()}
-        yield "access", f"{name}-access-{server}".replace("_", "-"), common | anchor
+    if options.ca or access in present:
+        yield "access", access, common | anchor
     yield "watch", f"{name}-watch", common
 
 
-def deploy(client, template, stack, known):
-    """Creates or updates one stack and waits for it; its outputs by name."""
+def deploy(client, template, stack, known, before):
+    """Creates one stack, or updates it that had the parameters `before`, and waits for it; its outputs by name."""
     body = (TEMPLATES / f"{template}.yaml").read_text()
     declared = [parameter["ParameterKey"] for parameter in client.get_template_summary(TemplateBody=body)["Parameters"]]
     request = {
         "StackName": stack,
         "TemplateBody": body,
         "Capabilities": ["CAPABILITY_NAMED_IAM"],
-        "Parameters": [{"ParameterKey": key, "ParameterValue": known[key]} for key in declared if key in known],
+        "Parameters": parameters(declared, known, before or {}),
     }
-    if is_there(client, stack):
+    if before is not None:
         try:
             client.update_stack(**request)
             client.get_waiter("stack_update_complete").wait(StackName=stack)
@@ -85,14 +87,27 @@ def deploy(client, template, stack, known):
     return {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
 
 
-def is_there(client, stack):
-    try:
-        client.describe_stacks(StackName=stack)
-    except botocore.exceptions.ClientError as error:
-        if "does not exist" in str(error):
-            return False
-        raise
-    return True
+def parameters(declared, known, before):
+    """What is known, else what the stack has (CloudFormation would take the template's default), else the default."""
+    chosen = []
+    for key in declared:
+        if key == "Buildings" and key in before:
+            both = dict.fromkeys([*before[key].split(","), *known[key].split(",")])
+            chosen.append({"ParameterKey": key, "ParameterValue": ",".join(both)})
+        elif key in known:
+            chosen.append({"ParameterKey": key, "ParameterValue": known[key]})
+        elif key in before:
+            chosen.append({"ParameterKey": key, "UsePreviousValue": True})
+    return chosen
+
+
+def stacks(client):
+    """The parameters of every stack that is there, by its name."""
+    described = [stack for page in client.get_paginator("describe_stacks").paginate() for stack in page["Stacks"]]
+    return {
+        stack["StackName"]: {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in stack.get("Parameters", [])}
+        for stack in described
+    }
 
 
 def settings(options):
@@ -110,10 +125,10 @@ def settings(options):
 def main():
     options = arguments()
     client = boto3.client("cloudformation")
-    outputs, chosen = {}, settings(options)
-    for template, stack, values in plan(options):
+    outputs, chosen, present = {}, settings(options), stacks(client)
+    for template, stack, values in plan(options, present):
         print(f"{stack} ...", file=sys.stderr, flush=True)
-        made = deploy(client, template, stack, values | outputs | chosen.get(template, {}))
+        made = deploy(client, template, stack, values | outputs | chosen.get(template, {}), present.get(stack))
         # every building has the same names, and no other stack asks for them
         if template != "building":
             outputs |= made
