@@ -15,7 +15,7 @@ export MOTO_SERVER ?= $(CURDIR)/$(VENV)/bin/moto_server
 PROVIDER := tests/provider/node_modules
 export MUST_HAVE_PROVIDER := 1
 
-.PHONY: help test test-long bench bench-compare bench-delivery bench-hostile lint deny clean-venv fuzz deploy-check deploy-smoke
+.PHONY: help test test-long bench bench-compare bench-delivery bench-hostile lint deny clean-venv fuzz deploy-check deploy-smoke package deb
 
 help:
 	@echo "make test       every test (makes $(VENV) with the AWS emulator at the first time)"
@@ -28,6 +28,7 @@ help:
 	@echo "make fuzz       the frame decoder and the snapshot reader, 60 s each (needs cargo-fuzz: cargo install cargo-fuzz)"
 	@echo "make deploy-check  deploy/: cfn-lint, checkov, and names that two files have to agree on"
 	@echo "make deploy-smoke  deploy/: the stacks in the AWS emulator, and the daemon that make test has built writing to them"
+	@echo "make deb        a Debian package in target/debian, of a release build (needs cargo-deb: cargo install cargo-deb)"
 	@echo "make lint       formatting, and clippy with warnings as errors"
 
 test: $(MADE) $(PROVIDER)
@@ -78,6 +79,22 @@ TURNSTILED ?= target/debug/turnstiled
 deploy-smoke: $(MADE)
 	@test -x $(TURNSTILED) || { echo "make: no $(TURNSTILED): cargo build first, or TURNSTILED=/path/to/it" >&2; exit 1; }
 	$(VENV)/bin/python tests/deploy/smoke.py $(TURNSTILED)
+
+# What a package has beside the program, made by the program: completions, man pages, and the configuration with its data where
+# the service may write.
+PACKAGE := target/package
+package:
+	@test -x $(TURNSTILED) || { echo "make: no $(TURNSTILED): cargo build first, or TURNSTILED=/path/to/it" >&2; exit 1; }
+	rm -rf $(PACKAGE)
+	$(TURNSTILED) man $(PACKAGE)/man
+	for shell in bash fish zsh; do $(TURNSTILED) completions $$shell > $(PACKAGE)/turnstiled.$$shell || exit 1; done
+	sed -E 's#"data(["/])#"/var/lib/turnstiled\1#' routes.toml > $(PACKAGE)/routes.toml
+	$(TURNSTILED) check --config $(PACKAGE)/routes.toml > /dev/null
+
+deb:
+	$(CARGO) build --release --locked --bin turnstiled
+	$(MAKE) package TURNSTILED=target/release/turnstiled
+	$(CARGO) deb --no-build --locked
 
 clean-venv:
 	rm -rf $(VENV) $(DEPLOY_VENV)

@@ -77,6 +77,7 @@ use crate::{
         replay::{manager::ReplaysActor, state_check::LiveState},
         sink_state::SinkStates,
     },
+    clock,
     config::Config,
     data_dir::{self, DataDir},
     delivery::progress::Progress,
@@ -128,6 +129,7 @@ impl App {
         let Opened { log, disk, states, progress, recovered } =
             tokio::task::spawn_blocking(move || Opened::open(&path, &settings, &kept)).await??;
         let metrics = Metrics::new();
+        metrics.reloaded(true, clock::wall().as_millis() / 1_000);
         let traces = TraceSide::start(&config, &metrics).map_err(StartError::Thread)?;
         let auth = auth.start(data_dir.path.clone(), metrics.clone());
         metrics.log_sequence.set(i64::try_from(log.reader().committed()).unwrap_or(i64::MAX));

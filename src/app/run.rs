@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{App, StartError, reload::Reloader, service_manager};
-use crate::{clock, config::Config, config::ConfigErrors, domain::event::Reload, metrics::Metrics};
+use crate::{clock, config::Config, config::ConfigErrors, domain::event::Reload};
 
 /// Runs a future in an actix system of this thread's own, which [`App`] needs around it.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -64,7 +64,6 @@ async fn reload_when_wanted(
     load: impl Fn() -> Result<Config, ConfigErrors> + Clone + Send + 'static,
 ) {
     let metrics = reloader.metrics();
-    note(&metrics, true);
     loop {
         wanted.notified().await;
         tracing::info!("reloading the configuration");
@@ -81,7 +80,7 @@ async fn reload_when_wanted(
                 false
             }
         };
-        note(&metrics, is_taken);
+        metrics.reloaded(is_taken, clock::wall().as_millis() / 1_000);
     }
 }
 
@@ -108,10 +107,6 @@ async fn take(reloader: &mut Reloader, config: Config) -> bool {
             false
         }
     }
-}
-
-fn note(metrics: &Metrics, is_taken: bool) {
-    metrics.reloaded(is_taken, clock::wall().as_millis() / 1_000);
 }
 
 /// Safe at any time before the first answer: what was opened is opened again.

@@ -8,6 +8,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import tomllib
 
 import yaml
 
@@ -22,7 +23,7 @@ SUFFIXES = ("_bucket", "_sum", "_count")
 def main():
     checks = [the_glue_table_is_athena_sql, dashboards_and_alerts_name_metrics_that_are_served, metrics_md_names_alerts_and_panels_that_are_there, every_alert_is_in_the_runbook,
               alarms_lead_to_sections_of_the_runbook, every_suppression_has_its_reason, the_role_may_do_what_the_daemon_calls, deploy_py_knows_every_output,
-              yaml_can_be_read, promtool_takes_the_alerts]
+              yaml_can_be_read, the_packages_files_are_there, promtool_takes_the_alerts]
     failures = 0
     for check in checks:
         try:
@@ -161,6 +162,16 @@ def yaml_can_be_read():
     panels = json.loads((DEPLOY / "grafana.json").read_text())["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels) > 10, "ids of panels"
     return f"{len(files)} files, {len(panels)} panels"
+
+
+def the_packages_files_are_there():
+    deb = tomllib.loads((templates.ROOT / "Cargo.toml").read_text())["package"]["metadata"]["deb"]
+    sources = [source for source, *_ in deb["assets"] if not source.startswith("target/")]
+    missing = [source for source in sources if not (templates.ROOT / source).is_file()]
+    assert not missing, f"Cargo.toml packages what is not there: {missing}"
+    kept = {f"/{target}{pathlib.PurePath(source).name}" for source, target, _ in deb["assets"] if target.startswith("etc/")}
+    assert kept == set(deb["conf-files"]), f"conf-files differ from what goes to /etc: {kept ^ set(deb['conf-files'])}"
+    return f"{len(sources)} files"
 
 
 def promtool_takes_the_alerts():

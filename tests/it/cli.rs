@@ -39,6 +39,17 @@ async fn the_repositorys_configuration_passes_its_own_checks() {
 }
 
 #[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_error() {
+    let site = Site::with_files();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = site.command(&["check"]).stdout(writer).output().unwrap();
+    // what a shell says of a program that SIGPIPE ended
+    assert_eq!(output.status.code(), Some(141));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[tokio::test]
 async fn a_failed_route_test_fails() {
     let config = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/routes.toml")).unwrap();
     let site = Site::new(&config.replacen("to = [\"exits\", \"archive\"]", "to = [\"internal\"]", 1));

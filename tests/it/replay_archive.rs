@@ -182,6 +182,9 @@ async fn buckets_are_replayed_from_and_into() {
     assert_eq!(admin.send(reqwest::Method::DELETE, "/v1/replays/away", &[], "").await.status, 204);
     assert_eq!(admin.get("/v1/replays/away").await.status, 404);
     sinks_by_name(&admin).await.values().for_each(conserves);
+    let (_, log) = daemon.stop();
+    let unread: Vec<&str> = log.lines().filter(|line| line.contains("cannot be read")).collect();
+    assert!(!unread.is_empty() && unread.iter().all(|line| line.contains("\"away\"")), "{unread:#?}");
 }
 
 /// The replayed events in a bucket of plain ndjson.

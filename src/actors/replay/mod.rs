@@ -189,6 +189,10 @@ impl ReplayActor {
     }
 
     fn pull(&mut self, after: u64, max_records: usize, max_bytes: usize, ctx: &mut Context<Self>) {
+        // there is no more, and what is under way will end it
+        if self.end.is_some_and(|end| after >= end) {
+            return;
+        }
         let source = self.source.clone();
         let read = async move {
             let read = spawn_blocking(move || source.read(after, max_records, max_bytes));

@@ -61,7 +61,12 @@ struct Repair<'a> {
 
 impl Repair<'_> {
     fn make(&self, out: &mut impl Write) -> Result<(), CommandError> {
-        data_dir::create_private_dir(self.new)?;
+        data_dir::create_private_dir(self.new).map_err(|error| {
+            format!(
+                "{} cannot be made: {error}; run this as who may write there, or name another with --to",
+                self.new.display()
+            )
+        })?;
         // without the high-water file only these show what was used, and no sequence is used twice
         let snapshots = data_dir::snapshots_dir(&self.old.path);
         let durable_to = self.take_state(out)?.max(highest_snapshot(&snapshots, &self.old.log_name.server)?);

@@ -90,6 +90,11 @@ impl CutFs {
         self.disk().blocks().1 * BLOCK_BYTES
     }
 
+    /// Nothing that is asked of the disk is answered for as long as this lives.
+    pub(crate) fn hang(&self) -> impl Drop {
+        self.disk()
+    }
+
     /// From now on until the next cut a sync says that it is done and does nothing.
     pub(crate) fn leave_out_syncs(&self) {
         self.disk().faults.are_syncs_left_out = true;
