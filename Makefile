@@ -88,7 +88,7 @@ package:
 	rm -rf $(PACKAGE)
 	$(TURNSTILED) man $(PACKAGE)/man
 	for shell in bash fish zsh; do $(TURNSTILED) completions $$shell > $(PACKAGE)/turnstiled.$$shell || exit 1; done
-	sed -E 's#"data(["/])#"/var/lib/turnstiled\1#' routes.toml > $(PACKAGE)/routes.toml
+	sed -E 's#"data(["/])#"/var/lib/turnstiled/data\1#' routes.toml > $(PACKAGE)/routes.toml
 	$(TURNSTILED) check --config $(PACKAGE)/routes.toml > /dev/null
 
 deb:

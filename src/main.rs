@@ -9,17 +9,13 @@ use turnstiled::cli::{self, Arguments};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What a shell says of a program that wrote to a pipe which nobody reads any more, as in `turnstiled check | head`:
-/// 128 and the number of SIGPIPE.
-const CLOSED_PIPE_EXIT: u8 = 141;
-
 fn main() -> ExitCode {
     turnstiled_wal::explain_panics_while_opening();
     // clap exits with 2 on bad usage, and with 0 after --help and --version.
     let arguments = Arguments::parse();
     match cli::run(arguments) {
         Ok(verdict) => verdict.into(),
-        Err(error) if is_closed_pipe(error.as_ref()) => ExitCode::from(CLOSED_PIPE_EXIT),
+        Err(error) if is_closed_pipe(error.as_ref()) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("turnstiled: {error}");
             ExitCode::FAILURE
@@ -27,7 +23,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The reader has what it wanted; there is nothing to say. What is written elsewhere than to stdout has errors of its own.
+/// `turnstiled check | head`: the reader has what it wanted, and there is nothing to say. What is written elsewhere than to stdout has errors of its own.
 fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

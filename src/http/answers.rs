@@ -50,11 +50,7 @@ pub async fn answer(
     };
     // Answers to people and devices are of this moment, and some are personal.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let status = response.status();
     let route = response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
-    if let Some(services) = &services {
-        services.metrics.http_requests.with_label_values(&[route.as_str(), status.as_str()]).inc();
-    }
     let problem = problem_of(&response);
     if let (Some(services), Some(problem)) = (&services, &problem) {
         note(services, &trace, problem, &route, response.request());
@@ -67,6 +63,10 @@ pub async fn answer(
             ServiceResponse::new(request, rendered).map_into_right_body()
         }
     };
+    if let Some(services) = &services {
+        let status = response.status();
+        services.metrics.http_requests.with_label_values(&[route.as_str(), status.as_str()]).inc();
+    }
     tracing.end(&trace, &route, problem.as_ref().map(ApiError::kind), &mut response);
     Ok(response)
 }

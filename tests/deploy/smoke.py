@@ -173,9 +173,8 @@ def subscribe():
 def configure(directory):
     """routes.aws.toml with what is commented out switched on, rejected.toml behind it, and less patience."""
     text = (templates.ROOT / "deploy/routes.aws.toml").read_text()
-    for section in "card_sync", "dead_letters":
-        text, found = re.subn(rf"^# \[{section}\]\n(# .*\n)+", lambda match: match[0].replace("# ", ""), text, flags=re.M)
-        assert found == 1, f"routes.aws.toml has no [{section}] in comments"
+    text, found = re.subn(r"^# \[card_sync\]\n(# .*\n)+", lambda match: match[0].replace("# ", ""), text, flags=re.M)
+    assert found == 1, "routes.aws.toml has no [card_sync] in comments"
     text += (templates.ROOT / "deploy/rejected.toml").read_text()
     assert text.count('max_age = "60s"') == 2
     text = text.replace('max_age = "60s"', 'max_age = "500ms"')
