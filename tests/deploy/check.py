@@ -21,7 +21,7 @@ SUFFIXES = ("_bucket", "_sum", "_count")
 
 def main():
     checks = [the_glue_table_is_athena_sql, dashboards_and_alerts_name_metrics_that_are_served, every_alert_is_in_the_runbook,
-              alarms_lead_to_sections_of_the_runbook, every_suppression_has_its_reason, the_role_may_do_what_the_daemon_calls, deploy_py_knows_every_output,
+              the_collector_annotates_what_spans_say, alarms_lead_to_sections_of_the_runbook, every_suppression_has_its_reason, the_role_may_do_what_the_daemon_calls, deploy_py_knows_every_output,
               yaml_can_be_read, promtool_takes_the_alerts]
     failures = 0
     for check in checks:
@@ -75,6 +75,16 @@ def dashboards_and_alerts_name_metrics_that_are_served():
         assert found and not unknown, f"{file}: {unknown}"
         count += len(found)
     return f"{len(served)} served, {count} uses"
+
+
+def the_collector_annotates_what_spans_say():
+    """Whom an entry concerns is searched by only where [telemetry] annotate_ids says so, and then the span lists it itself."""
+    source = "".join(path.read_text().split("#[cfg(test)]")[0] for path in (templates.ROOT / "src" / "trace").glob("*.rs"))
+    said = set(re.findall(r'\.with(?:_some)?\(\s*"(\w+)"', source)) - {"card_id", "employee_id"}
+    exporters = yaml.safe_load((DEPLOY / "collector.yaml").read_text())["exporters"]
+    indexed = set(exporters["awsxray"]["indexed_attributes"])
+    assert said == indexed, f"differ: {sorted(said ^ indexed)}"
+    return f"{len(said)} annotations"
 
 
 def every_alert_is_in_the_runbook():
