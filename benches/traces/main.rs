@@ -82,9 +82,10 @@ fn main() {
     for round in 1..=options.rounds {
         groups.iter_mut().for_each(|group| group.round(round, options.seconds));
         for group in &groups {
-            let answers = |site: &Site| (site.tracing, site.outcomes().last().map(|last| last.per_second));
-            let answers: Vec<_> = group.sites.iter().map(answers).collect();
-            eprintln!("traces: round {round}, {}, sink: {}: {answers:.0?}", group.store, group.has_sink);
+            let last =
+                |site: &Site| (site.tracing, site.outcomes().last().map(|last| last.per_second.round()));
+            let sites: Vec<_> = group.sites.iter().map(last).collect();
+            eprintln!("traces: round {round}, {}, sink: {}: {sites:?}", group.store, group.has_sink);
         }
     }
     report::write(&options, &machine, &groups);
