@@ -15,15 +15,16 @@ export MOTO_SERVER ?= $(CURDIR)/$(VENV)/bin/moto_server
 PROVIDER := tests/provider/node_modules
 export MUST_HAVE_PROVIDER := 1
 
-.PHONY: help test test-long bench bench-compare bench-delivery bench-hostile lint deny clean-venv fuzz deploy-check deploy-smoke package deb
+.PHONY: help test test-long bench bench-compare bench-delivery bench-hostile bench-traces lint deny clean-venv fuzz deploy-check deploy-smoke package deb
 
 help:
 	@echo "make test       every test (makes $(VENV) with the AWS emulator at the first time)"
 	@echo "make test-long  the same, with long outages and ten times the power cuts"
-	@echo "make bench      the benchmarks; then bench-compare, bench-delivery and bench-hostile"
+	@echo "make bench      the benchmarks; then bench-compare, bench-delivery, bench-hostile and bench-traces"
 	@echo "make bench-compare  beside a bare append, Redis and PostgreSQL: writes benches/RESULTS.md, about 10 minutes"
 	@echo "make bench-delivery  from HTTP to a Kinesis stream of its own: writes benches/DELIVERY.md, about 3 minutes"
 	@echo "make bench-hostile  honest devices among hostile clients: writes benches/HOSTILE.md, about 2 minutes"
+	@echo "make bench-traces  what tracing costs the decision: writes benches/TRACES.md, about 3 minutes"
 	@echo "make deny       licences, bans and sources of dependencies (needs cargo-deny: cargo install cargo-deny)"
 	@echo "make fuzz       the frame decoder and the snapshot reader, 60 s each (needs cargo-fuzz: cargo install cargo-fuzz)"
 	@echo "make deploy-check  deploy/: cfn-lint, checkov, and names that two files have to agree on"
@@ -42,6 +43,7 @@ bench:
 	$(MAKE) bench-compare
 	$(MAKE) bench-delivery
 	$(MAKE) bench-hostile
+	$(MAKE) bench-traces
 
 # Redis and PostgreSQL are asked where they are installed (Debian: redis-server, postgresql), and started and
 # stopped here. ARGUMENTS="--rounds 1 --seconds 0.5" and so on; BENCH_DIR names a directory of another disk.
@@ -53,6 +55,9 @@ bench-delivery:
 
 bench-hostile:
 	$(CARGO) bench --locked --bench hostile -- $(ARGUMENTS)
+
+bench-traces:
+	$(CARGO) bench --locked --bench traces -- $(ARGUMENTS)
 
 # nightly's sanitizers are not needed: -s none works with the stable compiler
 FUZZ_SECONDS ?= 60

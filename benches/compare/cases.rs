@@ -12,13 +12,12 @@ use crate::{
     options::Options,
     postgres::Postgres,
     redis::Redis,
-    rest,
     support::{
         BareFile,
         daemon::{CARDS, Daemon, FILE_SINK, Setup},
         load::Crew,
         measure::Measured,
-        scratch, swipes,
+        rest, scratch, swipes,
         turnstiled::{self, batch_crew, behind, let_sink_catch_up},
     },
 };
@@ -208,7 +207,7 @@ fn daemon(peer: Peer, data_dir: Option<&Path>) -> Daemon {
     let store = if matches!(peer, Peer::Sled | Peer::SledSink) { "sled" } else { "segments" };
     let data_dir = data_dir.map(|dir| dir.join("data"));
     let sink = if peer.has_sink() { FILE_SINK } else { "" };
-    let daemon = Daemon::launch(&Setup { store, sink, anti_passback: "hard", data_dir });
+    let daemon = Daemon::launch(&Setup { store, sink, telemetry: "", anti_passback: "hard", data_dir });
     daemon.register(CARDS);
     daemon
 }

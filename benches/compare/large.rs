@@ -136,5 +136,5 @@ pub(crate) fn starts(events: usize) -> Vec<Start> {
 
 fn launch(data_dir: &Path) -> Daemon {
     let data_dir = Some(data_dir.to_owned());
-    Daemon::launch(&Setup { store: "segments", sink: "", anti_passback: "hard", data_dir })
+    Daemon::launch(&Setup { store: "segments", sink: "", telemetry: "", anti_passback: "hard", data_dir })
 }

@@ -1,7 +1,7 @@
 //! turnstiled beside a bare append + fdatasync, Redis and PostgreSQL doing the same decision: one run, one disk,
 //! interleaved rounds. Writes `benches/RESULTS.md`.
 //!
-//! The map: `cases.rs` what is run, in which order · `rest.rs` nobody else runs meanwhile ·
+//! The map: `cases.rs` what is run, in which order · `../support/rest.rs` nobody else runs meanwhile ·
 //! `redis.rs` with `decide.lua`, `postgres.rs` with `decide.sql` and `pg_wire.rs`, `bare.rs` who is
 //! asked · `large.rs` a million cards and the time of a start, on logs that `history.rs` makes ·
 //! `figures.rs` from answers to medians · `targets.rs`, `report.rs` the page · `../support` the load, who swipes, turnstiled itself
@@ -24,7 +24,6 @@ mod pg_wire;
 mod postgres;
 mod redis;
 mod report;
-mod rest;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;

@@ -118,8 +118,13 @@ impl Case {
             "type = \"kinesis\"\nstream = \"bench\"\nregion = \"us-east-1\"\nendpoint_url = \"http://{}\"\naggregate = {}\n",
             stub.address, self.aggregate
         );
-        let daemon =
-            Daemon::launch(&Setup { store: self.store, sink: &sink, anti_passback: "off", data_dir: None });
+        let daemon = Daemon::launch(&Setup {
+            store: self.store,
+            sink: &sink,
+            telemetry: "",
+            anti_passback: "off",
+            data_dir: None,
+        });
         daemon.register(CARDS);
         let registered = arrived(&daemon, &stub);
         let mut crew = if self.in_batches {

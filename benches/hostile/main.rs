@@ -125,7 +125,8 @@ fn main() {
 
 impl Site {
     fn start(store: &'static str) -> Self {
-        let daemon = Daemon::launch(&Setup { store, sink: "", anti_passback: "hard", data_dir: None });
+        let daemon =
+            Daemon::launch(&Setup { store, sink: "", telemetry: "", anti_passback: "hard", data_dir: None });
         let devices = Devices::of(&daemon);
         let kinds = requests::kinds(&daemon.device_header());
         let (outcomes, answers) = Default::default();

@@ -28,6 +28,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) store: &'a str,
     /// The lines of the sink for everything, or nothing.
     pub(crate) sink: &'a str,
+    /// The section of that name with its head, or nothing.
+    pub(crate) telemetry: &'a str,
     pub(crate) anti_passback: &'a str,
     /// Its own beside its configuration if there is none here.
     pub(crate) data_dir: Option<PathBuf>,
@@ -48,7 +50,8 @@ impl Daemon {
     /// Starts a daemon that grants every entry of [`CARDS`] cards.
     pub(crate) fn start(store: &str, with_sink: bool) -> Self {
         let sink = if with_sink { FILE_SINK } else { "" };
-        let daemon = Self::launch(&Setup { store, sink, anti_passback: "off", data_dir: None });
+        let daemon =
+            Self::launch(&Setup { store, sink, telemetry: "", anti_passback: "off", data_dir: None });
         daemon.register(CARDS);
         daemon
     }
@@ -124,14 +127,14 @@ impl Daemon {
 }
 
 fn routes_toml(setup: &Setup<'_>) -> String {
-    let Setup { store, sink, anti_passback, data_dir } = setup;
+    let Setup { store, sink, telemetry, anti_passback, data_dir } = setup;
     let data_dir = data_dir.as_ref().map_or("data".into(), |dir| dir.display().to_string());
     let (to, sink) =
         if sink.is_empty() { ("[]", String::new()) } else { ("[\"all\"]", format!("[sinks.all]\n{sink}")) };
     format!(
         "[server]\nid = \"{SERVER}\"\nlisten = \"127.0.0.1:0\"\ndata_dir = \"{data_dir}\"\n\
          [wal]\nstore = \"{store}\"\n[auth]\njwt = {{ local = true }}\n\
-         [[buildings]]\nid = \"hq\"\nanti_passback = \"{anti_passback}\"\ngates = [{{ id = \"g\" }}]\n{sink}\
+         [[buildings]]\nid = \"hq\"\nanti_passback = \"{anti_passback}\"\ngates = [{{ id = \"g\" }}]\n{sink}{telemetry}\
          [[routes]]\nname = \"all\"\ntypes = [\"**\"]\nto = {to}\n"
     )
 }

@@ -16,6 +16,7 @@ pub(crate) mod machine;
 pub(crate) mod measure;
 pub(crate) mod page;
 pub(crate) mod processor;
+pub(crate) mod rest;
 pub(crate) mod spread;
 pub(crate) mod swipes;
 pub(crate) mod turnstiled;

@@ -171,7 +171,7 @@ impl RouterActor {
                 None => drop(by_type.insert(record.event_type().to_owned(), 1)),
             }
             if self.tracer.is_on()
-                && let Some(trace) = TraceContext::of_event(&record.json()).filter(|trace| trace.is_sampled)
+                && let Some(trace) = TraceContext::of_recorded_event(&record.json())
             {
                 traced.push((trace, record));
             }

@@ -1,13 +1,25 @@
 //! Bytes as lower-case hex digits.
 
-const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+/// Bytes whose digits are made at once.
+const CHUNK_BYTES: usize = 32;
 
-/// Adds two digits for each byte. Once an event and sink, and once a request: not by `format!`, which took longer
-/// than hashing.
+/// Adds two digits for each byte. Once an event and sink, and several times a request: not by `format!`, which took longer
+/// than hashing, and not by `char`s, each of which is encoded.
 pub fn push_hex(to: &mut String, bytes: &[u8]) {
-    to.extend(
-        bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|half| DIGITS.get(usize::from(half))),
-    );
+    for chunk in bytes.chunks(CHUNK_BYTES) {
+        let mut digits = [[0; 2]; CHUNK_BYTES];
+        for (pair, byte) in digits.iter_mut().zip(chunk) {
+            *pair = [digit(byte >> 4), digit(byte & 15)];
+        }
+        let text =
+            digits.as_flattened().get(..chunk.len() * 2).and_then(|text| std::str::from_utf8(text).ok());
+        to.push_str(text.unwrap_or_default());
+    }
+}
+
+/// Of a number below 16.
+fn digit(number: u8) -> u8 {
+    if number < 10 { b'0' + number } else { b'a' - 10 + number }
 }
 
 /// Two digits for each byte.

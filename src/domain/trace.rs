@@ -3,7 +3,9 @@
 //! An event carries the context of the request that caused it, so that a delivery continues the trace hours later and
 //! after a restart.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
@@ -31,7 +33,7 @@ pub enum Propagator {
 impl Propagator {
     /// The header's name, in lower case.
     #[must_use]
-    pub fn header(self) -> &'static str {
+    pub const fn header(self) -> &'static str {
         match self {
             Self::XRay => "x-amzn-trace-id",
             Self::TraceContext => "traceparent",
@@ -81,14 +83,17 @@ impl TraceContext {
     /// envelope's. In a string the quotes would be escaped, so that only members are found.
     #[must_use]
     pub fn of_event(json: &[u8]) -> Option<Self> {
-        const MEMBER: &[u8] = b"\"traceparent\":\"";
-        let at = memmem::find(json, MEMBER)?;
-        if memmem::find(json.get(..at)?, b"\"data\":").is_some() {
+        Self::parse(traceparent_of_event(json)?)
+    }
+
+    /// The same of an event whose trace is recorded. That most are not is seen by the last digit of their flags.
+    #[must_use]
+    pub fn of_recorded_event(json: &[u8]) -> Option<Self> {
+        let traceparent = traceparent_of_event(json)?;
+        if traceparent.ends_with('0') {
             return None;
         }
-        let start = at.checked_add(MEMBER.len())?;
-        let value = json.get(start..start.checked_add(TRACEPARENT_BYTES)?)?;
-        Self::parse(std::str::from_utf8(value).ok()?)
+        Self::parse(traceparent).filter(|context| context.is_sampled)
     }
 
     /// The 32 hex digits that name the trace.
@@ -154,6 +159,20 @@ impl Caller {
             },
         })
     }
+}
+
+/// What stands where a `traceparent` does.
+fn traceparent_of_event(json: &[u8]) -> Option<&str> {
+    // to make one takes as long as to look for it
+    static MEMBER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"traceparent\":\""));
+    static DATA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"data\":"));
+    let at = MEMBER.find(json)?;
+    if DATA.find(json.get(..at)?).is_some() {
+        return None;
+    }
+    let start = at.checked_add(MEMBER.needle().len())?;
+    let value = json.get(start..start.checked_add(TRACEPARENT_BYTES)?)?;
+    std::str::from_utf8(value).ok()
 }
 
 /// An id that is not all zeros.
@@ -253,6 +272,12 @@ mod tests {
         let within = format!(r#"{{"id":"1","data":{{"traceparent":"{PARENT}"}}}}"#);
         assert_eq!(TraceContext::of_event(within.as_bytes()), None);
         assert_eq!(TraceContext::of_event(br#"{"traceparent":"00"#), None);
+        assert_eq!(TraceContext::of_recorded_event(event.as_bytes()).unwrap().traceparent(), PARENT);
+        for flags in ["-00", "-02"] {
+            let other = event.replace("-01\"", &format!("{flags}\""));
+            assert_eq!(TraceContext::of_recorded_event(other.as_bytes()), None, "{other}");
+            assert!(TraceContext::of_event(other.as_bytes()).is_some());
+        }
     }
 
     #[test]

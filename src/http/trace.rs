@@ -93,7 +93,7 @@ impl RequestTracing {
         for propagator in &self.propagators {
             let (name, value) = header(*propagator, &context);
             // an id is hex digits
-            if let Ok(value) = HeaderValue::from_str(&value) {
+            if let Ok(value) = HeaderValue::try_from(value) {
                 response.headers_mut().insert(name, value);
             }
         }
@@ -142,11 +142,13 @@ fn read(propagator: Propagator, headers: &HeaderMap) -> Option<Caller> {
 }
 
 fn header(propagator: Propagator, context: &TraceContext) -> (HeaderName, String) {
-    let value = match propagator {
-        Propagator::XRay => context.xray(),
-        Propagator::TraceContext => context.traceparent(),
-    };
-    (HeaderName::from_static(propagator.header()), value)
+    // once an answer: a name is looked through when it is made
+    static XRAY: HeaderName = HeaderName::from_static(Propagator::XRay.header());
+    static TRACE_CONTEXT: HeaderName = HeaderName::from_static(Propagator::TraceContext.header());
+    match propagator {
+        Propagator::XRay => (XRAY.clone(), context.xray()),
+        Propagator::TraceContext => (TRACE_CONTEXT.clone(), context.traceparent()),
+    }
 }
 
 #[cfg(test)]

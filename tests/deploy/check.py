@@ -22,7 +22,7 @@ SUFFIXES = ("_bucket", "_sum", "_count")
 
 def main():
     checks = [the_glue_table_is_athena_sql, dashboards_and_alerts_name_metrics_that_are_served, metrics_md_names_alerts_and_panels_that_are_there, every_alert_is_in_the_runbook,
-              alarms_lead_to_sections_of_the_runbook, every_suppression_has_its_reason, the_role_may_do_what_the_daemon_calls, deploy_py_knows_every_output,
+              the_collector_annotates_what_spans_say, alarms_lead_to_sections_of_the_runbook, every_suppression_has_its_reason, the_role_may_do_what_the_daemon_calls, deploy_py_knows_every_output,
               yaml_can_be_read, the_packages_files_are_there, promtool_takes_the_alerts]
     failures = 0
     for check in checks:
@@ -86,6 +86,16 @@ def metrics_md_names_alerts_and_panels_that_are_there():
     unknown = sorted(named - alerts | shown - panels)
     assert len(named) > 10 and shown and not unknown, unknown
     return f"{len(named)} of {len(alerts)} alerts, {len(shown)} panels"
+
+
+def the_collector_annotates_what_spans_say():
+    """Whom an entry concerns is searched by only where [telemetry] annotate_ids says so, and then the span lists it itself."""
+    source = "".join(path.read_text().split("#[cfg(test)]")[0] for path in (templates.ROOT / "src" / "trace").glob("*.rs"))
+    said = set(re.findall(r'\.with(?:_some)?\(\s*"(\w+)"', source)) - {"card_id", "employee_id"}
+    exporters = yaml.safe_load((DEPLOY / "collector.yaml").read_text())["exporters"]
+    indexed = set(exporters["awsxray"]["indexed_attributes"])
+    assert said == indexed, f"differ: {sorted(said ^ indexed)}"
+    return f"{len(said)} annotations"
 
 
 def every_alert_is_in_the_runbook():

@@ -16,11 +16,15 @@ use opentelemetry_proto::tonic::{
     trace::v1 as otlp,
 };
 use prost::Message;
+use rustls::{ServerConfig, crypto::ring::default_provider};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     runtime::Builder,
 };
+use tokio_rustls::TlsAcceptor;
+
+use crate::certificates::Pair;
 
 /// How HTTP/2, and so gRPC, begins.
 const HTTP_2: &[u8] = b"PRI ";
@@ -29,6 +33,7 @@ const HTTP_2: &[u8] = b"PRI ";
 #[derive(Clone)]
 pub(crate) struct Collector {
     address: SocketAddr,
+    tls: Option<TlsAcceptor>,
     spans: Arc<Mutex<Vec<Span>>>,
 }
 
@@ -49,11 +54,24 @@ pub(crate) struct Span {
 }
 
 impl Collector {
-    /// On a thread of its own: a daemon that stops sends its last spans while the test waits for it.
     pub(crate) fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// The same over TLS, by both protocols.
+    pub(crate) fn start_tls(own: &Pair) -> Self {
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let mut config = config.with_single_cert(vec![own.certificate()], own.private_key()).unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Self::start_with(Some(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    /// On a thread of its own: a daemon that stops sends its last spans while the test waits for it.
+    fn start_with(tls: Option<TlsAcceptor>) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
-        let collector = Self { address: listener.local_addr().unwrap(), spans: Arc::default() };
+        let collector = Self { address: listener.local_addr().unwrap(), tls, spans: Arc::default() };
         let taking = collector.clone();
         thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
@@ -72,7 +90,8 @@ impl Collector {
 
     /// The section of `routes.toml` that leads here.
     pub(crate) fn telemetry(&self, more: &str) -> String {
-        format!("[telemetry]\notlp_endpoint = \"http://{}\"\n{more}\n", self.address)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("[telemetry]\notlp_endpoint = \"{scheme}://{}\"\n{more}\n", self.address)
     }
 
     pub(crate) fn port(&self) -> String {
@@ -90,6 +109,14 @@ impl Collector {
     }
 
     async fn talk(&self, mut socket: TcpStream) {
+        if let Some(tls) = &self.tls {
+            // a client that does not trust it goes
+            let Ok(mut stream) = tls.accept(socket).await else { return };
+            return match stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                true => self.talk_grpc(stream).await,
+                false => self.talk_http(&mut stream).await,
+            };
+        }
         let mut beginning = [0; HTTP_2.len()];
         // a client that has gone away wants nothing
         if socket.peek(&mut beginning).await.is_ok() {
@@ -100,7 +127,7 @@ impl Collector {
         }
     }
 
-    async fn talk_grpc(&self, socket: TcpStream) {
+    async fn talk_grpc(&self, socket: impl AsyncRead + AsyncWrite + Unpin) {
         let Ok(mut connection) = h2::server::handshake(socket).await else { return };
         while let Some(Ok((request, mut respond))) = connection.accept().await {
             let taking = self.clone();
@@ -124,7 +151,7 @@ impl Collector {
         }
     }
 
-    async fn talk_http(&self, socket: &mut TcpStream) {
+    async fn talk_http(&self, socket: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
         let mut bytes = Vec::new();
         let body = loop {
             let mut chunk = vec![0; 16_384];

@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "seeds and counts of a run")]
 
 mod aws;
+mod certificates;
 mod chain;
 mod collector;
 mod consumer;
@@ -87,5 +88,6 @@ mod stdout_sink;
 mod swipes;
 mod tls;
 mod traces;
+mod traces_tls;
 mod webhook;
 mod whole_job;

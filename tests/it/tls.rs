@@ -2,13 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
-};
 use rustls::{
     ClientConfig, RootCertStore, SupportedProtocolVersion,
     crypto::ring::default_provider,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
     version::{TLS12, TLS13},
 };
 use tokio::{
@@ -19,6 +16,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::{
+    certificates::{Authority, Pair},
     daemon::{Daemon, FILE_SINK, Site, TWO_BUILDINGS},
     wait::{LIMIT, eventually},
 };
@@ -32,49 +30,6 @@ const EXIT: &str = r#"{"card_id": "C1", "gate_id": "north-1"}"#;
 
 fn config(tls: &str) -> String {
     format!("{TWO_BUILDINGS}{FILE_SINK}").replace(LISTEN, &format!("{LISTEN}\n{tls}"))
-}
-
-/// Who signs certificates.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-/// A certificate and its key, in PEM.
-struct Pair {
-    cert: String,
-    key: String,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), pem }
-    }
-
-    fn issue(&self, name: &str) -> Pair {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_after = date_time_ymd(2031, 5, 6);
-        let cert = params.signed_by(&key, &self.issuer).unwrap();
-        Pair { cert: cert.pem(), key: key.serialize_pem() }
-    }
-}
-
-impl Pair {
-    fn write(&self, site: &Site) {
-        std::fs::write(site.path("server.pem"), &self.cert).unwrap();
-        std::fs::write(site.path("server.key"), &self.key).unwrap();
-    }
-
-    fn certificate(&self) -> CertificateDer<'static> {
-        CertificateDer::from_pem_slice(self.cert.as_bytes()).unwrap()
-    }
 }
 
 /// A turnstile that trusts an authority, possibly with a certificate of its own.
@@ -114,10 +69,7 @@ impl Client {
             .unwrap()
             .with_root_certificates(roots);
         let mut config = match own {
-            Some(own) => {
-                let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
-                builder.with_client_auth_cert(vec![own.certificate()], key).unwrap()
-            }
+            Some(own) => builder.with_client_auth_cert(vec![own.certificate()], own.private_key()).unwrap(),
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

@@ -1,6 +1,12 @@
 //! Traces, from the turnstile's request to every delivery, at a collector of the tests' own.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use aws_sdk_sqs::types::Message;
 use reqwest::Method;
@@ -278,6 +284,50 @@ async fn a_webhook_and_a_service_are_told_the_trace() {
         daemon.stop();
         while hears.try_recv().is_ok() {}
     }
+}
+
+#[tokio::test]
+async fn a_delivery_goes_on_with_the_trace_of_an_answer_after_kill_9() {
+    let collector = Collector::start();
+    let (told, hears) = std::sync::mpsc::channel();
+    let is_away = Arc::new(AtomicBool::new(true));
+    let away = Arc::clone(&is_away);
+    let url = serve_requests(move |request| {
+        let status = if away.load(Relaxed) { 503 } else { 200 };
+        told.send((status, request.header("traceparent").to_owned())).unwrap();
+        Reply { status, headers: Vec::new(), body: String::new() }
+    });
+    let sink = format!(
+        "[sinks.hook]\ntype = 'http'\nurl = '{url}'\nsecret = '{}'\n\
+         [[routes]]\nname = 'entries'\ntypes = ['access.entry.*']\nto = ['hook']\n\
+         [[routes]]\nname = 'rest'\ntypes = ['**']\nto = []\n",
+        secret()
+    );
+    let site = Site::new(&format!("{TWO_BUILDINGS}{sink}{}", collector.telemetry("sample_ratio = 0.0")));
+    let mut daemon = site.start();
+    // denied, so kept: the event alone can say so to the next process
+    let answer = enter(&daemon.device(&site.key("hq")), "NOBODY", &[]).await;
+    assert_eq!(answer.expect(200)["decision"], "denied");
+    daemon.kill();
+    drop(daemon);
+    let own: Vec<&str> = answer.header("traceparent").split('-').collect();
+    let ["00", trace, request, "01"] = own[..] else { panic!("{own:?}") };
+    let before: HashSet<String> = collector.trace(trace).into_iter().map(|span| span.id).collect();
+
+    is_away.store(false, Relaxed);
+    let daemon = site.start();
+    settled(&daemon.person(&site.token("admin")), &[("hook", 1)]).await;
+    assert!(daemon.stop().0.success());
+    let delivered: Vec<Span> = (collector.trace(trace).into_iter())
+        .filter(|span| span.name == "deliver hook" && !span.is_error && !before.contains(&span.id))
+        .collect();
+    assert_eq!(delivered.len(), 1, "{:#?}", collector.spans());
+    // which the collector may never have seen: what was not exported is lost
+    assert_eq!(delivered[0].parent, request);
+    assert_eq!((delivered[0].attribute("decision"), delivered[0].attribute("sink")), ("denied", "hook"));
+    let taken: Vec<String> =
+        hears.try_iter().filter(|(status, _)| *status == 200).map(|told| told.1).collect();
+    assert_eq!(taken, [format!("00-{trace}-{}-01", delivered[0].id)]);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::processor;
+use super::processor;
 
 /// How often to look whether a woken server is still at work.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -46,9 +46,7 @@ pub(crate) fn wake(pid: u32) {
         before = now;
     }
     if quiet_looks < QUIET_LOOKS {
-        eprintln!(
-            "compare: process {pid} is not quiet {WAKE_TIMEOUT:?} after it was woken; it is measured so"
-        );
+        eprintln!("process {pid} is not quiet {WAKE_TIMEOUT:?} after it was woken; it is measured so");
     }
 }
 
