@@ -9,7 +9,7 @@ use memchr::memmem::Finder;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    event::{Body, Decision, Entry},
+    event::{Body, Decision, Entry, GateDecision},
     hex::{hex, push_hex, read_hex},
 };
 
@@ -65,15 +65,14 @@ pub struct Caller {
 
 impl TraceContext {
     /// Reads a `traceparent`: `00-<32 hex>-<16 hex>-<2 hex>`, lower case, neither id all zeros (W3C Trace Context,
-    /// section 3.2).
+    /// section 3.2). A later version is read as this one, whatever follows (section 4.3); there is no version `ff`.
     #[must_use]
     pub fn parse(traceparent: &str) -> Option<Self> {
         let mut parts = traceparent.split('-');
-        let ("00", trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?) else {
-            return None;
-        };
+        let [version] = read_hex::<1>(parts.next()?)?;
+        let (trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?);
         let [flags] = read_hex::<1>(flags)?;
-        if parts.next().is_some() {
+        if version == 0xff || (version == 0 && parts.next().is_some()) {
             return None;
         }
         Some(Self { trace_id: some_id(trace)?, span_id: some_id(span)?, is_sampled: flags & 1 == 1 })
@@ -195,7 +194,11 @@ pub fn is_in_ratio(trace_id: &TraceId, ratio: f64) -> bool {
 /// Whether an event's trace is recorded whatever the ratio says.
 #[must_use]
 pub fn is_always_kept(body: &Body) -> bool {
-    matches!(body, Body::Entry(Entry { decision: Decision::Denied(_), .. }))
+    match body {
+        Body::Entry(Entry { decision, .. }) => matches!(decision, Decision::Denied(_)),
+        Body::EntryRecorded(recorded) => recorded.decision == GateDecision::Denied,
+        _ => false,
+    }
 }
 
 impl Serialize for TraceContext {
@@ -226,6 +229,9 @@ mod tests {
         // flags that are not known yet are not passed on
         let other = TraceContext::parse(&PARENT.replace("-01", "-fe")).unwrap();
         assert_eq!(other.traceparent(), PARENT.replace("-01", "-00"));
+        // a version to come
+        let later = TraceContext::parse(&format!("{}-more", PARENT.replace("00-", "cc-"))).unwrap();
+        assert_eq!(later.traceparent(), PARENT);
         for bad in [
             "",
             "00",

@@ -193,7 +193,7 @@ pub async fn discard(
             }
         }
     }
-    tracing::info!(dead_letter = letter.id, by = person.as_actor(), "a dead letter is discarded");
+    tracing::info!(dead_letter = letter.id, "a dead letter is discarded");
     Ok(HttpResponse::NoContent().finish())
 }
 

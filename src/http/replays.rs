@@ -85,7 +85,7 @@ pub async fn begin(
     let (name, order) = (record.name.clone(), record.order.clone());
     note(&services, &request, &person, ReplayAction::Start, name, order).await?;
     let report = ask(&services.replays.manager, |reply| BeginReplay { record, reply }).await??;
-    tracing::info!(replay = %report.name, by = person.as_actor(), "a replay begins");
+    tracing::info!(replay = %report.name, "a replay begins");
     Ok(HttpResponse::Created().json(report))
 }
 

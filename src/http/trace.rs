@@ -76,8 +76,12 @@ impl RequestTracing {
         let Some(began) = trace.began else { return };
         let status = response.status().as_u16();
         let request = response.request();
-        let is_kept = status >= 400 || request.extensions().get::<Kept>().is_some();
-        let context = TraceContext { is_sampled: trace.context.is_sampled || is_kept, ..trace.context };
+        let is_kept = || match status {
+            500.. => true,
+            400.. => self.tracer.keeps_refusal(),
+            _ => request.extensions().get::<Kept>().is_some(),
+        };
+        let context = TraceContext { is_sampled: trace.context.is_sampled || is_kept(), ..trace.context };
         if context.is_sampled && !PROBES.contains(&route) {
             self.tracer.record(record::request(&record::Request {
                 context,

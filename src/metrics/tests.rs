@@ -30,7 +30,9 @@ fn text(metrics: &Metrics) -> String {
 fn shown_of_sink(metrics: &Metrics, sink: &str) -> BTreeSet<String> {
     let (text, label) = (text(metrics), format!("sink=\"{sink}\""));
     let samples = text.lines().filter(|line| !line.starts_with('#') && line.contains(&label));
-    let family = |name: &str| name.trim_end_matches("_bucket").trim_end_matches("_sum").trim_end_matches("_count").to_owned();
+    let family = |name: &str| {
+        name.trim_end_matches("_bucket").trim_end_matches("_sum").trim_end_matches("_count").to_owned()
+    };
     samples.map(|line| family(line.split('{').next().unwrap())).collect()
 }
 

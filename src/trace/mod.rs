@@ -17,7 +17,11 @@ mod export;
 pub mod ids;
 pub mod record;
 
-use std::sync::Arc;
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::{
@@ -30,11 +34,17 @@ pub use self::export::{Exporter, Protocol};
 use crate::{
     domain::trace::{TraceId, is_in_ratio},
     metrics::Metrics,
+    rate::RateCap,
 };
 
 /// Spans that may wait for the collector. At the limit a new span is dropped and counted
 /// (`turnstiled_trace_spans_dropped_total`), and nobody waits. A span takes about a kilobyte.
 pub const MAX_QUEUED_SPANS: usize = 8_192;
+
+/// Refused requests (4xx) a second that are traced though neither caller nor ratio say so; those of ten seconds may be saved
+/// up. What is beyond is traced by the ratio: anyone on the LAN can make refused requests, and X-Ray bills each.
+const MAX_KEPT_REFUSALS_PER_SECOND: Option<NonZeroU32> = NonZeroU32::new(20);
+const REFUSAL_BURST: Duration = Duration::from_secs(10);
 
 /// Where spans go, and which.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +70,8 @@ struct Recording {
     queue: mpsc::Sender<SpanData>,
     sample_ratio: f64,
     annotate_ids: bool,
+    begun: Instant,
+    refusals: Mutex<RateCap>,
     metrics: Metrics,
 }
 
@@ -69,7 +81,10 @@ pub fn start(settings: Settings, metrics: &Metrics) -> (Tracer, Exporter, watch:
     let (queue, spans) = mpsc::channel(MAX_QUEUED_SPANS);
     let (stop, stopped) = watch::channel(false);
     let Settings { sample_ratio, annotate_ids, .. } = settings;
-    let recording = Recording { queue, sample_ratio, annotate_ids, metrics: metrics.clone() };
+    let refusals = Mutex::new(RateCap::new(MAX_KEPT_REFUSALS_PER_SECOND, REFUSAL_BURST));
+    let begun = Instant::now();
+    let recording =
+        Recording { queue, sample_ratio, annotate_ids, begun, refusals, metrics: metrics.clone() };
     let exporter = Exporter { settings, spans, stop: stopped, metrics: metrics.clone(), is_failing: false };
     (Tracer(Some(Arc::new(recording))), exporter, stop)
 }
@@ -99,6 +114,19 @@ impl Tracer {
         self.0
             .as_ref()
             .is_some_and(|recording| caller.unwrap_or_else(|| is_in_ratio(trace_id, recording.sample_ratio)))
+    }
+
+    /// Whether this refused request is traced, beyond what caller and ratio say.
+    #[must_use]
+    pub fn keeps_refusal(&self) -> bool {
+        let Some(recording) = &self.0 else { return false };
+        let now = recording.begun.elapsed();
+        let mut refusals = recording.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_kept = refusals.admits_from() <= now;
+        if is_kept {
+            refusals.take(now, 1);
+        }
+        is_kept
     }
 
     /// Says in the metrics how many spans wait for the exporter.
@@ -154,6 +182,15 @@ mod tests {
         drop(exporter);
         tracer.record(record::routed(event, Annotations::default(), &[], times));
         assert!(shown("queue_full", more) && shown("not_exported", 1));
+    }
+
+    #[test]
+    fn a_flood_of_refused_requests_is_traced_in_part() {
+        let (tracer, _exporter, _stop) = start(settings(0.0), &Metrics::new());
+        let most = u64::from(MAX_KEPT_REFUSALS_PER_SECOND.unwrap().get()) * (REFUSAL_BURST.as_secs() + 60);
+        let kept = (0..100 * most).filter(|_| tracer.keeps_refusal()).count() as u64;
+        assert!((1..most).contains(&kept), "{kept}");
+        assert!(!Tracer::off().keeps_refusal());
     }
 
     #[test]

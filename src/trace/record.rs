@@ -15,6 +15,8 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use super::{annotations::Annotations, ids};
 use crate::domain::trace::{self, TraceContext};
 
+/// What traces call this program.
+pub(super) const SERVICE: &str = "turnstiled";
 /// Links of one span, as in OpenTelemetry; more are left out and counted in the span.
 const MAX_LINKS: usize = 128;
 
@@ -143,6 +145,10 @@ pub fn batch(
     let mut attributes = annotations.into_attributes_with_error(error);
     let events = i64::try_from(events).unwrap_or(i64::MAX);
     attributes.push(KeyValue::new("messaging.batch.message_count", events));
+    // Without these X-Ray's exporter takes a client's span without a parent for a service of its own, named like the span.
+    attributes.push(KeyValue::new("aws.span.kind", "LOCAL_ROOT"));
+    attributes.push(KeyValue::new("aws.local.service", SERVICE));
+    attributes.push(KeyValue::new("aws.remote.service", sink.to_owned()));
     SpanData {
         span_kind: SpanKind::Client,
         status: status(error),
@@ -191,7 +197,7 @@ fn span(name: Cow<'static, str>, context: TraceContext, times: Times, attributes
         events: SpanEvents::default(),
         links: SpanLinks::default(),
         status: Status::Unset,
-        instrumentation_scope: InstrumentationScope::builder("turnstiled")
+        instrumentation_scope: InstrumentationScope::builder(SERVICE)
             .with_version(env!("CARGO_PKG_VERSION"))
             .build(),
     }

@@ -9,7 +9,7 @@ use std::{
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("delivery", &["domain", "rate"]),
-    ("trace", &["clock", "domain", "https_client", "metrics", "random"]),
+    ("trace", &["clock", "domain", "https_client", "metrics", "random", "rate"]),
     ("sinks", &["delivery", "domain", "trace"]),
     ("config", &["domain", "space"]),
     ("metrics", &["domain"]),

@@ -16,6 +16,7 @@ use crate::{
         time::Timestamp,
     },
     space::{MAX_SWIPE_BYTES, Need},
+    trace::current,
 };
 
 /// Put the building into a mode.
@@ -109,7 +110,8 @@ impl BuildingActor {
         };
         let answer = (self.building.decide_mode(mode, reason, here)).map(|body| {
             let building = &self.building.rules().building;
-            tracing::warn!(%building, mode = mode.as_str(), previous = previous.as_str(), by = origin.by, "the mode is changed");
+            let _entered = current::enter(origin.trace);
+            tracing::warn!(%building, mode = mode.as_str(), previous = previous.as_str(), "the mode is changed");
             self.record(body, &origin, &mut group)
         });
         let now = self.building.mode();

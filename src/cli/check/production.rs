@@ -1,6 +1,11 @@
 //! What is right on a desk and bites in a basement: `turnstiled check` says so before it does.
 
-use crate::config::{Config, auth::JwtConfig, sinks::SinkKind};
+use std::net::SocketAddr;
+
+use crate::{
+    config::{Config, auth::JwtConfig, sinks::SinkKind},
+    domain::hosts::HostName,
+};
 
 /// What to reconsider before gates depend on it. A server that listens on loopback only and sends nothing to AWS is
 /// somebody's trial, and has nothing to hear.
@@ -23,8 +28,22 @@ pub(super) fn warnings(config: &Config) -> Vec<&'static str> {
             "[dead_letters] queue_url is not set: what a service refuses is kept on this machine only, where nobody may \
              look",
         ),
+        (
+            config.server.admin_listen.is_some_and(|address| !accepts(&config.server.hosts, address)),
+            "[server] hosts: requests to admin_listen by its address get 421, those of Prometheus and of the collector \
+             above all; add the address to hosts, or let them ask by a name",
+        ),
     ];
     findings.into_iter().filter(|(applies, _)| *applies).map(|(_, what)| what).collect()
+}
+
+/// Whether requests that call the server by this address are meant.
+fn accepts(hosts: &Option<Vec<HostName>>, address: SocketAddr) -> bool {
+    let Some(hosts) = hosts else { return true };
+    let host = HostName::parse(&address.to_string());
+    // of all addresses, some is told by no configuration
+    address.ip().is_unspecified()
+        || host.is_ok_and(|host| hosts.iter().any(|accepted| accepted.accepts(&host)))
 }
 
 fn is_aws(kind: &SinkKind) -> bool {
@@ -57,6 +76,10 @@ mod tests {
         const LETTERS: &str = "[dead_letters]\nqueue_url = \"https://sqs.eu-central-1.amazonaws.com/000000000000/dlq\"\n\n[[tests]]";
         assert_eq!(warned(&[]), [""; 0], "a trial");
         assert_eq!(warned(&[(LISTEN, OPEN), ("jwt = { local = true }", PROVIDER)]), ["[server]"]);
+        const HOSTS: &str =
+            "listen = \"127.0.0.1:8080\"\nadmin_listen = \"127.0.0.1:9090\"\nhosts = [\"gate.example\"]";
+        assert_eq!(warned(&[(LISTEN, HOSTS)]), ["[server]"]);
+        assert_eq!(warned(&[(LISTEN, &HOSTS.replace("example\"", "example\", \"127.0.0.1\""))]), [""; 0]);
         let queue = [(SINK, QUEUE)];
         assert_eq!(warned(&queue), ["[auth]", "[dead_letters]"]);
         let with_provider = [queue[0], ("jwt = { local = true }", PROVIDER)];
