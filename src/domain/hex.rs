@@ -8,12 +8,17 @@ const CHUNK_BYTES: usize = 32;
 pub fn push_hex(to: &mut String, bytes: &[u8]) {
     for chunk in bytes.chunks(CHUNK_BYTES) {
         let mut digits = [[0; 2]; CHUNK_BYTES];
-        for (pair, byte) in digits.iter_mut().zip(chunk) {
-            *pair = [digit(byte >> 4), digit(byte & 15)];
-        }
+        write_hex(digits.as_flattened_mut(), chunk);
         let text =
             digits.as_flattened().get(..chunk.len() * 2).and_then(|text| std::str::from_utf8(text).ok());
         to.push_str(text.unwrap_or_default());
+    }
+}
+
+/// Writes two digits for each byte, as far as there is room.
+pub fn write_hex(to: &mut [u8], bytes: &[u8]) {
+    for (pair, byte) in to.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
     }
 }
 

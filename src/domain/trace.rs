@@ -5,12 +5,12 @@
 
 use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
     event::{Body, Decision, Entry, GateDecision},
-    hex::{hex, push_hex, read_hex},
+    hex::{hex, read_hex, write_hex},
 };
 
 /// The id of a trace. X-Ray reads its first four bytes as the seconds since 1970 when it began.
@@ -19,7 +19,9 @@ pub type TraceId = [u8; 16];
 pub type SpanId = [u8; 8];
 
 /// The bytes of a `traceparent`.
-const TRACEPARENT_BYTES: usize = 55;
+pub const TRACEPARENT_BYTES: usize = 55;
+/// The bytes of an `X-Amzn-Trace-Id` with all three members.
+pub const XRAY_BYTES: usize = 74;
 
 /// Whose headers a trace is passed on by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,17 +84,22 @@ impl TraceContext {
     /// envelope's. In a string the quotes would be escaped, so that only members are found.
     #[must_use]
     pub fn of_event(json: &[u8]) -> Option<Self> {
-        Self::parse(traceparent_of_event(json)?)
-    }
-
-    /// The same of an event whose trace is recorded. That most are not is seen by the last digit of their flags.
-    #[must_use]
-    pub fn of_recorded_event(json: &[u8]) -> Option<Self> {
-        let traceparent = traceparent_of_event(json)?;
-        if traceparent.ends_with('0') {
+        let (before, traceparent) = find_traceparent(json)?;
+        if memmem::find(before, b"\"data\":").is_some() {
             return None;
         }
-        Self::parse(traceparent).filter(|context| context.is_sampled)
+        Self::parse(std::str::from_utf8(traceparent).ok()?)
+    }
+
+    /// The same of an event whose trace is recorded. That most are not is seen by the last digit of their flags, before anything
+    /// else is looked at.
+    #[must_use]
+    pub fn of_recorded_event(json: &[u8]) -> Option<Self> {
+        let (_, traceparent) = find_traceparent(json)?;
+        if traceparent.ends_with(b"0") {
+            return None;
+        }
+        Self::of_event(json).filter(|context| context.is_sampled)
     }
 
     /// The 32 hex digits that name the trace.
@@ -104,27 +111,34 @@ impl TraceContext {
     /// The `traceparent`.
     #[must_use]
     pub fn traceparent(&self) -> String {
-        let mut text = String::with_capacity(TRACEPARENT_BYTES);
-        text.push_str("00-");
-        push_hex(&mut text, &self.trace_id);
-        text.push('-');
-        push_hex(&mut text, &self.span_id);
-        text.push_str(if self.is_sampled { "-01" } else { "-00" });
+        String::from_utf8_lossy(&self.traceparent_bytes()).into_owned()
+    }
+
+    /// The same as bytes, which are ASCII: once an answer.
+    #[must_use]
+    pub fn traceparent_bytes(&self) -> [u8; TRACEPARENT_BYTES] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        write_hex(&mut text[3..35], &self.trace_id);
+        write_hex(&mut text[36..52], &self.span_id);
+        text[54] += u8::from(self.is_sampled);
         text
     }
 
     /// The value of `X-Amzn-Trace-Id`, and of `AWSTraceHeader` beside a message.
     #[must_use]
     pub fn xray(&self) -> String {
+        String::from_utf8_lossy(&self.xray_bytes()).into_owned()
+    }
+
+    /// The same as bytes, which are ASCII: once an answer.
+    #[must_use]
+    pub fn xray_bytes(&self) -> [u8; XRAY_BYTES] {
+        let mut text = *b"Root=1-00000000-000000000000000000000000;Parent=0000000000000000;Sampled=0";
         let (began, rest) = self.trace_id.split_at(4);
-        let mut text = String::with_capacity(80);
-        text.push_str("Root=1-");
-        push_hex(&mut text, began);
-        text.push('-');
-        push_hex(&mut text, rest);
-        text.push_str(";Parent=");
-        push_hex(&mut text, &self.span_id);
-        text.push_str(if self.is_sampled { ";Sampled=1" } else { ";Sampled=0" });
+        write_hex(&mut text[7..15], began);
+        write_hex(&mut text[16..40], rest);
+        write_hex(&mut text[48..64], &self.span_id);
+        text[73] += u8::from(self.is_sampled);
         text
     }
 }
@@ -160,18 +174,13 @@ impl Caller {
     }
 }
 
-/// What stands where a `traceparent` does.
-fn traceparent_of_event(json: &[u8]) -> Option<&str> {
+/// What comes before a `traceparent`, and what stands where its value does.
+fn find_traceparent(json: &[u8]) -> Option<(&[u8], &[u8])> {
     // to make one takes as long as to look for it
     static MEMBER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"traceparent\":\""));
-    static DATA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"data\":"));
     let at = MEMBER.find(json)?;
-    if DATA.find(json.get(..at)?).is_some() {
-        return None;
-    }
     let start = at.checked_add(MEMBER.needle().len())?;
-    let value = json.get(start..start.checked_add(TRACEPARENT_BYTES)?)?;
-    std::str::from_utf8(value).ok()
+    Some((json.get(..at)?, json.get(start..start.checked_add(TRACEPARENT_BYTES)?)?))
 }
 
 /// An id that is not all zeros.

@@ -7,7 +7,7 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::{
         Method,
-        header::{HeaderMap, HeaderName, HeaderValue},
+        header::{HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue},
     },
     web::Data,
 };
@@ -97,7 +97,7 @@ impl RequestTracing {
         for propagator in &self.propagators {
             let (name, value) = header(*propagator, &context);
             // an id is hex digits
-            if let Ok(value) = HeaderValue::try_from(value) {
+            if let Ok(value) = value {
                 response.headers_mut().insert(name, value);
             }
         }
@@ -145,13 +145,18 @@ fn read(propagator: Propagator, headers: &HeaderMap) -> Option<Caller> {
     }
 }
 
-fn header(propagator: Propagator, context: &TraceContext) -> (HeaderName, String) {
+fn header(
+    propagator: Propagator,
+    context: &TraceContext,
+) -> (HeaderName, Result<HeaderValue, InvalidHeaderValue>) {
     // once an answer: a name is looked through when it is made
     static XRAY: HeaderName = HeaderName::from_static(Propagator::XRay.header());
     static TRACE_CONTEXT: HeaderName = HeaderName::from_static(Propagator::TraceContext.header());
     match propagator {
-        Propagator::XRay => (XRAY.clone(), context.xray()),
-        Propagator::TraceContext => (TRACE_CONTEXT.clone(), context.traceparent()),
+        Propagator::XRay => (XRAY.clone(), HeaderValue::from_bytes(&context.xray_bytes())),
+        Propagator::TraceContext => {
+            (TRACE_CONTEXT.clone(), HeaderValue::from_bytes(&context.traceparent_bytes()))
+        }
     }
 }
 
