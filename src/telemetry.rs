@@ -23,11 +23,17 @@ pub enum LogFormat {
     Json,
 }
 
-/// Begins to log to stderr. `RUST_LOG` says what; without it everything from
+/// What is not logged unless `RUST_LOG` names it: the web server's own greetings, and its line for each connection that does not
+/// speak HTTP, of which anyone on the LAN can make thousands a second.
+const QUIET: &str = "actix_server=warn,actix_http=off";
+
+/// Begins to log to stderr. `RUST_LOG` says what; without it, or with an empty one, everything from
 /// `default_level` on.
 pub fn init(format: LogFormat, default_level: &str) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("{default_level},actix_server=warn")));
+    let chosen = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let chosen = if chosen.trim().is_empty() { default_level } else { &chosen };
+    // what cannot be read is left out, with a line on stderr
+    let filter = EnvFilter::new(format!("{QUIET},{chosen}"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let begun = match format {
         LogFormat::Human => {

@@ -74,6 +74,9 @@ impl RequestTracing {
         response: &mut ServiceResponse<B>,
     ) {
         let Some(began) = trace.began else { return };
+        if PROBES.contains(&route) {
+            return;
+        }
         let status = response.status().as_u16();
         let request = response.request();
         let is_kept = || match status {
@@ -82,7 +85,7 @@ impl RequestTracing {
             _ => request.extensions().get::<Kept>().is_some(),
         };
         let context = TraceContext { is_sampled: trace.context.is_sampled || is_kept(), ..trace.context };
-        if context.is_sampled && !PROBES.contains(&route) {
+        if context.is_sampled {
             self.tracer.record(record::request(&record::Request {
                 context,
                 parent: trace.parent,
@@ -138,7 +141,9 @@ fn known_building(request: &HttpRequest) -> Option<&str> {
 }
 
 fn read(propagator: Propagator, headers: &HeaderMap) -> Option<Caller> {
-    let value = headers.get(propagator.header())?.to_str().ok()?;
+    let mut values = headers.get_all(propagator.header());
+    // of two none is the caller's own
+    let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
     match propagator {
         Propagator::XRay => Caller::from_xray(value),
         Propagator::TraceContext => Caller::from_traceparent(value),
@@ -173,7 +178,7 @@ mod tests {
         let propagators = vec![Propagator::XRay, Propagator::TraceContext];
         let tracing = RequestTracing { tracer: Tracer::off(), propagators };
         let request =
-            headers.iter().fold(TestRequest::default(), |request, header| request.insert_header(*header));
+            headers.iter().fold(TestRequest::default(), |request, header| request.append_header(*header));
         tracing.begin(&request.to_srv_request())
     }
 
@@ -185,6 +190,7 @@ mod tests {
         assert_eq!((root.context.xray().starts_with(XRAY.1), root.parent), (true, None));
         assert_ne!(root.context.span_id, [0; 8]);
         assert!(begun(&[XRAY, ("traceparent", "00-x")]).context.xray().starts_with(XRAY.1));
+        assert!(!begun(&[W3C, W3C]).context.traceparent().starts_with(&W3C.1[..35]), "said twice");
         assert_ne!(begun(&[]).context.trace_id, begun(&[]).context.trace_id);
         assert!(!begun(&[]).context.is_sampled, "nobody has recorded it");
     }

@@ -101,6 +101,9 @@ fn take_one(
     }
     let base_time = base.open()?.map(|reader| reader.header().time);
     let (touched, sequence) = fold(log, &base, up_to, limits, stop)?;
+    if sequence == after {
+        return Ok(None);
+    }
     let time = touched.last_time().max(base_time).unwrap_or(Timestamp::from_millis(0));
     let hash = log.hash_of(sequence).map_err(|error| SnapshotError::Log(error.to_string()))?;
     let hash = hash.map(|hash| hex(&hash)).unwrap_or_default();
@@ -176,11 +179,15 @@ fn fold(
     let after = base.sequence();
     let mut touched = Touched::after(base.rosters()?);
     let mut last = after;
-    while last < up_to && last - after < limits.fold_records && touched.bytes() < limits.touched_bytes {
+    let is_within = |last: u64, touched: &Touched| {
+        last - after < limits.fold_records && touched.bytes() < limits.touched_bytes
+    };
+    // at least a chunk, whatever the limits: without progress this would be asked for again and again
+    while last < up_to && (last == after || is_within(last, &touched)) {
         if stop.load(Relaxed) {
             return Err(SnapshotError::Stopped);
         }
-        let left = limits.fold_records.saturating_sub(last - after).min(up_to - last);
+        let left = limits.fold_records.saturating_sub(last - after).clamp(1, up_to - last);
         let records = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK_RECORDS);
         let found =
             log.read(last, records, CHUNK_BYTES).map_err(|error| SnapshotError::Log(error.to_string()))?;

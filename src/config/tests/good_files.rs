@@ -276,6 +276,9 @@ fn the_aws_file_names_every_variable_it_needs_and_is_clean_with_them() {
         "TURNSTILED_STREAM" => Some("exits".to_owned()),
         "TURNSTILED_BUCKET" => Some("archive".to_owned()),
         "TURNSTILED_TABLE" => Some("card-state".to_owned()),
+        "TURNSTILED_DEAD_LETTER_QUEUE_URL" => {
+            Some("https://sqs.eu-central-1.amazonaws.com/000000000000/dead".to_owned())
+        }
         _ => None,
     };
     let config = parse(&set).unwrap();
@@ -283,7 +286,7 @@ fn the_aws_file_names_every_variable_it_needs_and_is_clean_with_them() {
     let types: Vec<&str> = config.sinks.iter().map(|sink| sink.kind.type_name()).collect();
     assert_eq!(types, ["sns", "kinesis", "s3", "dynamodb"]);
     let errors = parse(&|_| None).unwrap_err();
-    assert_eq!(errors.0.len(), 5);
+    assert_eq!(errors.0.len(), 6);
     assert!(
         errors.0.iter().all(|error| error.problem.starts_with("environment variable TURNSTILED_")),
         "{errors}"
