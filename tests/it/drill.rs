@@ -3,6 +3,8 @@
 
 use std::{
     collections::HashMap,
+    io::{Read, Write},
+    net::TcpStream,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -22,7 +24,7 @@ use crate::{
     http::{Answer, Caller},
     sinks::{settled, sinks_by_name},
     trimmed::SHORT_LOG,
-    wait::{POLL_INTERVAL, eventually},
+    wait::{self, POLL_INTERVAL, eventually},
     webhook::secret,
 };
 
@@ -352,4 +354,23 @@ async fn a_sink_that_is_slowed_down() {
     assert!(line["seconds"].as_f64().unwrap() >= SLOWED.as_secs_f64());
     assert_eq!(lines_of(&log, &trace_of(&second)), [json!(null); 0], "said once: {log}");
     assert!(!log.contains("C1"), "{log}");
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_no_line() {
+    let site = Site::new(&format!("{TWO_BUILDINGS}{FILE_SINK}"));
+    let daemon = site.start();
+    let address = daemon.base_url().strip_prefix("http://").unwrap();
+    for nonsense in
+        [&b"GET / HTTP/9.9\r\n\r\n"[..], b"\x16\x03\x01\x00\r\n\r\n", b"GET / HTTP/1.1\r\nA\x01: b\r\n\r\n"]
+    {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(wait::LIMIT)).unwrap();
+        stream.write_all(nonsense).unwrap();
+        // until it is answered or closed
+        drop(stream.read_to_end(&mut Vec::new()));
+    }
+    let (status, log) = daemon.stop();
+    assert!(status.success());
+    assert!(!log.contains("ERROR") && !log.contains("WARN"), "{log}");
 }
